@@ -1,0 +1,1 @@
+"""Stormsail: cloud operations that finish."""

@@ -1,0 +1,152 @@
+"""The contract every provider keeps, in prose and as a Protocol.
+
+A provider makes *changes* to server groups and *observes* them. It holds no state of its own that matters:
+any process may die between any two calls and another process, opened on the same account, carries on.
+
+**begin** starts a change under a *token*. The token is the change's identity: `begin` with a token seen before
+never does the change twice; it finds what that token did and reports it. It returns quickly (seconds) and may
+return with `done` false when the change takes longer. A token seen before with a *different* change is a Conflict.
+
+**resume** carries a begun change further and reports how it stands. It may be called from another process than
+`begin` was, any number of times, and again after `done`. A token that `begin` never saw is begun.
+
+**cancel** stops a begun change as soon as it safely can and undoes what this provider can undo by itself (half
+made instances are removed). Cancelling what was never begun, or is done, changes nothing.
+
+**observe** reads the cloud itself, never a cache, and returns all of one application or raises. An application
+without server groups is an empty observation, not an error.
+
+What each change means, on every provider:
+
+* `CreateServerGroup`: afterwards the group exists with `capacity.desired` instances started, *disabled* unless
+  `enabled` is set. `done` means the instances were launched, not that they are healthy. Exactly one group is made
+  per token. A taken name is a Conflict. When the instances cannot be launched at all the change fails with InvalidLaunch
+  and leaves no instance behind.
+* `ResizeServerGroup`: instances are added or removed until `capacity.desired` run. Those removed are drained first.
+  With `expected` set, a group whose capacity is not `expected` when the change is first begun is a Conflict.
+  The newest instances are removed first.
+* `EnableServerGroup`: `percent` of the instances take traffic once they are healthy. `done` means the load balancer
+  knows them as healthy and sends them traffic.
+* `DisableServerGroup`: `percent` of the instances stop taking *new* requests at once; `done` means those in flight have
+  ended or the drain limit has passed. The instances keep running. At 100 the group is disabled.
+* `DestroyServerGroup`: the group is disabled, drained, and all of it is removed. Destroying what is already gone is done.
+
+Failures are one of the classes of `errors.py`; nothing else leaves a provider. Cancelling the coroutine of any of the four
+(the worker is stopping) leaves a state from which `resume` carries on.
+"""
+
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stormsail.delivery.model.server_group import Capacity, LaunchSpec, Observation
+
+
+class CreateServerGroup(BaseModel):
+    """Make a server group. `name` is its whole name with version."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["createServerGroup"] = "createServerGroup"
+    name: str
+    capacity: Capacity
+    launch: LaunchSpec
+    enabled: bool = False
+
+
+class ResizeServerGroup(BaseModel):
+    """Change how many instances a server group has."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["resizeServerGroup"] = "resizeServerGroup"
+    name: str
+    capacity: Capacity
+    expected: Capacity | None = None
+
+
+class EnableServerGroup(BaseModel):
+    """Send traffic to a share of a server group's instances."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["enableServerGroup"] = "enableServerGroup"
+    name: str
+    percent: int = Field(default=100, ge=1, le=100)
+
+
+class DisableServerGroup(BaseModel):
+    """Take traffic away from a share of a server group's instances."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["disableServerGroup"] = "disableServerGroup"
+    name: str
+    percent: int = Field(default=100, ge=1, le=100)
+
+
+class DestroyServerGroup(BaseModel):
+    """Remove a server group and all its instances."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["destroyServerGroup"] = "destroyServerGroup"
+    name: str
+
+
+Change = Annotated[
+    CreateServerGroup | ResizeServerGroup | EnableServerGroup | DisableServerGroup | DestroyServerGroup,
+    Field(discriminator="kind"),
+]
+
+
+class Progress(BaseModel):
+    """How a change stands. `detail` says in words what it waits for; `output` is what it made, once done."""
+
+    model_config = ConfigDict(frozen=True)
+
+    done: bool
+    detail: str = ""
+    output: dict[str, Any] = Field(default_factory=dict)
+
+
+class Provider(Protocol):
+    """One account of one cloud. All four verbs raise only the classes of `errors.py`."""
+
+    @property
+    def name(self) -> str:
+        """The kind of provider: `local`, `model`, ..."""
+        ...
+
+    @property
+    def account(self) -> str:
+        """The account's name."""
+        ...
+
+    async def begin(self, token: str, change: Change) -> Progress:
+        """Start the change of this token, or find it begun; never do it twice."""
+        ...
+
+    async def resume(self, token: str, change: Change) -> Progress:
+        """Carry the change further and say how it stands."""
+        ...
+
+    async def cancel(self, token: str, change: Change) -> Progress:
+        """Stop the change and undo what can be undone; `done` once nothing more will happen."""
+        ...
+
+    async def observe(self, application: str) -> Observation:
+        """Read all server groups of an application from the cloud."""
+        ...
+
+    async def applications(self) -> tuple[str, ...]:
+        """Read the names of the applications that have server groups, sorted."""
+        ...
+
+    async def reconcile(self) -> None:
+        """Bring helpers of this provider (a load balancer process, say) in line with durable state; at worker start."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections. What is deployed stays up."""
+        ...
