@@ -1,0 +1,56 @@
+"""History events: how one is built from its attributes, framed and kept. The protocol's own messages, nothing else."""
+
+from typing import Final
+
+from google.protobuf.message import Message
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+
+EVENT_TAG: Final = b"\x0a"
+"""Field 1, length-delimited: `temporal.api.history.v1.History.events`. Frames laid end to end are a History message."""
+
+
+def _kinds() -> dict[str, tuple[int, str]]:
+    """Map an attributes message's full name to its event type and its field in HistoryEvent."""
+    kinds: dict[str, tuple[int, str]] = {}
+    for one in HistoryEvent.DESCRIPTOR.oneofs_by_name["attributes"].fields:
+        assert one.message_type is not None
+        event_type = "EVENT_TYPE_" + one.name.removesuffix("_event_attributes").upper()
+        kinds[one.message_type.full_name] = (EventType.Value(event_type), one.name)
+    return kinds
+
+
+KINDS: Final = _kinds()
+FIELD_OF_TYPE: Final[dict[int, str]] = dict(KINDS.values())
+
+
+def build(event_id: int, at_ms: int, attributes: Message) -> HistoryEvent:
+    """Build the event that these attributes belong to. `attributes` is not copied by the caller's promise, but by protobuf."""
+    event_type, field = KINDS[attributes.DESCRIPTOR.full_name]
+    event = HistoryEvent(event_id=event_id, event_type=event_type)  # type: ignore[arg-type]
+    event.event_time.FromMilliseconds(at_ms)
+    getattr(event, field).CopyFrom(attributes)
+    return event
+
+
+def attributes_of(event: HistoryEvent) -> Message:
+    """Return the event's attributes message."""
+    message = getattr(event, FIELD_OF_TYPE[event.event_type])
+    assert isinstance(message, Message)
+    return message
+
+
+def frame(event: HistoryEvent) -> bytes:
+    """Serialise an event as one element of a History message: tag, length, bytes."""
+    body = event.SerializeToString()
+    return EVENT_TAG + varint(len(body)) + body
+
+
+def varint(number: int) -> bytes:
+    """Encode a non-negative number as protobuf's base-128 varint."""
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

@@ -1,0 +1,50 @@
+"""Every bound in one place. The values are Temporal's own defaults unless a comment says otherwise."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds a decision or the shell keeps. Sizes in bytes, times in milliseconds."""
+
+    id_length_max: int = 1_000
+    blob_size_max: int = 2 * 1024 * 1024
+    memo_size_max: int = 2 * 1024 * 1024
+    grpc_message_size_max: int = 4 * 1024 * 1024
+    history_events_max: int = 51_200
+    history_size_max: int = 50 * 1024 * 1024
+    history_events_suggest_continue_as_new: int = 4_096
+    history_size_suggest_continue_as_new: int = 4 * 1024 * 1024
+    signals_max: int = 10_000
+    pending_activities_max: int = 2_000
+    pending_timers_max: int = 20_000
+    """Ours: Temporal sets none."""
+    buffered_events_max: int = 100
+    signal_request_ids_max: int = 10_000
+    default_workflow_task_timeout_ms: int = 10_000
+    workflow_task_timeout_max_ms: int = 120_000
+    workflow_task_retry_initial_ms: int = 5_000
+    workflow_task_retry_max_ms: int = 600_000
+    workflow_task_retry_free_attempts: int = 2
+    """Attempts after which a failing workflow task backs off."""
+    default_activity_retry_initial_ms: int = 1_000
+    default_activity_retry_coefficient: float = 2.0
+    default_activity_retry_max_interval_factor: int = 100
+    long_poll_ms: int = 60_000
+    history_long_poll_ms: int = 20_000
+    history_page_events_max: int = 1_000
+    """Ours counts events a page; the server it follows counts batches."""
+    visibility_page_max: int = 1_000
+    query_timeout_ms: int = 10_000
+    buffered_queries_max: int = 1
+    """Queries that may wait on one run's next workflow task, per Temporal's `history.MaxBufferedQueryCount`."""
+    pollers_per_queue_max: int = 10_000
+    open_runs_cached_max: int = 20_000
+    commit_queue_max: int = 20_000
+    """Turns that may wait for the disk; past that requests are refused with RESOURCE_EXHAUSTED."""
+    timer_window_ms: int = 60_000
+    namespaces_max: int = 10_000
+    eager_activities_max: int = 100
+
+
+DEFAULT_LIMITS = Limits()

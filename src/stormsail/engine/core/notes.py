@@ -1,0 +1,156 @@
+"""Notes: changes of a run's progress, which histories do not record. `note` is to them what `apply` is to events.
+
+Every progress change that must survive a crash is one of these values, so that nothing but `apply` and `note` changes a state.
+"""
+
+from dataclasses import dataclass, replace
+
+from temporalio.api.common.v1 import Payloads
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import HistoryEvent
+
+from stormsail.engine.core.state import RunState, WorkflowTask
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowTaskPlaced:
+    """The pending workflow task is now this (or none): used where no event says it, as for transient attempts."""
+
+    task: WorkflowTask | None
+
+
+@dataclass(frozen=True, slots=True)
+class FirstTaskReady:
+    """The first workflow task's delay or backoff is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class StickySet:
+    """The worker asked for its next workflow tasks on this queue; an empty one clears it."""
+
+    queue: str
+    timeout_ms: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignalRequestSeen:
+    """A signal's request id, remembered so that its repetition has no effect. At most `keep` are kept."""
+
+    request_id: str
+    keep: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventBuffered:
+    """Something happened while a workflow task was started. The event has no id yet; see `apply.buffer`."""
+
+    event: HistoryEvent
+
+
+@dataclass(frozen=True, slots=True)
+class BufferCleared:
+    """The buffered events got their ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class BufferedTimerFiredDropped:
+    """The worker cancelled a timer whose firing was still buffered."""
+
+    timer_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityStarted:
+    """A worker took an attempt."""
+
+    scheduled_event_id: int
+    at_ms: int
+    nonce: str
+    identity: str
+    build_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityHeartbeat:
+    """A worker reported progress."""
+
+    scheduled_event_id: int
+    at_ms: int
+    details: Payloads | None
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityRetry:
+    """An attempt ended and the next one waits until `ready_at_ms`."""
+
+    scheduled_event_id: int
+    attempt: int
+    at_ms: int
+    ready_at_ms: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityReady:
+    """A backoff is over: the attempt is in its task queue."""
+
+    scheduled_event_id: int
+
+
+Note = (
+    WorkflowTaskPlaced
+    | FirstTaskReady
+    | StickySet
+    | SignalRequestSeen
+    | EventBuffered
+    | BufferCleared
+    | BufferedTimerFiredDropped
+    | ActivityStarted
+    | ActivityHeartbeat
+    | ActivityRetry
+    | ActivityReady
+)
+
+
+def note(state: RunState, change: Note) -> RunState:
+    """Apply one note to the given state and return it. Never refuses."""
+    match change:
+        case WorkflowTaskPlaced(task):
+            state.workflow_task = task
+        case FirstTaskReady():
+            state.first_task_ready = True
+        case StickySet(queue, timeout_ms, at_ms):
+            state.sticky_queue, state.sticky_timeout_ms, state.sticky_touched_at_ms = queue, timeout_ms, at_ms
+        case SignalRequestSeen(request_id, keep):
+            state.signal_request_ids[request_id] = None
+            while len(state.signal_request_ids) > keep:
+                del state.signal_request_ids[next(iter(state.signal_request_ids))]
+        case EventBuffered(event):
+            state.buffered.append(event)
+        case BufferCleared():
+            state.buffered.clear()
+        case BufferedTimerFiredDropped(timer_id):
+            state.buffered = [e for e in state.buffered if e.timer_fired_event_attributes.timer_id != timer_id]
+        case _:
+            _note_activity(state, change)
+    return state
+
+
+def _note_activity(
+    state: RunState, change: ActivityStarted | ActivityHeartbeat | ActivityRetry | ActivityReady
+) -> None:
+    old = state.activities[change.scheduled_event_id]
+    match change:
+        case ActivityStarted(_, at_ms, nonce, identity, build_id):
+            new = replace(old, ready=False, started_at_ms=at_ms, nonce=nonce, identity=identity, build_id=build_id)
+            new = replace(new, heartbeat_at_ms=0)
+        case ActivityHeartbeat(_, at_ms, details, identity):
+            new = replace(old, heartbeat_at_ms=at_ms, heartbeat_details=details, identity=identity or old.identity)
+        case ActivityRetry(_, attempt, at_ms, ready_at_ms, failure):
+            new = replace(old, attempt=attempt, ready=False, ready_at_ms=ready_at_ms, started_at_ms=0, nonce="")
+            new = replace(new, last_failure=failure, last_attempt_completed_at_ms=at_ms)
+        case ActivityReady():
+            new = replace(old, ready=True)
+    state.activities[change.scheduled_event_id] = new

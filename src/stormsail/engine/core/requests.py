@@ -1,0 +1,250 @@
+"""What the engine is asked. Where a request is an RPC, its own message is carried; validation of shape came before (api/validate)."""
+
+from dataclasses import dataclass
+
+from temporalio.api.common.v1 import Payloads, WorkerVersionStamp
+from temporalio.api.enums.v1 import WorkflowTaskFailedCause
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import (
+    RequestCancelWorkflowExecutionRequest,
+    RespondWorkflowTaskCompletedRequest,
+    SignalWithStartWorkflowExecutionRequest,
+    SignalWorkflowExecutionRequest,
+    StartWorkflowExecutionRequest,
+    TerminateWorkflowExecutionRequest,
+)
+
+from stormsail.engine.core.ids import RunKey
+
+
+@dataclass(frozen=True, slots=True)
+class StartWorkflow:
+    """Start a workflow, or find it running; decided by `decide_start`, for it concerns the whole chain of runs."""
+
+    request: StartWorkflowExecutionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class SignalWithStart:
+    """Signal the running run, or start one and signal it; decided by `decide_start`."""
+
+    request: SignalWithStartWorkflowExecutionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class SignalWorkflow:
+    """Signal an open run."""
+
+    request: SignalWorkflowExecutionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCancel:
+    """Ask an open run to cancel itself."""
+
+    request: RequestCancelWorkflowExecutionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """End an open run now."""
+
+    request: TerminateWorkflowExecutionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowTaskToken:
+    """Which started workflow task a worker answers. `nonce` tells this start from any other of the same task."""
+
+    key: RunKey
+    scheduled_event_id: int
+    started_event_id: int
+    attempt: int
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityToken:
+    """Which started attempt of an activity a worker answers."""
+
+    key: RunKey
+    scheduled_event_id: int
+    attempt: int
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartWorkflowTask:
+    """A poller takes the workflow task. Refused with NotFound when there is none to take any more. Reply: StartedWorkflowTask."""
+
+    scheduled_event_id: int
+    attempt: int
+    identity: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartedWorkflowTask:
+    """A workflow task handed out. Its history is what the run has up to `history_through`, then `transient_events`."""
+
+    token: WorkflowTaskToken
+    previous_started_event_id: int
+    started_event_id: int
+    attempt: int
+    scheduled_at_ms: int
+    started_at_ms: int
+    workflow_type: str
+    task_queue: str
+    """The run's normal queue."""
+    sticky: bool
+    """Taken from the sticky queue: the worker has the run in its cache and gets only new events."""
+    history_through: int
+    transient_events: tuple[HistoryEvent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteWorkflowTask:
+    """A worker's commands. Reply: CompletedWorkflowTask."""
+
+    token: WorkflowTaskToken
+    request: RespondWorkflowTaskCompletedRequest
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedWorkflowTask:
+    """What a completion led to: activities started eagerly, and the next workflow task where the worker asked for it.
+
+    `failed` is set when the commands were bad and the task was failed instead: the RPC then answers INVALID_ARGUMENT with it.
+    """
+
+    new_task: "StartedWorkflowTask | None" = None
+    activities: "tuple[StartedActivity, ...]" = ()
+    failed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FailWorkflowTask:
+    """A worker could not do a workflow task."""
+
+    token: WorkflowTaskToken
+    cause: WorkflowTaskFailedCause.ValueType
+    failure: Failure
+    identity: str
+    binary_checksum: str = ""
+    worker_version: WorkerVersionStamp | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StickyGone:
+    """The sticky queue's worker is gone: a waiting workflow task moves to the normal queue."""
+
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResetSticky:
+    """Forget the sticky queue (RPC ResetStickyTaskQueue)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartActivity:
+    """A poller takes an activity's attempt. Refused with NotFound when it is gone. Reply: StartedActivity."""
+
+    scheduled_event_id: int
+    attempt: int
+    identity: str
+    request_id: str
+    build_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StartedActivity:
+    """An attempt handed out. `heartbeat_timeout` and the other timeouts are as scheduled, in `scheduled`."""
+
+    token: ActivityToken
+    scheduled_event_id: int
+    attempt: int
+    scheduled_at_ms: int
+    attempt_scheduled_at_ms: int
+    started_at_ms: int
+    workflow_type: str
+    heartbeat_details: Payloads | None
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityRef:
+    """An activity named by its task token, or by its id (the ById RPCs). Exactly one is set."""
+
+    token: ActivityToken | None = None
+    activity_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteActivity:
+    """An attempt's result."""
+
+    ref: ActivityRef
+    result: Payloads | None
+    identity: str
+    worker_version: WorkerVersionStamp | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailActivity:
+    """An attempt's failure; retried where its policy says so."""
+
+    ref: ActivityRef
+    failure: Failure
+    identity: str
+    last_heartbeat_details: Payloads | None = None
+    worker_version: WorkerVersionStamp | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelActivity:
+    """A worker says that the activity is cancelled; only after a cancel was requested."""
+
+    ref: ActivityRef
+    details: Payloads | None
+    identity: str
+    worker_version: WorkerVersionStamp | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatActivity:
+    """An attempt is alive. Reply: HeartbeatReply."""
+
+    ref: ActivityRef
+    details: Payloads | None
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatReply:
+    """What a heartbeat learns."""
+
+    cancel_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FireDue:
+    """Do everything of this run that is due at `now_ms`. Nothing due: an empty turn."""
+
+
+RunRequest = (
+    SignalWorkflow
+    | RequestCancel
+    | Terminate
+    | StartWorkflowTask
+    | CompleteWorkflowTask
+    | FailWorkflowTask
+    | StickyGone
+    | ResetSticky
+    | StartActivity
+    | CompleteActivity
+    | FailActivity
+    | CancelActivity
+    | HeartbeatActivity
+    | FireDue
+)

@@ -1,0 +1,169 @@
+"""What a run is right now. Only `apply` and `notes` change one, and only inside a Turn, on the Turn's own copy.
+
+Two parts: what its history says (rebuilt by `replay`), and its *progress*: what Temporal keeps out of histories but a
+crash must not lose (attempts, heartbeats, buffered events, the sticky queue). `progress.py` turns the second into bytes.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from temporalio.api.common.v1 import Payloads, WorkflowExecution
+from temporalio.api.enums.v1 import WorkflowExecutionStatus
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import (
+    ActivityTaskScheduledEventAttributes,
+    HistoryEvent,
+    WorkflowExecutionStartedEventAttributes,
+)
+
+from stormsail.engine.core.ids import RunKey
+
+RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """A pending activity. `scheduled` comes from history; all else but `cancel_requested_event_id` is progress.
+
+    Where it stands (machines/activity.py): *started* while `started_at_ms` is set; else *scheduled* when `ready`, or
+    *backing off* until `ready_at_ms`. Closed ones are not here.
+    """
+
+    scheduled_event_id: int
+    scheduled_at_ms: int
+    """When the activity was first scheduled; schedule-to-close counts from here."""
+    scheduled: ActivityTaskScheduledEventAttributes
+    cancel_requested_event_id: int = 0
+    attempt: int = 1
+    ready: bool = True
+    """In a task queue now. False while backing off and while started."""
+    ready_at_ms: int = 0
+    """When this attempt was, or will be, put into the queue; schedule-to-start counts from here."""
+    started_at_ms: int = 0
+    nonce: str = ""
+    """Drawn at each start; a task token with another nonce is stale."""
+    identity: str = ""
+    """The worker that holds, or last held, an attempt."""
+    build_id: str = ""
+    heartbeat_at_ms: int = 0
+    heartbeat_details: Payloads | None = None
+    last_failure: Failure | None = None
+    last_attempt_completed_at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """A pending timer."""
+
+    timer_id: str
+    started_event_id: int
+    fire_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowTask:
+    """The one pending workflow task.
+
+    From its second attempt on it is *transient*: neither its scheduled nor its started event is in history until it
+    completes; `scheduled_event_id` and `started_event_id` are then the ids that these events will have.
+    """
+
+    scheduled_event_id: int
+    scheduled_at_ms: int
+    original_scheduled_at_ms: int
+    attempt: int
+    timeout_ms: int
+    """Start-to-close."""
+    queue: str
+    sticky: bool = False
+    ready: bool = True
+    """In a task queue now. False while backing off and while started."""
+    ready_at_ms: int = 0
+    started_event_id: int = 0
+    started_at_ms: int = 0
+    nonce: str = ""
+    """Drawn at each start; a task token with another nonce is stale."""
+    identity: str = ""
+    transient: bool = False
+
+
+@dataclass(slots=True)
+class RunState:
+    """One run. Containers are copied by `copy`, the values in them are frozen or never changed in place."""
+
+    key: RunKey
+    next_event_id: int = 1
+    status: int = 0
+    """A WorkflowExecutionStatus; 0 before the first event."""
+    start: WorkflowExecutionStartedEventAttributes = field(default_factory=WorkflowExecutionStartedEventAttributes)
+    started_at_ms: int = 0
+    execution_started_at_ms: int = 0
+    """When the first workflow task may run: start time plus start delay or backoff."""
+    closed_at_ms: int = 0
+    close_event_id: int = 0
+    new_run_id: str = ""
+    """The run that follows this one (continue-as-new, retry, cron), once closed."""
+    result_failure: Failure | None = None
+    history_size_bytes: int = 0
+    activities: dict[int, Activity] = field(default_factory=dict)
+    """By scheduled event id, in order of scheduling."""
+    activity_by_id: dict[str, int] = field(default_factory=dict)
+    timers: dict[str, Timer] = field(default_factory=dict)
+    workflow_task: WorkflowTask | None = None
+    workflow_tasks_completed: int = 0
+    last_completed_task_started_event_id: int = 0
+    """The started event of the last completed workflow task: `previous_started_event_id` of the next."""
+    last_completed_task_event_id: int = 0
+    cancel_requested: bool = False
+    cancel_request_id: str = ""
+    signals: int = 0
+    signal_request_ids: dict[str, None] = field(default_factory=dict)
+    """Progress: request ids of signals seen, oldest first, bounded."""
+    memo: dict[str, bytes] = field(default_factory=dict)
+    """Serialised Payload by key, with upserts merged."""
+    search_attributes: dict[str, bytes] = field(default_factory=dict)
+    sticky_queue: str = ""
+    sticky_timeout_ms: int = 0
+    sticky_touched_at_ms: int = 0
+    buffered: list[HistoryEvent] = field(default_factory=list)
+    """Progress: events that happened while a workflow task was started; they get ids when it ends."""
+    first_task_ready: bool = True
+    """False while the first workflow task waits for a start delay, a retry's or a cron's backoff."""
+    first_task_at_ms: int = 0
+
+    @property
+    def open(self) -> bool:
+        """Whether the run has started and not closed."""
+        return self.status == RUNNING
+
+    @property
+    def task_queue(self) -> str:
+        """The run's normal workflow task queue."""
+        return self.start.task_queue.name
+
+    @property
+    def workflow_type(self) -> str:
+        """The workflow type's name."""
+        return self.start.workflow_type.name
+
+    @property
+    def last_event_id(self) -> int:
+        """The id of the newest event in history; buffered ones are not counted."""
+        return self.next_event_id - 1
+
+    @property
+    def execution(self) -> WorkflowExecution:
+        """The protocol's name of this run."""
+        return WorkflowExecution(workflow_id=self.key.workflow_id, run_id=self.key.run_id)
+
+    def copy(self) -> "RunState":
+        """Return a state that can be changed without changing this one."""
+        return replace(
+            self,
+            activities=dict(self.activities),
+            activity_by_id=dict(self.activity_by_id),
+            timers=dict(self.timers),
+            signal_request_ids=dict(self.signal_request_ids),
+            memo=dict(self.memo),
+            search_attributes=dict(self.search_attributes),
+            buffered=list(self.buffered),
+        )

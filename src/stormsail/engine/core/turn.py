@@ -1,0 +1,82 @@
+"""One atomic step of one run: the events and progress it adds, the runs it begins, the reply it earns.
+
+A Turn works on its own copy of the state. Nothing of it exists for anybody else until the store has committed it; a turn
+that is dropped leaves no trace. Durable effects (task rows, the run's next deadline, its visibility row) are not listed
+here: they are *derived* by comparing `before` with `state` (see `work.py`), so that no handler can forget one.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.message import Message
+from temporalio.api.history.v1 import HistoryEvent
+
+from stormsail.engine.core import apply, events, notes
+from stormsail.engine.core.state import RunState
+
+
+@dataclass(slots=True)
+class Turn:
+    """See the module. `before` is None for a run that this turn begins."""
+
+    before: RunState | None
+    state: RunState
+    now_ms: int
+    events: list[HistoryEvent] = field(default_factory=list)
+    frames: list[bytes] = field(default_factory=list)
+    """`events`, framed; what is stored and later served."""
+    noted: bool = False
+    """Whether progress changed."""
+    also: "list[Turn]" = field(default_factory=list)
+    """Turns of other runs of the same workflow id, committed in the same transaction, before this one."""
+    reply: Any = None
+
+    @classmethod
+    def on(cls, state: RunState, now_ms: int) -> "Turn":
+        """Begin a turn on a run that exists."""
+        return cls(before=state, state=state.copy(), now_ms=now_ms)
+
+    @classmethod
+    def begin(cls, state: RunState, now_ms: int) -> "Turn":
+        """Begin a turn on a run that this turn makes."""
+        return cls(before=None, state=state, now_ms=now_ms)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to commit."""
+        return not self.events and not self.noted and not self.also
+
+    def emit(self, attributes: Message) -> HistoryEvent:
+        """Add an event to history and apply it. Where a workflow task is started and the event's type is one that waits
+        for its end, the event is buffered instead (id 0)."""
+        if apply.waits_for_task_end(self.state, attributes):
+            return self._buffer(attributes)
+        return self._append(events.build(self.state.next_event_id, self.now_ms, attributes))
+
+    def note(self, change: notes.Note) -> None:
+        """Change progress."""
+        notes.note(self.state, change)
+        self.noted = True
+
+    def flush(self) -> None:
+        """Give the buffered events their ids, in `apply.flush_order`. Call when the started workflow task has ended."""
+        waiting = apply.flush_order(self.state)
+        if not self.state.buffered:
+            return
+        self.note(notes.BufferCleared())
+        for event in waiting:
+            numbered = apply.numbered(self.state, event, self.state.next_event_id)
+            self._append(numbered, seen=True)
+
+    def _buffer(self, attributes: Message) -> HistoryEvent:
+        event = events.build(0, self.now_ms, attributes)
+        self.note(notes.EventBuffered(event))
+        apply.take_effect(self.state, event)
+        return event
+
+    def _append(self, event: HistoryEvent, *, seen: bool = False) -> HistoryEvent:
+        framed = events.frame(event)
+        apply.apply(self.state, event, size_bytes=len(framed), seen=seen)
+        self.events.append(event)
+        self.frames.append(framed)
+        return event

@@ -1,0 +1,71 @@
+"""What a run's state asks of the world: the tasks it has waiting, and when it must next be looked at.
+
+Derived from state, never recorded beside it, so the rows that the store keeps cannot disagree with the run.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stormsail.engine.core.state import RunState
+
+
+class TaskKind(StrEnum):
+    """Which of the two kinds of task queue."""
+
+    WORKFLOW = "workflow"
+    ACTIVITY = "activity"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task waiting for a poller. (kind, scheduled_event_id) names it within its run; at most one workflow task waits."""
+
+    kind: TaskKind
+    queue: str
+    scheduled_event_id: int
+    attempt: int
+    sticky: bool = False
+    ready_at_ms: int = 0
+    """When it was put into the queue: what backlog age counts from."""
+
+    @property
+    def ref(self) -> tuple[TaskKind, int]:
+        """The task's name within its run."""
+        return (self.kind, self.scheduled_event_id)
+
+
+def tasks(state: RunState) -> dict[tuple[TaskKind, int], Task]:
+    """Return the tasks that wait for a poller."""
+    if not state.open:
+        return {}
+    waiting = {
+        (TaskKind.ACTIVITY, key): Task(
+            TaskKind.ACTIVITY,
+            activity.scheduled.task_queue.name,
+            key,
+            activity.attempt,
+            ready_at_ms=activity.ready_at_ms,
+        )
+        for key, activity in state.activities.items()
+        if activity.ready and not activity.started_at_ms
+    }
+    task = state.workflow_task
+    if task is not None and task.ready and not task.started_at_ms:
+        waiting[TaskKind.WORKFLOW, task.scheduled_event_id] = Task(
+            TaskKind.WORKFLOW,
+            task.queue,
+            task.scheduled_event_id,
+            task.attempt,
+            sticky=task.sticky,
+            ready_at_ms=task.ready_at_ms,
+        )
+    return waiting
+
+
+def task_changes(before: RunState | None, after: RunState) -> tuple[list[Task], list[tuple[TaskKind, int]]]:
+    """Return the tasks to add or replace, and the names of those to drop."""
+    old = tasks(before) if before is not None else {}
+    new = tasks(after)
+    added = [task for ref, task in new.items() if old.get(ref) != task]
+    dropped = [ref for ref in old if ref not in new]
+    return added, dropped
