@@ -1,1 +1,1 @@
-"""Cloud operations and deployments as workflows on the public temporalio SDK. It knows nothing of the engine's inside."""
+"""Cloud operations and deployments as workflows on the public temporalio SDK; knows nothing inside the engine."""

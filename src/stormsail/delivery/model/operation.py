@@ -1,9 +1,18 @@
 """What is asked of the runner and what it answers."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from stormsail.delivery.model.names import InvalidName, Moniker, checked, parse_name
+
+RUNNER: Final = "UntypedCloudOperationRunner"
+"""The workflow type of every operation."""
+
+TASK_QUEUE: Final = "stormsail"
+"""Where operations wait for a worker unless another queue is named."""
 
 
 class OperationRequest(BaseModel):
@@ -89,3 +98,83 @@ class OperationResult(BaseModel):
     """Whether the previous state was put back after the failure."""
     left_behind: tuple[str, ...] = ()
     """What could not be undone, named loudly; empty when nothing was left."""
+
+
+def cluster_of(request: OperationRequest) -> str:
+    """Return the cluster that a request changes, or its application where the payload names no valid cluster.
+
+    Reads the untyped payload leniently: a wrong payload still needs an address to be refused at.
+    """
+    payload = request.payload
+    named = _text(payload, "serverGroupName", "server_group_name")
+    try:
+        if named:
+            return parse_name(named).cluster
+        return checked(
+            Moniker(
+                app=_text(payload, "application") or request.application,
+                stack=_text(payload, "stack"),
+                detail=_text(payload, "detail", "freeFormDetails", "free_form_details"),
+            ),
+        ).cluster
+    except InvalidName:
+        return request.application
+
+
+def workflow_id_of(request: OperationRequest) -> str:
+    """Return the workflow id of a request: one per cluster, so that two never change one cluster at once."""
+    return f"operation/{request.account}/{cluster_of(request)}"
+
+
+def _text(payload: Mapping[str, Any], *names: str) -> str:
+    return next((payload[name] for name in names if isinstance(payload.get(name), str)), "")
+
+
+MEMO_OPERATION: Final = "operation"
+"""The memo field that holds an OperationMemo; set at start."""
+
+MEMO_OUTCOME: Final = "outcome"
+"""The memo field that holds an OutcomeMemo; set by the workflow as it ends."""
+
+
+class OperationMemo(BaseModel):
+    """What lists show of an operation without reading its history."""
+
+    model_config = ConfigDict(frozen=True)
+
+    operation_type: str
+    application: str
+    account: str
+    cluster: str
+    reason: str = ""
+    requested_by: str = ""
+    idempotency_key: str = ""
+    request_digest: str = ""
+    """Tells a repeated request from another one under the same idempotency key."""
+
+
+class OutcomeMemo(BaseModel):
+    """How an operation ended. In the memo because a cancelled workflow has no result."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: OperationStatus
+    left_behind: tuple[str, ...] = ()
+
+
+class ObserveRequest(BaseModel):
+    """The single argument of the workflows that read a cloud for somebody outside."""
+
+    model_config = ConfigDict(frozen=True)
+
+    account: str
+    application: str = ""
+
+
+class ApplicationList(BaseModel):
+    """The names of an account's applications, sorted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    account: str
+    applications: tuple[str, ...] = ()

@@ -87,6 +87,8 @@ class ServerGroup(BaseModel):
     instances: tuple[Instance, ...] = ()
     launch: LaunchSpec
     created_at_ms: int
+    enabled_at_ms: int = 0
+    """When it was last given traffic; 0 when it never was. Rollback restores only what once took traffic."""
     token: str = ""
     """The operation token that created it."""
 

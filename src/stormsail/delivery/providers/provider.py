@@ -20,8 +20,8 @@ What each change means, on every provider:
 
 * `CreateServerGroup`: afterwards the group exists with `capacity.desired` instances started, *disabled* unless
   `enabled` is set. `done` means the instances were launched, not that they are healthy. Exactly one group is made
-  per token. A taken name is a Conflict. When the instances cannot be launched at all the change fails with InvalidLaunch
-  and leaves no instance behind.
+  per token. A taken name is a Conflict. When the instances cannot be launched at all the change fails with
+  InvalidLaunch and leaves no instance behind.
 * `ResizeServerGroup`: instances are added or removed until `capacity.desired` run. Those removed are drained first.
   With `expected` set, a group whose capacity is not `expected` when the change is first begun is a Conflict.
   The newest instances are removed first.
@@ -29,10 +29,10 @@ What each change means, on every provider:
   knows them as healthy and sends them traffic.
 * `DisableServerGroup`: `percent` of the instances stop taking *new* requests at once; `done` means those in flight have
   ended or the drain limit has passed. The instances keep running. At 100 the group is disabled.
-* `DestroyServerGroup`: the group is disabled, drained, and all of it is removed. Destroying what is already gone is done.
+* `DestroyServerGroup`: the group is disabled, drained, and all of it is removed. Destroying what is gone is done.
 
-Failures are one of the classes of `errors.py`; nothing else leaves a provider. Cancelling the coroutine of any of the four
-(the worker is stopping) leaves a state from which `resume` carries on.
+Failures are one of the classes of `errors.py`; nothing else leaves a provider. Cancelling the coroutine of any of the
+four (the worker is stopping) leaves a state from which `resume` carries on.
 """
 
 from typing import Annotated, Any, Literal, Protocol
