@@ -1,0 +1,150 @@
+"""What every changing command does: show the plan, ask, start the operation, wait, print how it ended."""
+
+import asyncio
+import getpass
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from stormsail.cli.connection import detached
+from stormsail.cli.errors import CommandFailed, ExitCode
+from stormsail.cli.follow import follow, say_outcome
+from stormsail.cli.options import ChangeOptions, Place
+from stormsail.cli.output import note, show_one
+from stormsail.delivery.client import DeliveryClient
+from stormsail.delivery.model.operation import OperationRequest, OperationResult, OperationStatus
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a command is about to ask for, in words, and how careful to be with it."""
+
+    lines: Sequence[str]
+    ask: bool = False
+    """Ask first where there is a person to ask."""
+    needs_yes: str = ""
+    """Why this must be confirmed with --yes even where nobody can be asked; empty when it need not."""
+
+
+def request_for(
+    operation_type: str,
+    application: str,
+    payload: dict[str, Any],
+    change: ChangeOptions,
+    account: str,
+) -> OperationRequest:
+    """Return the request with who asks and why."""
+    return OperationRequest(
+        operation_type=operation_type,
+        payload=payload,
+        application=application,
+        account=account,
+        reason=change.reason,
+        requested_by=requested_by(),
+        idempotency_key=change.idempotency_key,
+    )
+
+
+def requested_by() -> str:
+    """Return user@host of whoever runs this."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):
+        return f"unknown@{socket.gethostname()}"
+
+
+async def carry_out(
+    client: DeliveryClient,
+    place: Place,
+    request: OperationRequest,
+    plan: Plan,
+    change: ChangeOptions,
+    output: str,
+    text: Callable[[OperationResult], str],
+) -> int:
+    """Do the change as its options say and return the exit code. `text` words the result for a person."""
+    for line in plan.lines:
+        note(line)
+    if change.dry_run:
+        _show_dry_run(request, plan, output)
+        return int(ExitCode.OK)
+    _confirm(plan, change)
+    starting = asyncio.create_task(client.start(request))
+    try:
+        # Shielded: a Ctrl-C while the engine answers must not leave us ignorant of an operation that was started.
+        handle = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        handle = await starting
+        raise detached(handle.operation_id, place) from None
+    short = handle.operation_id[:8]
+    if handle.attached:
+        note(f"operation {short}: was started before with this idempotency key; not started again")
+    else:
+        note(f"operation {short} started")
+    if not change.wait:
+        record = {
+            "operation_id": handle.operation_id,
+            "workflow_id": handle.workflow_id,
+            "attached": handle.attached,
+            "status": OperationStatus.RUNNING.value,
+        }
+        show_one(record, f"watch it with `stormsail operation watch {short}`", "operation_id", output)
+        return int(ExitCode.OK)
+    result = await follow(client, handle.operation_id, place, change.timeout_seconds)
+    return finish(handle.operation_id, request.operation_type, result, output, text)
+
+
+def finish(
+    operation_id: str,
+    operation_type: str,
+    result: OperationResult,
+    output: str,
+    text: Callable[[OperationResult], str],
+) -> int:
+    """Print how an operation ended and return the exit code."""
+    say_outcome(result)
+    status = OperationStatus.SUCCEEDED if result.ok else OperationStatus.TERMINAL
+    record = {"operation_id": operation_id, "operation_type": operation_type, "status": status.value}
+    record |= result.model_dump(mode="json")
+    if result.ok:
+        show_one(record, text(result), "operation_id", output)
+        return int(ExitCode.OK)
+    if output not in {"table", "wide"}:
+        show_one(record, "", "operation_id", output)
+    note(f"next:  `stormsail operation get {operation_id[:8]}` shows every step")
+    return int(ExitCode.OPERATION_FAILED)
+
+
+def _show_dry_run(request: OperationRequest, plan: Plan, output: str) -> None:
+    record = {"dry_run": True, "plan": list(plan.lines), "request": request.model_dump(mode="json")}
+    show_one(record, "dry run: nothing was done", "", output)
+
+
+def _confirm(plan: Plan, change: ChangeOptions) -> None:
+    if change.yes:
+        return
+    person = sys.stdin.isatty() and sys.stderr.isatty()
+    if person and (plan.ask or plan.needs_yes):
+        question = f"{plan.needs_yes}. Go on?" if plan.needs_yes else "Go on?"
+        click.confirm(question, abort=True, err=True)
+    elif plan.needs_yes:
+        raise CommandFailed(
+            f"{plan.needs_yes}; that needs a yes",
+            next_step="run it again with --yes",
+            code=ExitCode.NEEDS_APPROVAL,
+        )
+
+
+def output_lines(result: OperationResult) -> list[str]:
+    """Return the result's own output as `key: value` lines."""
+    lines = []
+    for key, value in result.output.items():
+        if value in ("", None, [], {}):
+            continue
+        words = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        lines.append(f"  {key.replace('_', ' ')}: {words}")
+    return lines

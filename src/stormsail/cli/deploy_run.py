@@ -1,0 +1,135 @@
+"""The part of `deploy` and `rollback` that talks to the engine; imported only when one of them runs."""
+
+from typing import Any
+
+from stormsail.cli.changes import Plan, carry_out, output_lines, request_for
+from stormsail.cli.connection import connected, run
+from stormsail.cli.errors import CommandFailed, ExitCode
+from stormsail.cli.options import ACCOUNT, ChangeOptions, Place
+from stormsail.delivery.client import ApplicationNotFound, DeliveryClient
+from stormsail.delivery.model.names import InvalidName, Moniker, checked, next_sequence
+from stormsail.delivery.model.operation import OperationResult
+from stormsail.delivery.model.server_group import Observation, ServerGroup
+
+
+def run_deploy(application: str, payload: dict[str, Any], place: Place, change: ChangeOptions, output: str) -> int:
+    """Start createServerGroup and wait as asked."""
+    cluster = _moniker(application, payload["stack"], payload["detail"])
+
+    async def main() -> int:
+        async with connected(place) as client:
+            seen = await _observe(client, application)
+            groups = seen.cluster(cluster.cluster) if seen else ()
+            if "capacity" not in payload:
+                _default_capacity(payload, groups)
+            plan = Plan(_deploy_lines(cluster, groups, payload))
+            request = request_for("createServerGroup", application, payload, change, ACCOUNT)
+            return await carry_out(client, place, request, plan, change, output, _deployed)
+
+    return run(main)
+
+
+def run_rollback(
+    application: str,
+    stack: str,
+    detail: str,
+    to: str,
+    place: Place,
+    change: ChangeOptions,
+    output: str,
+) -> int:
+    """Start rollbackServerGroup and wait as asked."""
+    cluster = _moniker(application, stack, detail).cluster
+
+    async def main() -> int:
+        async with connected(place) as client:
+            seen = await client.observe(ACCOUNT, application)
+            groups = seen.cluster(cluster)
+            if not groups:
+                raise _no_cluster(cluster, seen)
+            serving = [group for group in groups if group.enabled]
+            payload: dict[str, Any] = {"application": application, "stack": stack, "detail": detail}
+            if to:
+                if to not in {group.name for group in groups}:
+                    raise no_server_group(to, groups)
+                payload["restoreServerGroupName"] = to
+            elif len(groups) < 2:
+                raise CommandFailed(
+                    f"cluster {cluster} has only {groups[0].name}: there is no previous version to go back to",
+                    next_step=f"deploy the version you want with `stormsail deploy {application} ...`",
+                    code=ExitCode.NOT_FOUND,
+                )
+            target = to or "the version that served before"
+            now = ", ".join(map(label, serving)) or "nothing"
+            plan = Plan([f"rollback of {cluster}: now serving {now}; back to {target}"], ask=True)
+            request = request_for("rollbackServerGroup", application, payload, change, ACCOUNT)
+            return await carry_out(client, place, request, plan, change, output, _rolled_back)
+
+    return run(main)
+
+
+async def _observe(client: DeliveryClient, application: str) -> Observation | None:
+    try:
+        return await client.observe(ACCOUNT, application)
+    except ApplicationNotFound:
+        return None
+
+
+def _moniker(application: str, stack: str, detail: str) -> Moniker:
+    try:
+        return checked(Moniker(app=application, stack=stack, detail=detail))
+    except InvalidName as error:
+        raise CommandFailed(str(error), next_step="choose another name", code=ExitCode.USAGE) from error
+
+
+def _default_capacity(payload: dict[str, Any], groups: tuple[ServerGroup, ...]) -> None:
+    """Ask for as many instances as the newest serving version has, else for one."""
+    serving = [group for group in groups if group.enabled]
+    if serving:
+        payload["capacity"] = serving[-1].capacity.model_dump()
+    else:
+        payload["capacity"] = {"min": 1, "desired": 1, "max": 1}
+
+
+def _deploy_lines(cluster: Moniker, groups: tuple[ServerGroup, ...], payload: dict[str, Any]) -> list[str]:
+    sequences = [group.moniker.sequence for group in groups if group.moniker.sequence is not None]
+    name = cluster.with_sequence(next_sequence(sequences, sequences[-1] if sequences else None)).name
+    version = f" ({payload['launch']['version']})" if payload["launch"]["version"] else ""
+    count = payload["capacity"]["desired"]
+    lines = [f"deploy {name}{version}: {count} instance{'' if count == 1 else 's'}, strategy {payload['strategy']}"]
+    serving = [group for group in groups if group.enabled]
+    if serving and payload["strategy"] == "redblack":
+        lines.append(f"then take traffic from {', '.join(map(label, serving))}, once {name} is healthy")
+    return lines
+
+
+def label(group: ServerGroup) -> str:
+    """Return a server group's name with its version."""
+    return f"{group.name} ({group.launch.version})" if group.launch.version else group.name
+
+
+def no_server_group(name: str, groups: tuple[ServerGroup, ...]) -> CommandFailed:
+    """Return the failure for a server group that is not there."""
+    known = ", ".join(group.name for group in groups) or "none"
+    return CommandFailed(
+        f"no server group {name!r}; there are: {known}",
+        next_step="`stormsail server-group list` shows all with their state",
+        code=ExitCode.NOT_FOUND,
+    )
+
+
+def _no_cluster(cluster: str, seen: Observation) -> CommandFailed:
+    known = ", ".join(dict.fromkeys(group.cluster for group in seen.server_groups))
+    return CommandFailed(
+        f"application {seen.application!r} has no cluster {cluster!r}; it has: {known}",
+        next_step="name the cluster with --stack and --detail",
+        code=ExitCode.NOT_FOUND,
+    )
+
+
+def _deployed(result: OperationResult) -> str:
+    return "\n".join(["deployed", *output_lines(result)])
+
+
+def _rolled_back(result: OperationResult) -> str:
+    return "\n".join(["rolled back", *output_lines(result)])

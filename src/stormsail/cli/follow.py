@@ -1,0 +1,146 @@
+"""Waiting for an operation with progress on stderr: redrawn on a terminal, plain lines elsewhere."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Final
+
+from stormsail.cli.connection import detached
+from stormsail.cli.errors import CommandFailed, ExitCode
+from stormsail.cli.options import Place
+from stormsail.cli.output import is_terminal, note, span, stamped
+from stormsail.delivery.client import DeliveryClient
+from stormsail.delivery.model.operation import OperationProgress, OperationResult, Step, StepStatus
+
+ICONS: Final = {
+    StepStatus.NOT_STARTED: "○",
+    StepStatus.RUNNING: "▸",
+    StepStatus.SUCCEEDED: "✔",
+    StepStatus.TERMINAL: "✖",
+    StepStatus.CANCELED: "⊘",
+    StepStatus.SKIPPED: "–",
+}
+_WORDS: Final = {
+    StepStatus.NOT_STARTED: "to do",
+    StepStatus.RUNNING: "running",
+    StepStatus.SUCCEEDED: "done",
+    StepStatus.TERMINAL: "failed",
+    StepStatus.CANCELED: "cancelled",
+    StepStatus.SKIPPED: "skipped",
+}
+_COLOURS: Final = {
+    StepStatus.RUNNING: "cyan",
+    StepStatus.SUCCEEDED: "green",
+    StepStatus.TERMINAL: "bold red",
+    StepStatus.CANCELED: "yellow",
+}
+
+
+async def follow(client: DeliveryClient, operation_id: str, place: Place, timeout_s: float | None) -> OperationResult:
+    """Show progress until the operation ends and return its result.
+
+    Ctrl-C and the timeout end the wait only. The client survives restarts of the engine, so this does too.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            with _progress_view() as show:
+                watching = asyncio.create_task(_show_all(client.watch(operation_id), show))
+                try:
+                    result = await client.result(operation_id)
+                    # The watch ends with the operation; it gets a moment to show the last steps.
+                    await asyncio.wait([watching], timeout=1.0)
+                    return result
+                finally:
+                    watching.cancel()
+                    await asyncio.gather(watching, return_exceptions=True)
+    except TimeoutError:
+        raise CommandFailed(
+            f"operation {operation_id[:8]} did not end within {span((timeout_s or 0) * 1000)}; it goes on",
+            next_step=f"`stormsail operation watch {operation_id[:8]}` waits again",
+            code=ExitCode.TIMEOUT,
+        ) from None
+    except asyncio.CancelledError:
+        raise detached(operation_id, place) from None
+
+
+async def _show_all(progress: AsyncIterator[OperationProgress], show: Callable[[OperationProgress], None]) -> None:
+    async for now in progress:
+        show(now)
+
+
+@contextlib.contextmanager
+def _progress_view() -> Iterator[Callable[[OperationProgress], None]]:
+    if is_terminal():
+        with _live_view() as show:
+            yield show
+    else:
+        yield _PlainView().show
+
+
+class _PlainView:
+    """One line for each step that changed."""
+
+    def __init__(self) -> None:
+        self.shown: dict[int, tuple[StepStatus, str]] = {}
+
+    def show(self, progress: OperationProgress) -> None:
+        """Print the steps that differ from what was printed before."""
+        for index, step in enumerate(progress.steps):
+            now = (step.status, step.detail)
+            if step.status is not StepStatus.NOT_STARTED and self.shown.get(index) != now:
+                stamped(step_line(step))
+            self.shown[index] = now
+
+
+@contextlib.contextmanager
+def _live_view() -> Iterator[Callable[[OperationProgress], None]]:
+    from rich.console import Console
+    from rich.live import Live
+
+    latest: list[OperationProgress] = []
+
+    def draw() -> Any:
+        return render(latest[-1]) if latest else "waiting for the worker to begin ..."
+
+    with Live(console=Console(stderr=True), get_renderable=draw, refresh_per_second=5) as live:
+
+        def show(progress: OperationProgress) -> None:
+            latest[:] = [progress]
+            live.refresh()
+
+        yield show
+
+
+def render(progress: OperationProgress) -> Any:
+    """Return the steps as rich text, one a line."""
+    from rich.text import Text
+
+    text = Text()
+    for index, step in enumerate(progress.steps):
+        text.append("\n" if index else "")
+        text.append(step_line(step), style=_COLOURS.get(step.status, "dim"))
+    return text
+
+
+def step_line(step: Step) -> str:
+    """Return a step in one line: icon, word, name, target, time taken, detail."""
+    parts = [f"{ICONS[step.status]} {_WORDS[step.status]:<9} {step.name}"]
+    if step.target:
+        parts.append(step.target)
+    if step.started_at_ms:
+        ended_at_ms = step.ended_at_ms or time.time() * 1000
+        parts.append(f"({span(ended_at_ms - step.started_at_ms)})")
+    line = " ".join(parts)
+    return f"{line}  {step.detail}" if step.detail else line
+
+
+def say_outcome(result: OperationResult) -> None:
+    """Say on stderr what a failed operation did and what it left."""
+    for error in result.errors:
+        field = f" ({error.field})" if error.field else ""
+        note(f"error: {error.kind}{field}: {error.message}")
+    if not result.ok and result.rolled_back:
+        note("The previous state was put back.")
+    for thing in result.left_behind:
+        note(f"warning: left behind: {thing}")

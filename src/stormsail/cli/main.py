@@ -1,0 +1,87 @@
+"""The command line's front door: which commands there are, and how any failure becomes one text and one exit code."""
+
+import os
+import sys
+from typing import Final
+
+import click
+
+from stormsail.cli.errors import ExitCode
+from stormsail.cli.lazy import Lazy, LazyGroup
+from stormsail.cli.options import place_options
+
+COMMANDS: Final = {
+    "up": Lazy("stormsail.cli.up:up", "Start engine, worker and load balancer here, and keep them up."),
+    "demo": Lazy("stormsail.cli.demo.command:demo", "Watch a deployment survive kill -9 under live traffic."),
+    "deploy": Lazy("stormsail.cli.deploy:deploy", "Deploy a new version of an application."),
+    "rollback": Lazy("stormsail.cli.rollback:rollback", "Put a previous version back into service."),
+    "server-group": Lazy(
+        "stormsail.cli.server_groups:server_group",
+        "List, resize, enable, disable or destroy versions.",
+        ("server-groups", "sg"),
+    ),
+    "operation": Lazy(
+        "stormsail.cli.operations:operation",
+        "List, look at, watch or cancel operations.",
+        ("operations", "op", "ops"),
+    ),
+    "status": Lazy("stormsail.cli.status:status", "Show engine, worker and what is serving.", ("st",)),
+    "doctor": Lazy("stormsail.cli.doctor:doctor", "Check this machine and say what to do next."),
+    "server": Lazy("stormsail.cli.server:server", "Run the engine alone.", ("servers", "engine")),
+    "worker": Lazy("stormsail.cli.worker:worker", "Run a worker alone.", ("workers",)),
+    "version": Lazy("stormsail.cli.version:version", "Show the versions of Stormsail and what it stands on."),
+    "completion": Lazy("stormsail.cli.completion:completion", "Print the completion script of a shell."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    invoke_without_command=False,
+)
+@click.version_option(package_name="stormsail", message="stormsail %(version)s")
+@place_options
+def cli() -> None:
+    """Cloud operations that finish.
+
+    Start everything on this machine, then deploy from a second terminal:
+
+    \b
+      stormsail up
+      stormsail deploy hello --command "python examples/hello.py --port {port} --version v1"
+
+    Ctrl-C while a command waits only detaches: the operation goes on.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with the code that `ExitCode` promises."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; every failure is printed as one text, never as a stack trace."""
+    try:
+        code = cli.main(arguments, prog_name="stormsail", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return int(ExitCode.OK)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our stdout (head, a pager) has gone; Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.ERROR)
+    except Exception as error:
+        if os.environ.get("STORMSAIL_DEBUG"):
+            raise
+        click.echo(f"error: unexpected {type(error).__name__}: {error}", err=True)
+        click.echo("next:  this is a bug in stormsail. STORMSAIL_DEBUG=1 shows where; please report it.", err=True)
+        return int(ExitCode.ERROR)
+    return code if isinstance(code, int) else int(ExitCode.OK)

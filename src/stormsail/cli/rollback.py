@@ -1,0 +1,36 @@
+"""`stormsail rollback`: the previous version back into service."""
+
+import click
+
+from stormsail.cli.options import ChangeOptions, Place, change_options, output_option, place_options
+
+
+@click.command()
+@click.argument("application", metavar="APP")
+@click.option("--stack", default="", help="Part of the cluster's name: app-stack-detail.")
+@click.option("--detail", default="", help="Part of the cluster's name: app-stack-detail.")
+@click.option("--to", default="", metavar="SERVER-GROUP", help="Which one to restore. [default: the one that served before]")
+@place_options
+@change_options
+@output_option
+def rollback(
+    application: str,
+    stack: str,
+    detail: str,
+    to: str,
+    place: Place,
+    change: ChangeOptions,
+    output: str,
+) -> int:
+    """Put a previous version of APP back into service.
+
+    The old version takes traffic and is seen healthy before the current one leaves.
+
+    \b
+    Examples:
+      stormsail rollback hello --reason "v2 logs errors"
+      stormsail rollback hello --to hello-v000
+    """
+    from stormsail.cli.deploy_run import run_rollback
+
+    return run_rollback(application, stack, detail, to, place, change, output)

@@ -1,0 +1,162 @@
+"""`stormsail up`: the engine and a worker as two child processes, kept up until Ctrl-C."""
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+
+from stormsail.cli.errors import CommandFailed, ExitCode
+from stormsail.cli.options import DEFAULT_ENGINE, Place, place_options
+from stormsail.cli.output import note, stamped
+from stormsail.cli.process import Child, ending, stormsail_command, tail
+from stormsail.cli.server import make_data_dir, stop_on_signals
+
+READY_SECONDS: Final = 60.0
+
+
+@click.command()
+@place_options
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=7233,
+    show_default=True,
+    help="Port of the engine; 0 takes a free one.",
+)
+@click.option("--task-queue", default="stormsail", show_default=True, help="Task queue that the worker polls.")
+def up(place: Place, port: int, task_queue: str) -> None:
+    """Start engine, worker and load balancer here, and keep them up until Ctrl-C.
+
+    Either child is started again when it dies; nothing acknowledged is lost. Ctrl-C stops both.
+    The services that you deployed keep running, and the next `up` finds them again.
+
+    \b
+    Examples:
+      stormsail up
+      stormsail up --data-dir ./state --port 0
+      stormsail up --engine temporal.example:7233     (only the worker; the engine is an existing Temporal server)
+    """
+    make_data_dir(place.data_dir)
+    asyncio.run(_Pair(place, port, task_queue).run())
+
+
+class _Pair:
+    """The engine (unless another one is used) and the worker of one `up`."""
+
+    def __init__(self, place: Place, port: int, task_queue: str) -> None:
+        self.place = place
+        self.port = port
+        self.task_queue = task_queue
+        self.address = place.engine
+        logs = place.data_dir / "logs"
+        self.engine = Child("engine", self._engine_command, logs / "engine.log", stamped)
+        self.worker = Child("worker", self._worker_command, logs / "worker.log", stamped)
+
+    async def run(self) -> None:
+        """Start both in order, wait for a signal, stop both in the opposite order."""
+        stop = asyncio.Event()
+        stop_on_signals(stop)
+        stopping = asyncio.create_task(stop.wait())
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            if not self.address:
+                tasks.append(asyncio.create_task(self.engine.run()))
+                self.address = await self._ready(self.engine, "engine.json", stopping)
+                self.port = int(self.address.rpartition(":")[2])
+                note(f"engine: {self.address}")
+            tasks.append(asyncio.create_task(self.worker.run()))
+            await self._ready(self.worker, "worker.json", stopping)
+            note(f"worker: polls task queue {self.task_queue!r} on {self.address}")
+            self._say_what_next()
+            await stopping
+        except _Stopped:
+            pass
+        finally:
+            stopping.cancel()
+            note("stopping (what you deployed keeps running)")
+            await self.worker.stop()
+            await self.engine.stop()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        note("stopped")
+
+    def _engine_command(self) -> Sequence[str]:
+        return stormsail_command(
+            "server",
+            "start",
+            f"--data-dir={self.place.data_dir}",
+            f"--port={self.port}",
+            f"--namespace={self.place.namespace}",
+            f"--follow-parent={os.getpid()}",
+        )
+
+    def _worker_command(self) -> Sequence[str]:
+        return stormsail_command(
+            "worker",
+            "start",
+            f"--engine={self.address}",
+            f"--namespace={self.place.namespace}",
+            f"--data-dir={self.place.data_dir}",
+            f"--task-queue={self.task_queue}",
+            f"--follow-parent={os.getpid()}",
+        )
+
+    async def _ready(self, child: Child, name: str, stopping: "asyncio.Task[object]") -> str:
+        """Wait until the child says that it is ready; fail when its first start ends instead."""
+        deadline = asyncio.get_running_loop().time() + READY_SECONDS
+        while asyncio.get_running_loop().time() < deadline:
+            if stopping.done():
+                raise _Stopped
+            process = child.process
+            if process is not None and process.returncode is not None and child.starts == 1:
+                child.stopping = True
+                raise _first_start_failed(child, process.returncode)
+            said = read_note(self.place.data_dir / name)
+            if process is not None and said.get("pid") == process.pid:
+                return str(said.get("address", ""))
+            await asyncio.wait([stopping], timeout=0.05)
+        raise CommandFailed(
+            f"the {child.name} was not ready within {READY_SECONDS:.0f} s",
+            next_step=f"read {child.log}; `stormsail doctor` checks this machine",
+            code=ExitCode.TIMEOUT,
+        )
+
+    def _say_what_next(self) -> None:
+        note(f"state:  {self.place.data_dir} (logs in logs/)")
+        where = "" if self.address == DEFAULT_ENGINE else f" --engine {self.address}"
+        note("")
+        note("Now deploy something from a second terminal:")
+        note(f'  stormsail deploy hello{where} --command "python3 -m http.server {{port}}" --health-path /')
+        note(f"  stormsail status{where}")
+        note("Ctrl-C stops engine and worker; what you deployed keeps running.")
+
+
+class _Stopped(Exception):
+    """A signal came while we waited for a child."""
+
+
+def read_note(path: Path) -> dict[str, object]:
+    """Read what a child left in the data directory; empty while there is nothing whole."""
+    with contextlib.suppress(OSError, ValueError):
+        value = json.loads(path.read_text())
+        if isinstance(value, dict):
+            return value
+    return {}
+
+
+def _first_start_failed(child: Child, code: int) -> CommandFailed:
+    """Turn what the child printed into the failure of `up` itself."""
+    lines = tail(child.log)
+    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    step = [line.removeprefix("next:  ") for line in lines if line.startswith("next:  ")]
+    return CommandFailed(
+        said[-1] if said else f"the {child.name} {ending(code)} at its first start",
+        next_step=step[-1] if step else f"read {child.log}",
+        code=ExitCode(code) if code in ExitCode._value2member_map_ and code else ExitCode.ERROR,
+    )
