@@ -145,7 +145,6 @@ def _note_activity(
     match change:
         case ActivityStarted(_, at_ms, nonce, identity, build_id):
             new = replace(old, ready=False, started_at_ms=at_ms, nonce=nonce, identity=identity, build_id=build_id)
-            new = replace(new, heartbeat_at_ms=0)
         case ActivityHeartbeat(_, at_ms, details, identity):
             new = replace(old, heartbeat_at_ms=at_ms, heartbeat_details=details, identity=identity or old.identity)
         case ActivityRetry(_, attempt, at_ms, ready_at_ms, failure):

@@ -46,12 +46,23 @@ class Turn:
         """Whether there is nothing to commit."""
         return not self.events and not self.noted and not self.also
 
-    def emit(self, attributes: Message) -> HistoryEvent:
+    def emit(self, attributes: Message, *, at_ms: int | None = None) -> HistoryEvent:
         """Add an event to history and apply it. Where a workflow task is started and the event's type is one that waits
-        for its end, the event is buffered instead (id 0)."""
+        for its end, the event is buffered instead (id 0). `at_ms` is for an event told later than it happened."""
         if apply.waits_for_task_end(self.state, attributes):
-            return self._buffer(attributes)
-        return self._append(events.build(self.state.next_event_id, self.now_ms, attributes))
+            return self.postpone(attributes, at_ms=at_ms)
+        return self._append(events.build(self.state.next_event_id, self._at(at_ms), attributes))
+
+    def postpone(self, attributes: Message, *, at_ms: int | None = None) -> HistoryEvent:
+        """Buffer an event: it takes effect now and enters history at the next `flush`.
+
+        Called directly for what a command causes but is not itself a command's event (the cancellation of an activity
+        that nobody had started): it must follow the events of all commands of its workflow task.
+        """
+        event = events.build(0, self._at(at_ms), attributes)
+        self.note(notes.EventBuffered(event))
+        apply.take_effect(self.state, event)
+        return event
 
     def note(self, change: notes.Note) -> None:
         """Change progress."""
@@ -68,11 +79,8 @@ class Turn:
             numbered = apply.numbered(self.state, event, self.state.next_event_id)
             self._append(numbered, seen=True)
 
-    def _buffer(self, attributes: Message) -> HistoryEvent:
-        event = events.build(0, self.now_ms, attributes)
-        self.note(notes.EventBuffered(event))
-        apply.take_effect(self.state, event)
-        return event
+    def _at(self, at_ms: int | None) -> int:
+        return self.now_ms if at_ms is None else at_ms
 
     def _append(self, event: HistoryEvent, *, seen: bool = False) -> HistoryEvent:
         framed = events.frame(event)
