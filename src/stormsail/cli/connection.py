@@ -1,4 +1,4 @@
-"""The way from a command to the engine: connect, and turn each failure of the delivery client into a command's failure."""
+"""The way from a command to the engine: connecting, and turning the client's failures into the command's own."""
 
 import asyncio
 import contextlib
@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
+from temporalio.service import TLSConfig
+
 from stormsail.cli.errors import CommandFailed, Detached, ExitCode
 from stormsail.cli.options import Place
 from stormsail.delivery import client_types as failures
 from stormsail.delivery.client import DeliveryClient
-from temporalio.service import TLSConfig
+from stormsail.delivery.model.operation import TASK_QUEUE
 
 Result = TypeVar("Result")
 
@@ -28,6 +30,7 @@ async def connect(place: Place) -> DeliveryClient:
         place.namespace,
         tls=_tls_from_environment(),
         api_key=os.environ.get("TEMPORAL_API_KEY"),
+        task_queue=os.environ.get("STORMSAIL_TASK_QUEUE") or TASK_QUEUE,
     )
 
 

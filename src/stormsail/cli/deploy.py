@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from stormsail.cli.errors import ExitCode
 from stormsail.cli.options import (
     ChangeOptions,
     Duration,
@@ -34,14 +33,26 @@ from stormsail.cli.options import (
     show_default=True,
     help="How traffic moves to the new version.",
 )
-@click.option("--health-path", default="/health", show_default=True, help="HTTP path that answers 200 once it is healthy.")
-@click.option("--health-timeout", type=Duration(), default="30m", show_default=True, help="Give up and roll back after this.")
-@click.option("--delay-before-cleanup", type=Duration(), default="0", help="Keep the old version in service this much longer.")
-@click.option("--delay-before-scale-down", type=Duration(), default="0", help="Keep the old version's instances this much longer.")
+@click.option(
+    "--health-path", default="/health", show_default=True, help="HTTP path that answers 200 once it is healthy."
+)
+@click.option(
+    "--health-timeout", type=Duration(), default="30m", show_default=True, help="Give up and roll back after this."
+)
+@click.option(
+    "--delay-before-cleanup", type=Duration(), default="0", help="Keep the old version in service this much longer."
+)
+@click.option(
+    "--delay-before-scale-down", type=Duration(), default="0", help="Keep the old version's instances this much longer."
+)
 @click.option("--scale-down", is_flag=True, help="Stop the old version's instances at the end.")
 @click.option("--max-remaining", type=click.IntRange(1), help="Destroy the oldest versions beyond this many.")
-@click.option("--rollback-on-failure/--no-rollback-on-failure", default=True, show_default=True, help="Undo on failure.")
-@click.option("--port", type=click.IntRange(1, 65535), help="Port that the load balancer listens on. [default: a free one, kept]")
+@click.option(
+    "--rollback-on-failure/--no-rollback-on-failure", default=True, show_default=True, help="Undo on failure."
+)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Port that the load balancer listens on. [default: a free one, kept]"
+)
 @click.option("--env", "environment", multiple=True, metavar="K=V", help="Environment variable; repeat for more.")
 @place_options
 @change_options
@@ -64,7 +75,7 @@ def deploy(
       stormsail deploy hello --command "python examples/hello.py --port {port} --version v2" --version v2 --dry-run
     """
     if not asked["command_line"] and not asked["image"]:
-        raise click.UsageError("say what to deploy: --command \"...\" on this machine, or --image on a cloud")
+        raise click.UsageError('say what to deploy: --command "..." on this machine, or --image on a cloud')
     payload = payload_for(application, asked)
     from stormsail.cli.deploy_run import run_deploy
 
@@ -135,8 +146,6 @@ def environment_of(pairs: tuple[str, ...]) -> dict[str, str]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            error = click.BadParameter(f"{pair!r} is not K=V", param_hint="--env")
-            error.exit_code = int(ExitCode.USAGE)
-            raise error
+            raise click.BadParameter(f"{pair!r} is not K=V", param_hint="--env")
         environment[key] = value
     return environment

@@ -27,7 +27,7 @@ class CommandFailed(click.ClickException):
     def __init__(self, message: str, *, next_step: str = "", code: ExitCode = ExitCode.ERROR) -> None:
         super().__init__(message)
         self.next_step = next_step
-        self.exit_code = int(code)
+        self.exit_code = int(code)  # type: ignore[misc]  # click reads it from the instance
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message and the next step to stderr."""

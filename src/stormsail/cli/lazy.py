@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 
 import click
 
-from stormsail.cli.errors import ExitCode
-
 
 class Lazy(NamedTuple):
     """Where a command lives (`package.module:attribute`) and the line that a listing shows for it."""
@@ -58,10 +56,12 @@ class LazyGroup(click.Group):
         if typed.startswith("-"):
             return super().resolve_command(ctx, args)
         near = list(dict.fromkeys(self.names[match] for match in difflib.get_close_matches(typed, self.names, n=3)))
-        known = f"Did you mean {' or '.join(repr(name) for name in near)}?" if near else f"Try one of: {', '.join(self.lazy)}."
-        error = click.UsageError(f"no command {typed!r} in '{ctx.command_path}'. {known}", ctx=ctx)
-        error.exit_code = int(ExitCode.USAGE)
-        raise error
+        known = (
+            f"Did you mean {' or '.join(repr(name) for name in near)}?"
+            if near
+            else f"Try one of: {', '.join(self.lazy)}."
+        )
+        raise click.UsageError(f"no command {typed!r} in '{ctx.command_path}'. {known}", ctx=ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing any."""

@@ -13,6 +13,12 @@ from stormsail.cli.output import Column, instant, note, show_list, show_one, spa
 from stormsail.delivery.client import OperationCanceled, OperationDetail, OperationSummary
 from stormsail.delivery.model.operation import OperationResult, OperationStatus
 
+_STATUS_WORDS: Final = {
+    "RUNNING": "▸ running",
+    "SUCCEEDED": "✔ succeeded",
+    "TERMINAL": "✖ failed",
+    "CANCELED": "⊘ cancelled",
+}
 _COLUMNS: Final = (
     Column("operation", lambda r: r["operation_id"][:8]),
     Column("id", lambda r: str(r["operation_id"]), wide=True),
@@ -24,12 +30,6 @@ _COLUMNS: Final = (
     Column("by", lambda r: r["requested_by"] or "-", wide=True),
     Column("reason", lambda r: r["reason"] or "-"),
 )
-_STATUS_WORDS: Final = {
-    "RUNNING": "▸ running",
-    "SUCCEEDED": "✔ succeeded",
-    "TERMINAL": "✖ failed",
-    "CANCELED": "⊘ cancelled",
-}
 
 
 def run_list(application: str, status: str | None, limit: int, place: Place, output: str) -> int:

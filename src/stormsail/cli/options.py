@@ -48,7 +48,7 @@ class ChangeOptions:
     idempotency_key: str
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """Seconds as `90`, `90s`, `30m`, `1h30m`."""
 
     name = "duration"
@@ -64,7 +64,7 @@ class Duration(click.ParamType):
         return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)
 
 
-class Address(click.ParamType):
+class Address(click.ParamType[str]):
     """An engine's `host:port`."""
 
     name = "host:port"
@@ -191,3 +191,14 @@ def change_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         with_change = decorate(with_change)
     return with_change
+
+
+def task_queue_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--task-queue`. Commands that ask a worker something read STORMSAIL_TASK_QUEUE too."""
+    return click.option(
+        "--task-queue",
+        default="stormsail",
+        envvar="STORMSAIL_TASK_QUEUE",
+        show_default=True,
+        help="Task queue that the worker polls.",
+    )(command)

@@ -56,7 +56,7 @@ class Child:
     async def run(self) -> None:
         """Start the process and start it again each time it ends, with growing pauses if it ends at once."""
         pause = BACKOFF_FIRST_SECONDS
-        while not self.stopping:
+        while True:
             began = time.monotonic()
             code = await self._once()
             if self.stopping:

@@ -9,7 +9,9 @@ from stormsail.cli.options import ChangeOptions, Place, change_options, output_o
 @click.argument("application", metavar="APP")
 @click.option("--stack", default="", help="Part of the cluster's name: app-stack-detail.")
 @click.option("--detail", default="", help="Part of the cluster's name: app-stack-detail.")
-@click.option("--to", default="", metavar="SERVER-GROUP", help="Which one to restore. [default: the one that served before]")
+@click.option(
+    "--to", default="", metavar="SERVER-GROUP", help="Which one to restore. [default: the one that served before]"
+)
 @place_options
 @change_options
 @output_option

@@ -40,8 +40,12 @@ _NOT_YET: Final = {
     help="Where the engine keeps its state. [default: ~/.local/share/stormsail]",
 )
 @click.option("--ip", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=7233, show_default=True, help="Port; 0 takes a free one.")
-@click.option("-n", "--namespace", "namespaces", multiple=True, help="Namespace to have; repeat for more. [default: default]")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=7233, show_default=True, help="Port; 0 takes a free one."
+)
+@click.option(
+    "-n", "--namespace", "namespaces", multiple=True, help="Namespace to have; repeat for more. [default: default]"
+)
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -154,7 +158,7 @@ def _serve(
     except DataDirInUse as error:
         raise CommandFailed(
             str(error),
-            next_step=f"`stormsail status --data-dir {place}` shows the engine that runs there; stop it, or use another --data-dir",
+            next_step=f"`stormsail status --data-dir {place}` shows what runs there; stop it, or use another --data-dir",
             code=ExitCode.CONFLICT,
         ) from error
     except PortTaken as error:
@@ -166,7 +170,7 @@ def _serve(
     except StorageFailed as error:
         raise CommandFailed(
             str(error),
-            next_step="look at the disk (`stormsail doctor`); what was acknowledged is in the file and comes back on start",
+            next_step="look at the disk (`stormsail doctor`); what was acknowledged is on it and comes back on start",
         ) from error
 
 

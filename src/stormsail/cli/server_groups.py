@@ -2,7 +2,6 @@
 
 import click
 
-from stormsail.cli.errors import ExitCode
 from stormsail.cli.lazy import Lazy, LazyGroup
 from stormsail.cli.options import ChangeOptions, Place, change_options, output_option, place_options
 
@@ -88,9 +87,7 @@ def resize(
         raise click.UsageError(f"INSTANCES says {instances} and --instances says {count}: give one of them")
     capacity = capacity_of(instances if instances is not None else count, least, most)
     if capacity is None:
-        error = click.UsageError("say how many: `stormsail server-group resize SERVER-GROUP INSTANCES`")
-        error.exit_code = int(ExitCode.USAGE)
-        raise error
+        raise click.UsageError("say how many: `stormsail server-group resize SERVER-GROUP INSTANCES`")
     return run_change("resizeServerGroup", name, {"capacity": capacity}, place, change, output)
 
 

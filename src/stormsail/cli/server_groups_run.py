@@ -20,10 +20,18 @@ _VERBS: Final = {
     "destroyServerGroup": ("destroy", "destroyed"),
 }
 
+
+def traffic(record: Record) -> str:
+    """Say in words whether a server group takes traffic."""
+    if not record["enabled"]:
+        return "off"
+    return "on" if record["weight_percent"] == 100 else f"{record['weight_percent']} %"
+
+
 COLUMNS: Final = (
     Column("server group", lambda r: str(r["name"])),
     Column("version", lambda r: r["version"] or "-"),
-    Column("traffic", lambda r: traffic(r)),
+    Column("traffic", traffic),
     Column("up", lambda r: f"{r['instances_up']}/{r['capacity']['desired']}"),
     Column("min/max", lambda r: f"{r['capacity']['min']}/{r['capacity']['max']}", wide=True),
     Column("created", lambda r: instant(r["created_at_ms"])),
@@ -128,7 +136,9 @@ async def find(client: DeliveryClient, name: str) -> tuple[ServerGroup, Observat
     try:
         moniker = parse_name(name)
     except InvalidName as error:
-        raise CommandFailed(str(error), next_step="names look like app-stack-detail-v000", code=ExitCode.USAGE) from error
+        raise CommandFailed(
+            str(error), next_step="names look like app-stack-detail-v000", code=ExitCode.USAGE
+        ) from error
     try:
         seen = await client.observe(ACCOUNT, moniker.app)
     except ApplicationNotFound as error:
@@ -163,13 +173,6 @@ def record_of(group: ServerGroup, seen: Observation) -> dict[str, Any]:
         "address": seen.address,
         "as_of_ms": seen.as_of_ms,
     }
-
-
-def traffic(record: Record) -> str:
-    """Say in words whether a server group takes traffic."""
-    if not record["enabled"]:
-        return "off"
-    return "on" if record["weight_percent"] == 100 else f"{record['weight_percent']} %"
 
 
 def _described(record: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 from stormsail.cli.errors import CommandFailed, ExitCode
-from stormsail.cli.options import DEFAULT_ENGINE, Place, place_options
+from stormsail.cli.options import DEFAULT_ENGINE, Place, place_options, task_queue_option
 from stormsail.cli.output import note, stamped
 from stormsail.cli.process import Child, ending, stormsail_command, tail
 from stormsail.cli.server import make_data_dir, stop_on_signals
@@ -28,7 +28,7 @@ READY_SECONDS: Final = 60.0
     show_default=True,
     help="Port of the engine; 0 takes a free one.",
 )
-@click.option("--task-queue", default="stormsail", show_default=True, help="Task queue that the worker polls.")
+@task_queue_option
 def up(place: Place, port: int, task_queue: str) -> None:
     """Start engine, worker and load balancer here, and keep them up until Ctrl-C.
 

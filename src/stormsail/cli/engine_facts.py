@@ -1,0 +1,49 @@
+"""What `status` and `doctor` ask an engine about itself and about who polls it."""
+
+from dataclasses import dataclass
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, GetClusterInfoRequest, GetSystemInfoRequest
+from temporalio.service import RPCError
+
+from stormsail.delivery.client import DeliveryClient, EngineRefused
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """An engine's version and its workers on our task queue, by identity."""
+
+    version: str
+    name: str
+    workflow_pollers: tuple[str, ...]
+    activity_pollers: tuple[str, ...]
+
+    @property
+    def has_worker(self) -> bool:
+        """Whether somebody polls both for workflows and for activities."""
+        return bool(self.workflow_pollers and self.activity_pollers)
+
+
+async def read_engine_facts(client: DeliveryClient) -> EngineFacts:
+    """Ask the engine; a refused question is EngineRefused, as from the delivery client."""
+    service = client.client.workflow_service
+    try:
+        system = await service.get_system_info(GetSystemInfoRequest())
+        cluster = await service.get_cluster_info(GetClusterInfoRequest())
+        workflow = await _pollers(client, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
+        activity = await _pollers(client, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
+    except RPCError as error:
+        raise EngineRefused(error.status.name, error.message) from error
+    return EngineFacts(system.server_version, cluster.cluster_name, workflow, activity)
+
+
+async def _pollers(client: DeliveryClient, kind: TaskQueueType.ValueType) -> tuple[str, ...]:
+    reply = await client.client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.client.namespace,
+            task_queue=TaskQueue(name=client.task_queue),
+            task_queue_type=kind,
+        ),
+    )
+    return tuple(sorted({poller.identity for poller in reply.pollers}))
