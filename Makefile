@@ -1,0 +1,58 @@
+# Needs python3 (3.11 or newer), pip and make; everything else goes into .venv.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := check
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+# Without byte code the workflow sandbox compiles every module again for every workflow.
+unexport PYTHONDONTWRITEBYTECODE
+export UV_PYTHON_DOWNLOADS ?= never
+
+.PHONY: check test unit lint format demo setup lock changelog clean help
+
+check: lint unit ## Format, lint, types, import rules and unit tests: under a minute
+
+test: lint ## Everything: check, and the tests that start real servers and processes
+	$(BIN)/pytest
+
+unit: $(READY) ## The fast tests alone
+	$(BIN)/pytest -q -m "not slow and not e2e"
+
+lint: $(READY) ## Format, lint, types and import rules, changing nothing
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Format and fix what can be fixed
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+demo: $(READY) ## A deployment that survives kill -9, under live traffic; ARGS="--kills 40 --seed 7"
+	$(BIN)/stormsail demo $(ARGS)
+
+setup: $(READY) ## Make .venv with everything in it
+
+lock: $(READY) ## Resolve the dependencies again
+	$(BIN)/uv lock --upgrade
+
+changelog: $(READY) ## Show what the next release's changelog would say
+	$(BIN)/towncrier build --draft
+
+clean: ## Remove .venv and every cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
+
+$(READY): pyproject.toml uv.lock
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stormsail needs Python 3.11 or newer; python3 is " + sys.version)'
+	@# Distributions that split ensurepip off can still make an environment and fill it with their own pip.
+	test -x $(BIN)/python || python3 -m venv .venv 2>/dev/null || python3 -m venv --clear --without-pip .venv
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv 2>/dev/null || python3 -m pip --python $(BIN)/python install --quiet uv
+	$(BIN)/uv sync --frozen --quiet
+	@touch $@
