@@ -9,6 +9,10 @@ class Limits:
 
     id_length_max: int = 1_000
     blob_size_max: int = 2 * 1024 * 1024
+    blob_size_warn: int = 512 * 1024
+    """What is kept of a failure that is larger than `blob_size_max`."""
+    activity_failure_size_max: int = 4 * 1024
+    """What a run keeps of an attempt's failure while the activity is retried."""
     memo_size_max: int = 2 * 1024 * 1024
     grpc_message_size_max: int = 4 * 1024 * 1024
     history_events_max: int = 51_200
@@ -20,13 +24,20 @@ class Limits:
     pending_timers_max: int = 20_000
     """Ours: Temporal sets none."""
     buffered_events_max: int = 100
+    buffered_events_size_max: int = 2 * 1024 * 1024
     signal_request_ids_max: int = 10_000
     default_workflow_task_timeout_ms: int = 10_000
     workflow_task_timeout_max_ms: int = 120_000
     workflow_task_retry_initial_ms: int = 5_000
     workflow_task_retry_max_ms: int = 600_000
-    workflow_task_retry_free_attempts: int = 2
-    """Attempts after which a failing workflow task backs off."""
+    workflow_task_retry_free_attempts: int = 3
+    """Attempts after which the start-to-close timeout of a failing workflow task grows."""
+    workflow_task_heartbeat_timeout_ms: int = 1_800_000
+    """How long a worker may ask for one workflow task after the other without any command."""
+    continue_as_new_interval_min_ms: int = 1_000
+    """A run that follows another begins at least this long after it."""
+    workflow_id_reuse_interval_min_ms: int = 0
+    """How soon after its start a run may be replaced under its workflow id. 0, as Temporal's dev server, for no wait."""
     default_activity_retry_initial_ms: int = 1_000
     default_activity_retry_coefficient: float = 2.0
     default_activity_retry_max_interval_factor: int = 100

@@ -42,8 +42,27 @@ class SignalRequestSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class StartRequested:
+    """The request id of the start, which no event records."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseAttempted:
+    """Whether the worker's last workflow task wanted to close the run in vain."""
+
+    attempted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TransitionCounted:
+    """A turn changed the run."""
+
+
+@dataclass(frozen=True, slots=True)
 class EventBuffered:
-    """Something happened while a workflow task was started. The event has no id yet; see `apply.buffer`."""
+    """Something happened while a workflow task was started. The event has no id yet; see `apply.take_effect`."""
 
     event: HistoryEvent
 
@@ -58,6 +77,7 @@ class BufferedTimerFiredDropped:
     """The worker cancelled a timer whose firing was still buffered."""
 
     timer_id: str
+    started_event_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +124,9 @@ Note = (
     | FirstTaskReady
     | StickySet
     | SignalRequestSeen
+    | StartRequested
+    | CloseAttempted
+    | TransitionCounted
     | EventBuffered
     | BufferCleared
     | BufferedTimerFiredDropped
@@ -127,15 +150,26 @@ def note(state: RunState, change: Note) -> RunState:
             state.signal_request_ids[request_id] = None
             while len(state.signal_request_ids) > keep:
                 del state.signal_request_ids[next(iter(state.signal_request_ids))]
+        case StartRequested(request_id):
+            state.start_request_id = request_id
+        case CloseAttempted(attempted):
+            state.close_attempted = attempted
+        case TransitionCounted():
+            state.state_transitions += 1
         case EventBuffered(event):
             state.buffered.append(event)
         case BufferCleared():
             state.buffered.clear()
-        case BufferedTimerFiredDropped(timer_id):
-            state.buffered = [e for e in state.buffered if e.timer_fired_event_attributes.timer_id != timer_id]
+        case BufferedTimerFiredDropped(timer_id, started_event_id):
+            state.buffered = [e for e in state.buffered if not _fired(e, timer_id, started_event_id)]
         case _:
             _note_activity(state, change)
     return state
+
+
+def _fired(event: HistoryEvent, timer_id: str, started_event_id: int) -> bool:
+    fired = event.timer_fired_event_attributes
+    return fired.timer_id == timer_id and fired.started_event_id == started_event_id
 
 
 def _note_activity(
@@ -146,7 +180,7 @@ def _note_activity(
         case ActivityStarted(_, at_ms, nonce, identity, build_id):
             new = replace(old, ready=False, started_at_ms=at_ms, nonce=nonce, identity=identity, build_id=build_id)
         case ActivityHeartbeat(_, at_ms, details, identity):
-            new = replace(old, heartbeat_at_ms=at_ms, heartbeat_details=details, identity=identity or old.identity)
+            new = replace(old, heartbeat_at_ms=at_ms, heartbeat_details=details, identity=old.identity or identity)
         case ActivityRetry(_, attempt, at_ms, ready_at_ms, failure):
             new = replace(old, attempt=attempt, ready=False, ready_at_ms=ready_at_ms, started_at_ms=0, nonce="")
             new = replace(new, last_failure=failure, last_attempt_completed_at_ms=at_ms)

@@ -1,0 +1,159 @@
+"""When a run must next be looked at. What is named here `decide/due.py` does, and nothing else."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from temporalio.api.enums.v1 import TimeoutType
+
+from stormsail.engine.core.retry import duration_ms
+from stormsail.engine.core.state import Activity, RunState, Timer, WorkflowTask
+
+STICKY_TIMEOUT_FALLBACK_MS: Final = 5_000
+"""For a task that waits in a sticky queue which has been forgotten since: its worker may be gone too."""
+
+
+class DueKind(IntEnum):
+    """What becomes due, in the order in which things due at the same instant are done."""
+
+    TIMER = 1
+    ACTIVITY_READY = 2
+    ACTIVITY_TIMEOUT = 3
+    FIRST_TASK = 4
+    WORKFLOW_TASK_READY = 5
+    WORKFLOW_TASK_TIMEOUT = 6
+    RUN_TIMEOUT = 7
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Due:
+    """One thing that becomes due. Sorted by instant, kind, event id, then Temporal's number of the timeout."""
+
+    at_ms: int
+    kind: DueKind
+    event_id: int = 0
+    """The scheduled or started event that it belongs to."""
+    timeout_type: int = 0
+    name: str = ""
+    """A timer's id."""
+
+
+def deadline_ms(state: RunState) -> int | None:
+    """Return the earliest instant at which something is due, None where nothing will ever be."""
+    return min((due.at_ms for due in dues(state)), default=None)
+
+
+def due_by(state: RunState, now_ms: int) -> list[Due]:
+    """Return what is due at `now_ms`, in the order in which it is to be done."""
+    return sorted(due for due in dues(state) if due.at_ms <= now_ms)
+
+
+def still_due(state: RunState, due: Due) -> bool:
+    """Say whether a thing found due is so still, after others were done."""
+    if not state.open:
+        return False
+    match due.kind:
+        case DueKind.TIMER:
+            timer = state.timers.get(due.name)
+            return timer is not None and due == _timer_due(timer)
+        case DueKind.ACTIVITY_READY | DueKind.ACTIVITY_TIMEOUT:
+            activity = state.activities.get(due.event_id)
+            return activity is not None and due in _activity_dues(activity)
+        case _:
+            return due in _run_dues(state)
+
+
+def dues(state: RunState) -> Iterator[Due]:
+    """Yield all that will become due, in no order."""
+    if not state.open:
+        return
+    for timer in state.timers.values():
+        yield _timer_due(timer)
+    for activity in state.activities.values():
+        yield from _activity_dues(activity)
+    yield from _run_dues(state)
+
+
+def run_expires_at_ms(state: RunState) -> int:
+    """Return when the run times out, 0 for never: its own timeout, counted from when its first workflow task may run,
+    or the whole chain's where that is earlier."""
+    own_ms = duration_ms(state.start.workflow_run_timeout)
+    run_ends_ms = state.execution_started_at_ms + own_ms if own_ms > 0 else 0
+    ends = [at_ms for at_ms in (run_ends_ms, chain_expires_at_ms(state)) if at_ms > 0]
+    return min(ends, default=0)
+
+
+def chain_expires_at_ms(state: RunState) -> int:
+    """Return when the workflow's execution timeout ends all its runs, 0 for never."""
+    if not state.start.HasField("workflow_execution_expiration_time"):
+        return 0
+    expires = state.start.workflow_execution_expiration_time
+    return max(0, expires.seconds * 1_000 + -(-expires.nanos // 1_000_000))
+
+
+def _timer_due(timer: Timer) -> Due:
+    return Due(timer.fire_at_ms, DueKind.TIMER, timer.started_event_id, name=timer.timer_id)
+
+
+def _activity_dues(activity: Activity) -> Iterator[Due]:
+    event_id = activity.scheduled_event_id
+    scheduled = activity.scheduled
+
+    def timeout(from_ms: int, after_ms: int, kind: TimeoutType.ValueType) -> Iterator[Due]:
+        if after_ms > 0:
+            yield Due(from_ms + after_ms, DueKind.ACTIVITY_TIMEOUT, event_id, kind)
+
+    yield from timeout(
+        activity.scheduled_at_ms,
+        duration_ms(scheduled.schedule_to_close_timeout),
+        TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE,
+    )
+    if not activity.started_at_ms:
+        # Counted from when the attempt is put into its queue, so a backoff is not taken for a lack of workers.
+        yield from timeout(
+            activity.ready_at_ms or activity.scheduled_at_ms,
+            duration_ms(scheduled.schedule_to_start_timeout),
+            TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START,
+        )
+        if not activity.ready:
+            yield Due(activity.ready_at_ms, DueKind.ACTIVITY_READY, event_id)
+        return
+    yield from timeout(
+        activity.started_at_ms, duration_ms(scheduled.start_to_close_timeout), TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
+    )
+    yield from timeout(
+        # The last heartbeat may be of an attempt before.
+        max(activity.started_at_ms, activity.heartbeat_at_ms),
+        duration_ms(scheduled.heartbeat_timeout),
+        TimeoutType.TIMEOUT_TYPE_HEARTBEAT,
+    )
+
+
+def _run_dues(state: RunState) -> Iterator[Due]:
+    expires_at_ms = run_expires_at_ms(state)
+    if expires_at_ms:
+        yield Due(expires_at_ms, DueKind.RUN_TIMEOUT)
+    if not state.first_task_ready:
+        yield Due(state.first_task_at_ms, DueKind.FIRST_TASK)
+    if state.workflow_task is not None:
+        yield from _workflow_task_dues(state, state.workflow_task)
+
+
+def _workflow_task_dues(state: RunState, task: WorkflowTask) -> Iterator[Due]:
+    if task.started_at_ms:
+        yield Due(
+            task.started_at_ms + task.timeout_ms,
+            DueKind.WORKFLOW_TASK_TIMEOUT,
+            task.scheduled_event_id,
+            TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE,
+        )
+    elif not task.ready:
+        yield Due(task.ready_at_ms, DueKind.WORKFLOW_TASK_READY, task.scheduled_event_id)
+    elif task.sticky:
+        yield Due(
+            task.ready_at_ms + (state.sticky_timeout_ms or STICKY_TIMEOUT_FALLBACK_MS),
+            DueKind.WORKFLOW_TASK_TIMEOUT,
+            task.scheduled_event_id,
+            TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START,
+        )
