@@ -20,7 +20,7 @@ def fire_due(turn: Turn, ids: Ids, limits: Limits) -> None:
 
     Everything is told as of now, however late it is. Doing one thing may undo another (an activity closes by its first
     timeout and has no other) or make one due (an attempt whose backoff ended long ago has waited too long for a
-    worker), so it goes in rounds. Rounds end: nothing here starts a task or an attempt, so each thing is done at most once.
+    worker), so it goes in rounds. Rounds end: nothing here starts a task or an attempt, so each is done at most once.
     """
     while due := deadlines.due_by(turn.state, turn.now_ms):
         wakes = False

@@ -43,7 +43,7 @@ ACTIVITY: Final[Mapping[tuple[Activity, str], Activity]] = {
     (Activity.BACKING_OFF, "ActivityTaskCanceled"): Activity.CLOSED,
     (Activity.BACKING_OFF, "ActivityTaskTimedOut"): Activity.CLOSED,
 }
-"""By event or note. RespondActivityTaskCompletedById may complete what nobody started: it is started in the same turn."""
+"""By event or note. RespondActivityTaskCompletedById may complete what nobody started: the same turn starts it."""
 
 
 def stands(activity: state.Activity | None) -> Activity:

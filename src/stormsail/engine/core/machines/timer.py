@@ -18,4 +18,4 @@ TIMER: Final[Mapping[tuple[Timer, str], Timer]] = {
     (Timer.PENDING, "TimerFired"): Timer.CLOSED,
     (Timer.PENDING, "TimerCanceled"): Timer.CLOSED,
 }
-"""By event. A firing that is still buffered may be taken back by a CancelTimer command; only the cancel is then told."""
+"""By event. A CancelTimer command takes back a firing that is still buffered; only the cancel is then told."""
