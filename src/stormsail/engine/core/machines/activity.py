@@ -33,6 +33,7 @@ ACTIVITY: Final[Mapping[tuple[Activity, str], Activity]] = {
     (Activity.BACKING_OFF, "ActivityTaskCancelRequested"): Activity.BACKING_OFF,
     (Activity.STARTED, "ActivityTaskCancelRequested"): Activity.STARTED,
     (Activity.STARTED, "ActivityTaskStarted"): Activity.STARTED,
+    (Activity.SCHEDULED, "ActivityTaskStarted"): Activity.STARTED,  # in a replay, which knows no progress yet
     (Activity.STARTED, "ActivityTaskCompleted"): Activity.CLOSED,
     (Activity.STARTED, "ActivityTaskFailed"): Activity.CLOSED,
     (Activity.STARTED, "ActivityTaskTimedOut"): Activity.CLOSED,
