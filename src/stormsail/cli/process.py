@@ -49,20 +49,22 @@ class Child:
     """Asked before each start, because a restart may have learned more (the port that was free)."""
     log: Path
     say: Callable[[str], None]
+    first_pause_seconds: float = BACKOFF_FIRST_SECONDS
     starts: int = 0
     process: asyncio.subprocess.Process | None = field(default=None, repr=False)
+    running: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
     stopping: bool = False
 
     async def run(self) -> None:
         """Start the process and start it again each time it ends, with growing pauses if it ends at once."""
-        pause = BACKOFF_FIRST_SECONDS
+        pause = self.first_pause_seconds
         while True:
             began = time.monotonic()
             code = await self._once()
             if self.stopping:
                 return
             if time.monotonic() - began >= STEADY_SECONDS:
-                pause = BACKOFF_FIRST_SECONDS
+                pause = self.first_pause_seconds
             self.say(f"{self.name}: {ending(code)}; starting it again in {pause:.1f} s. {self._last_words()}".rstrip())
             await asyncio.sleep(pause)
             pause = min(pause * 2, BACKOFF_MAX_SECONDS)
@@ -81,7 +83,10 @@ class Child:
                 start_new_session=True,
             )
         self.starts += 1
-        return await self.process.wait()
+        self.running.set()
+        code = await self.process.wait()
+        self.running.clear()
+        return code
 
     async def stop(self) -> None:
         """Ask the process to end, and kill it when it does not within STOP_SECONDS."""
