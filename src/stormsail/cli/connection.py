@@ -59,6 +59,8 @@ def clear_failures() -> Iterator[None]:
     """Turn what the delivery client raises into CommandFailed with the exit code it stands for."""
     try:
         yield
+    except failures.EngineUnreachable as error:
+        raise CommandFailed(_unreachable(error), next_step=_next_step(error)) from error
     except failures.DeliveryError as error:
         raise CommandFailed(str(error), next_step=_next_step(error), code=_exit_code(error)) from error
 
@@ -87,6 +89,12 @@ def _exit_code(error: failures.DeliveryError) -> ExitCode:
             return ExitCode.OPERATION_FAILED
         case _:
             return ExitCode.ERROR
+
+
+def _unreachable(error: failures.EngineUnreachable) -> str:
+    """Say why in a few words; what the network library says is long and no help."""
+    reason = "nothing listens there" if "refused" in str(error).lower() else "no answer"
+    return f"no engine answers at {error.address}: {reason}"
 
 
 def _next_step(error: failures.DeliveryError) -> str:

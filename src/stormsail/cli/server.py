@@ -158,7 +158,7 @@ def _serve(
     except DataDirInUse as error:
         raise CommandFailed(
             str(error),
-            next_step=f"`stormsail status --data-dir {place}` shows what runs there; stop it or take another --data-dir",
+            next_step=f"`stormsail status --data-dir {place}` shows what runs there; stop it or use another one",
             code=ExitCode.CONFLICT,
         ) from error
     except PortTaken as error:

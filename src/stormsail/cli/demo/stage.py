@@ -126,9 +126,11 @@ class Killer:
 
     async def _alive(self, child: Child) -> asyncio.subprocess.Process:
         """Return the child's process once it runs: a kill that hits nothing does not count."""
-        while (process := child.process) is None or process.returncode is not None:
+        while True:
+            await child.running.wait()
+            if child.process is not None and child.process.returncode is None:
+                return child.process
             await asyncio.sleep(0.01)
-        return process
 
 
 class TrafficProcess:

@@ -1,8 +1,8 @@
 """Live traffic as its own process: `python -m stormsail.cli.demo.traffic HOST PORT RATE`.
 
-Half of the requests come on a schedule, each on a connection of its own; the other half on kept connections, one request
-after the other. Nothing is ever sent twice: whatever has no good answer counts as failed. One JSON line a quarter second
-goes to stdout; end of file on stdin ends it, after the answers still owed have come.
+Half of the requests come on a schedule, each on a connection of its own; the other half on kept connections, one
+request after the other. Nothing is ever sent twice: whatever has no good answer counts as failed. One JSON line each
+quarter second goes to stdout; end of file on stdin ends it, after the answers still owed have come.
 """
 
 import asyncio
