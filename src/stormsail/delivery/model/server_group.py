@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from stormsail.delivery.model.names import Moniker, parse_name
 
@@ -67,7 +67,7 @@ class LaunchSpec(BaseModel):
     image: str = ""
     command: tuple[str, ...] = ()
     environment: dict[str, str] = Field(default_factory=dict)
-    health_path: str = "/health"
+    health_path: str = Field(default="/health", validation_alias=AliasChoices("health_path", "healthPath"))
     settings: dict[str, Any] = Field(default_factory=dict)
 
 

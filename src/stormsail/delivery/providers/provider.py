@@ -31,10 +31,14 @@ What each change means, on every provider:
   ended or the drain limit has passed. The instances keep running. At 100 the group is disabled.
 * `DestroyServerGroup`: the group is disabled, drained, and all of it is removed. Destroying what is gone is done.
 
+A percentage of a count of instances is rounded up. It shows as `weight_percent`: what enabling set, or what disabling
+left.
+
 Failures are one of the classes of `errors.py`; nothing else leaves a provider. Cancelling the coroutine of any of the
 four (the worker is stopping) leaves a state from which `resume` carries on.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -149,4 +153,12 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Let go of connections. What is deployed stays up."""
+        ...
+
+
+class OpenProvider(Protocol):
+    """What a package offers under the entry point group `stormsail.providers`: opens one account."""
+
+    async def __call__(self, account: str, settings: Mapping[str, str]) -> Provider:
+        """Open the account. Raises Permanent when the settings are wrong."""
         ...

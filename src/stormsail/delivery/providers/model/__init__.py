@@ -1,0 +1,1 @@
+"""A cloud in memory: the provider of tests and simulations, with faults on demand."""

@@ -1,0 +1,220 @@
+"""The activities: each hands one order to a provider, heartbeats while it runs, and sorts what the provider raises.
+
+Whichever worker takes an attempt, the order's token makes it carry on what an earlier attempt began.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Final
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from stormsail.delivery.model.operation import ApplicationList
+from stormsail.delivery.model.server_group import Health, Observation, ServerGroup
+from stormsail.delivery.operations.operation import healthy
+from stormsail.delivery.operations.orders import (
+    ChangeOrder,
+    ChangeOutcome,
+    DownOrder,
+    HealthGuard,
+    ObserveOrder,
+    UpOrder,
+    WaitOutcome,
+)
+from stormsail.delivery.providers.errors import NotFound, Permanent, ProviderError
+from stormsail.delivery.providers.provider import Provider
+
+HEARTBEAT_S: Final = 1.0
+"""How often a call says that it lives; the heartbeat timeout of the workflow side is several of these."""
+
+POLL_S: Final = 0.05
+POLL_MAX_S: Final = 1.0
+POLL_GROWTH: Final = 1.5
+SICK_SHOWN_MAX: Final = 3
+"""How many unhealthy instances a message describes."""
+
+
+class Heartbeat:
+    """What a running call last reported; sent every second until the call ends."""
+
+    def __init__(self) -> None:
+        self.detail = ""
+
+    def say(self, detail: str) -> None:
+        """Report something new, at once."""
+        if detail != self.detail:
+            self.detail = detail
+            activity.heartbeat(detail)
+
+
+class CloudActivities:
+    """The accounts that this worker serves."""
+
+    def __init__(self, providers: Mapping[str, Provider]) -> None:
+        self._providers = providers
+
+    @activity.defn
+    async def apply_change(self, order: ChangeOrder) -> ChangeOutcome:
+        """Begin a change or carry it on, until it is done; with a guard, only while that holds."""
+        async with _attempt() as heartbeat:
+            provider = self._provider(order.account)
+            if order.guard is not None:
+                refused = _broken(order.guard, await provider.observe(order.application))
+                if refused:
+                    return ChangeOutcome(done=False, refused=refused)
+            progress = await provider.begin(order.token, order.change)
+            async for _ in _polls():
+                heartbeat.say(progress.detail)
+                if progress.done:
+                    break
+                progress = await provider.resume(order.token, order.change)
+            return ChangeOutcome(done=True, detail=progress.detail)
+
+    @activity.defn
+    async def cancel_change(self, order: ChangeOrder) -> ChangeOutcome:
+        """Stop a change until nothing more of it will happen."""
+        async with _attempt() as heartbeat:
+            provider = self._provider(order.account)
+            progress = await provider.cancel(order.token, order.change)
+            async for _ in _polls():
+                heartbeat.say(progress.detail)
+                if progress.done:
+                    break
+                progress = await provider.cancel(order.token, order.change)
+            return ChangeOutcome(done=True, detail=progress.detail)
+
+    @activity.defn
+    async def observe(self, order: ObserveOrder) -> Observation:
+        """Read an application from the cloud."""
+        async with _attempt():
+            return await self._provider(order.account).observe(order.application)
+
+    @activity.defn
+    async def list_applications(self, order: ObserveOrder) -> ApplicationList:
+        """Read the account's application names from the cloud."""
+        async with _attempt():
+            listed = await self._provider(order.account).applications()
+            return ApplicationList(account=order.account, applications=listed)
+
+    @activity.defn
+    async def wait_for_up_instances(self, order: UpOrder) -> WaitOutcome:
+        """Watch a server group until enough of it is healthy, or the time is over; either way from an observation."""
+        deadline = _deadline(order.health_timeout_s)
+        async with _attempt() as heartbeat:
+            async for _ in _polls():
+                outcome = up_outcome(order, await self._group(order))
+                heartbeat.say(outcome.detail)
+                if outcome.reached or time.time() >= deadline:
+                    return outcome
+            raise AssertionError("polling ends only by the worker's end")
+
+    @activity.defn
+    async def wait_for_down_instances(self, order: DownOrder) -> WaitOutcome:
+        """Watch a server group until it stopped serving, or is gone, or the time is over."""
+        deadline = _deadline(order.timeout_s)
+        async with _attempt() as heartbeat:
+            async for _ in _polls():
+                observation = await self._provider(order.account).observe(order.application)
+                outcome = down_outcome(order, observation.find(order.server_group))
+                heartbeat.say(outcome.detail)
+                if outcome.reached or time.time() >= deadline:
+                    return outcome
+            raise AssertionError("polling ends only by the worker's end")
+
+    async def _group(self, order: UpOrder) -> ServerGroup:
+        observation = await self._provider(order.account).observe(order.application)
+        group = observation.find(order.server_group)
+        if group is None:
+            raise NotFound(f"server group {order.server_group} went away while its instances were awaited")
+        return group
+
+    def _provider(self, account: str) -> Provider:
+        provider = self._providers.get(account)
+        if provider is None:
+            known = ", ".join(sorted(self._providers)) or "none"
+            raise NotFound(f"this worker serves no account {account!r}; it serves {known}")
+        return provider
+
+
+def up_outcome(order: UpOrder, group: ServerGroup) -> WaitOutcome:
+    """Judge one observation of a server group whose instances are to come up."""
+    up = group.count(Health.UP) if order.serving else healthy(group)
+    there = len(group.instances)
+    reached = up >= order.up_at_least and (not order.serving or group.enabled) and order.exactly in (None, there)
+    sick = [
+        f"{instance.id} is {instance.health.value}{': ' if instance.detail else ''}{instance.detail}"
+        for instance in group.instances
+        if instance.health not in (Health.UP, Health.OUT_OF_SERVICE)
+    ]
+    more = f" and {len(sick) - SICK_SHOWN_MAX} more" if len(sick) > SICK_SHOWN_MAX else ""
+    described = f" ({'; '.join(sick[:SICK_SHOWN_MAX])}{more})" if sick else ""
+    return WaitOutcome(reached=reached, detail=f"{up} of {group.capacity.desired} healthy{described}")
+
+
+def down_outcome(order: DownOrder, group: ServerGroup | None) -> WaitOutcome:
+    """Judge one observation of a server group that is to stop serving or to be gone."""
+    if group is None:
+        return WaitOutcome(reached=True, detail="gone")
+    weight = group.weight_percent if group.enabled else 0
+    detail = f"{group.count(Health.UP)} instances take traffic" if weight else "takes no traffic"
+    if order.gone:
+        return WaitOutcome(reached=False, detail=f"{len(group.instances)} instances are left")
+    return WaitOutcome(reached=weight <= order.weight_percent_max, detail=detail)
+
+
+def _broken(guard: HealthGuard, observation: Observation) -> str:
+    """Return why a guard does not hold, or an empty text."""
+    group = observation.find(guard.server_group)
+    if group is None:
+        return f"{guard.server_group} is not there"
+    if not group.enabled:
+        return f"{guard.server_group} is disabled"
+    up = group.count(Health.UP)
+    if up < guard.up_at_least:
+        return f"{guard.server_group} has {up} healthy instances of the {guard.up_at_least} it must have"
+    return ""
+
+
+def _deadline(timeout_s: float) -> float:
+    """Return when waiting ends, counted from the first attempt, so that a restarted worker does not begin anew."""
+    return activity.info().scheduled_time.timestamp() + timeout_s
+
+
+@asynccontextmanager
+async def _attempt() -> AsyncIterator[Heartbeat]:
+    """Heartbeat while inside, and sort what comes out: the one place where provider errors become retries or ends."""
+    heartbeat = Heartbeat()
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat(heartbeat.detail)
+            await asyncio.sleep(HEARTBEAT_S)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield heartbeat
+    except ProviderError as error:
+        raise ApplicationError(str(error), type=error.kind, non_retryable=isinstance(error, Permanent)) from error
+    finally:
+        beating.cancel()
+
+
+async def _polls() -> AsyncIterator[None]:
+    """Yield ever more slowly. A worker that stops hands the call to another at once instead of holding it."""
+    pause = POLL_S
+    while True:
+        yield
+        try:
+            await asyncio.wait_for(activity.wait_for_worker_shutdown(), pause)
+        except TimeoutError:
+            pause = min(pause * POLL_GROWTH, POLL_MAX_S)
+        else:
+            raise ApplicationError(
+                "the worker stops; another one carries on",
+                type="WorkerStopping",
+                next_retry_delay=timedelta(milliseconds=1),
+            )

@@ -1,0 +1,244 @@
+"""createServerGroup: make a new version of a cluster, see it healthy, give it traffic, then replace the older ones.
+
+The source's minimum is pinned to its desired count meanwhile, so that nothing shrinks what serves, and is given back on
+every path.
+"""
+
+from typing import Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from stormsail.delivery.model.names import InvalidName, next_sequence
+from stormsail.delivery.model.server_group import Capacity, LaunchSpec, Observation, ServerGroup
+from stormsail.delivery.operations.cloud import OperationFailure
+from stormsail.delivery.operations.conduct import ALWAYS, Conduct, Ending, Undo
+from stormsail.delivery.operations.operation import (
+    ClusterInput,
+    OperationOutput,
+    check_cluster,
+    check_server_group_name,
+    found,
+    invalid,
+    share,
+)
+from stormsail.delivery.operations.orders import HealthGuard
+from stormsail.delivery.providers.provider import (
+    CreateServerGroup,
+    DestroyServerGroup,
+    DisableServerGroup,
+    EnableServerGroup,
+    ResizeServerGroup,
+)
+from stormsail.delivery.strategies.catalog import STRATEGIES
+from stormsail.delivery.strategies.selection import serving
+from stormsail.delivery.strategies.strategy import Rollout
+
+DAY_S = 86_400
+
+
+class Source(BaseModel):
+    """The group that the new one replaces."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", alias_generator=to_camel, populate_by_name=True)
+
+    server_group_name: str = Field(
+        default="",
+        validation_alias=AliasChoices("serverGroupName", "server_group_name", "asgName"),
+    )
+    use_source_capacity: bool = False
+
+
+class RollbackSettings(BaseModel):
+    """What happens when the new group fails."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", alias_generator=to_camel, populate_by_name=True)
+
+    on_failure: bool = True
+    destroy_latest: bool = False
+
+
+class CreateServerGroupInput(ClusterInput):
+    """What to launch, and what to do with the groups that are there."""
+
+    capacity: Capacity | None = None
+    launch: LaunchSpec
+    strategy: Literal["none", "redblack"] = "none"
+    source: Source = Field(default_factory=Source)
+    max_remaining_asgs: int = Field(default=0, ge=0, le=1000)
+    delay_before_cleanup: float = Field(default=0, ge=0, le=DAY_S)
+    delay_before_scale_down: float = Field(
+        default=0,
+        ge=0,
+        le=DAY_S,
+        validation_alias=AliasChoices("delayBeforeScaleDown", "delay_before_scale_down", "delayBeforeScaleDownSec"),
+    )
+    scale_down: bool = False
+    target_healthy_deploy_percentage: int = Field(default=100, ge=1, le=100)
+    rollback: RollbackSettings = Field(default_factory=RollbackSettings)
+
+
+class CreateServerGroupOutput(OperationOutput):
+    """What was made and what became of the others."""
+
+    cluster: str
+    capacity: Capacity
+    source: str = ""
+    destroyed: tuple[str, ...] = ()
+    disabled: tuple[str, ...] = ()
+    scaled_down: tuple[str, ...] = ()
+
+
+class CreateServerGroupOperation:
+    """Create, wait for health, enable, wait for health under traffic, then the strategy."""
+
+    async def operate(self, conduct: Conduct, wanted: CreateServerGroupInput) -> CreateServerGroupOutput:
+        """Do it. The new group's name is chosen once, from one recorded observation."""
+        strategy = STRATEGIES[wanted.strategy]
+        cluster = _checked_cluster(conduct, wanted)
+        conduct.rolls_back = strategy.replaces_source and wanted.rollback.on_failure
+        async with conduct.step("determineSourceServerGroup", cluster):
+            observation = await conduct.observe()
+            groups = observation.cluster(cluster)
+            source = _source(observation, groups, wanted)
+            capacity = _capacity(wanted, source)
+            name = _next_name(wanted, groups)
+            conduct.note(f"makes {name}, after {source.name if source else 'no server group'}")
+        up_at_least = share(capacity.desired, wanted.target_healthy_deploy_percentage)
+        if source is not None and strategy.replaces_source:
+            await pin_minimum(conduct, source)
+        await _create(conduct, wanted, name, capacity, source)
+        await conduct.wait_for_up(name, up_at_least)
+        await conduct.change("enableServerGroup", EnableServerGroup(name=name))
+        await conduct.wait_for_up(name, up_at_least, serving=True)
+        finished = await strategy.finish(
+            conduct,
+            Rollout(
+                cluster=cluster,
+                server_group=name,
+                up_at_least=up_at_least,
+                source=source,
+                max_remaining=wanted.max_remaining_asgs,
+                delay_before_cleanup_s=wanted.delay_before_cleanup,
+                delay_before_scale_down_s=wanted.delay_before_scale_down,
+                scale_down=wanted.scale_down,
+            ),
+        )
+        if source is not None and strategy.replaces_source:
+            await restore_minimum(conduct, source)
+        return CreateServerGroupOutput(
+            server_group=name,
+            cluster=cluster,
+            capacity=capacity,
+            source=source.name if source is not None else "",
+            destroyed=finished.destroyed,
+            disabled=finished.disabled,
+            scaled_down=finished.scaled_down,
+        )
+
+
+async def pin_minimum(conduct: Conduct, source: ServerGroup) -> None:
+    """Hold the source's minimum at its desired count, to be given back however the operation ends."""
+    if source.capacity.min == source.capacity.desired:
+        return
+
+    async def give_back(_: Ending) -> bool:
+        return await restore_minimum(conduct, source)
+
+    conduct.undo(Undo(f"restore the minimum of {source.name} to {source.capacity.min}", give_back, ALWAYS))
+    pinned = source.capacity.model_copy(update={"min": source.capacity.desired})
+    await conduct.change("pinMinimumCapacity", ResizeServerGroup(name=source.name, capacity=pinned))
+
+
+async def restore_minimum(conduct: Conduct, source: ServerGroup) -> bool:
+    """Give the source its minimum back, as far as its present desired count allows; return whether that was needed."""
+    if source.capacity.min == source.capacity.desired:
+        return False
+    group = (await conduct.observe()).find(source.name)
+    if group is None:
+        return False
+    minimum = min(source.capacity.min, group.capacity.desired)
+    if group.capacity.min == minimum:
+        return False
+    restored = group.capacity.model_copy(update={"min": minimum})
+    await conduct.change("restoreMinCapacityFromSnapshot", ResizeServerGroup(name=source.name, capacity=restored))
+    return True
+
+
+async def _create(
+    conduct: Conduct,
+    wanted: CreateServerGroupInput,
+    name: str,
+    capacity: Capacity,
+    source: ServerGroup | None,
+) -> None:
+    """Make the group, disabled, and remember how to take it away again."""
+    ticket = conduct.ticket("createServerGroup")
+    created = False
+
+    async def destroy(ending: Ending) -> bool:
+        if created and ending is not Ending.CANCEL and not wanted.rollback.destroy_latest:
+            return False
+        group = (await conduct.observe()).find(name)
+        if group is None or group.token != ticket.token:
+            return False  # Never made, or somebody else made one of this name meanwhile, and it is theirs.
+        await conduct.change("destroyServerGroup", DestroyServerGroup(name=name))
+        return True
+
+    async def disable(_: Ending) -> bool:
+        group = (await conduct.observe()).find(name)
+        if group is None or not group.enabled:
+            return group is not None
+        # Taking traffic from the new group is right only while the old one serves.
+        guard = HealthGuard(server_group=source.name, up_at_least=1) if source is not None and source.enabled else None
+        await conduct.change("disableServerGroup", DisableServerGroup(name=name), guard)
+        return True
+
+    conduct.undo(Undo(f"destroy {name}", destroy, ALWAYS, takes_traffic=True))
+    change = CreateServerGroup(name=name, capacity=capacity, launch=wanted.launch)
+    await conduct.change("createServerGroup", change, ticket=ticket)
+    created = True
+    conduct.undo(Undo(f"disable {name}", disable, takes_traffic=True))
+
+
+def _checked_cluster(conduct: Conduct, wanted: CreateServerGroupInput) -> str:
+    moniker = wanted.moniker
+    check_cluster(moniker, conduct.application)
+    if wanted.source.server_group_name:
+        check_server_group_name(wanted.source.server_group_name, conduct.application, "source.serverGroupName")
+    return moniker.cluster
+
+
+def _source(
+    observation: Observation,
+    groups: tuple[ServerGroup, ...],
+    wanted: CreateServerGroupInput,
+) -> ServerGroup | None:
+    """Return the named source, else the newest group that serves, else (for its capacity only) the newest."""
+    named = wanted.source.server_group_name
+    if named:
+        chosen = found(observation, named, "source.serverGroupName")
+        if chosen not in groups:
+            raise invalid(("source.serverGroupName", f"{named!r} is not of cluster {wanted.moniker.cluster!r}"))
+        return chosen
+    source = serving(groups)
+    if source is None and wanted.source.use_source_capacity and groups:
+        return groups[-1]
+    return source
+
+
+def _capacity(wanted: CreateServerGroupInput, source: ServerGroup | None) -> Capacity:
+    if wanted.source.use_source_capacity and source is not None:
+        return source.capacity
+    if wanted.capacity is None:
+        raise invalid(("capacity", "say how many instances to run: there is no source server group to take it from"))
+    return wanted.capacity
+
+
+def _next_name(wanted: CreateServerGroupInput, groups: tuple[ServerGroup, ...]) -> str:
+    sequences = [group.moniker.sequence for group in groups]
+    taken = [sequence for sequence in sequences if sequence is not None]
+    try:
+        return wanted.moniker.with_sequence(next_sequence(taken, taken[-1] if taken else None)).name
+    except InvalidName as error:
+        raise OperationFailure("NoVersionLeft", str(error)) from None

@@ -1,0 +1,91 @@
+"""The single arguments and answers of the activities: what workflow code asks of the cloud.
+
+Fields may be added with a default; none may be removed or renamed, because operations in flight carry them.
+"""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stormsail.delivery.providers.provider import Change
+
+HEALTH_TIMEOUT_S = 1800.0
+"""How long instances may take to become healthy unless an operation says otherwise."""
+
+
+class HealthGuard(BaseModel):
+    """What must be true of another server group, observed in the same activity, before a change is begun."""
+
+    model_config = ConfigDict(frozen=True)
+
+    server_group: str
+    up_at_least: int = Field(ge=0)
+
+
+class ChangeOrder(BaseModel):
+    """Make a change, or carry it on: the same token is never done twice."""
+
+    model_config = ConfigDict(frozen=True)
+
+    account: str
+    application: str
+    token: str
+    change: Change
+    guard: HealthGuard | None = None
+
+
+class ChangeOutcome(BaseModel):
+    """How a change went. `refused` says why the guard did not let it begin."""
+
+    model_config = ConfigDict(frozen=True)
+
+    done: bool
+    detail: str = ""
+    refused: str = ""
+
+
+class ObserveOrder(BaseModel):
+    """Read an application, or with none named the account's application names."""
+
+    model_config = ConfigDict(frozen=True)
+
+    account: str
+    application: str = ""
+
+
+class UpOrder(BaseModel):
+    """Wait until enough instances of a server group are healthy.
+
+    A disabled server group's healthy instances count unless `serving` is set: then only those that take traffic do.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    account: str
+    application: str
+    server_group: str
+    up_at_least: int = Field(ge=0)
+    exactly: int | None = None
+    """The number of instances there must be, counting all; None when it does not matter."""
+    serving: bool = False
+    health_timeout_s: float = HEALTH_TIMEOUT_S
+
+
+class DownOrder(BaseModel):
+    """Wait until a server group takes no more than a share of its traffic, or until it is gone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    account: str
+    application: str
+    server_group: str
+    weight_percent_max: int = Field(default=0, ge=0, le=100)
+    gone: bool = False
+    timeout_s: float = HEALTH_TIMEOUT_S
+
+
+class WaitOutcome(BaseModel):
+    """Whether the awaited state came in time, and in words what was seen last."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reached: bool
+    detail: str = ""

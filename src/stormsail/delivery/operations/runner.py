@@ -1,0 +1,111 @@
+"""The workflow of every operation: from an untyped request to a result, with a wind-down on failure and on cancel."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from stormsail.delivery.model.operation import (
+        MEMO_OUTCOME,
+        RUNNER,
+        OperationProgress,
+        OperationRequest,
+        OperationResult,
+        OperationStatus,
+        OutcomeMemo,
+    )
+    from stormsail.delivery.operations.cloud import OperationFailure
+    from stormsail.delivery.operations.conduct import Conduct, Ending, Undone
+    from stormsail.delivery.operations.operation import OperationOutput
+    from stormsail.delivery.operations.registry import resolve
+    from stormsail.delivery.operations.temporal_cloud import TemporalCloud
+
+
+@workflow.defn(name=RUNNER)
+class UntypedCloudOperationRunner:
+    """One operation. Business failures are its result; it fails only by a bug and is cancelled only on request."""
+
+    @workflow.init
+    def __init__(self, request: OperationRequest) -> None:
+        self._request = request
+        self._status = OperationStatus.RUNNING
+        self._cloud = TemporalCloud(request.account, request.application)
+        self._conduct = Conduct(
+            self._cloud,
+            request.account,
+            request.application,
+            # The first run's id survives resets and retries of the workflow, so tokens do too.
+            identity=workflow.info().first_execution_run_id,
+        )
+
+    @workflow.query
+    def progress(self) -> OperationProgress:
+        """Say how the operation stands, step by step."""
+        return OperationProgress(
+            operation_type=self._request.operation_type,
+            status=self._status,
+            steps=self._conduct.steps,
+        )
+
+    @workflow.run
+    async def run(self, request: OperationRequest) -> OperationResult:
+        """Run the operation to its end."""
+        working = asyncio.create_task(self._operate(request))
+        try:
+            result = await self._finished(working)
+        except asyncio.CancelledError:
+            undone = await _uninterrupted(self._conduct.wind_down(Ending.CANCEL))
+            self._end(OperationStatus.CANCELED, undone.left_behind)
+            raise
+        self._end(OperationStatus.SUCCEEDED if result.ok else OperationStatus.TERMINAL, result.left_behind)
+        return result
+
+    async def _finished(self, working: "asyncio.Task[OperationOutput]") -> OperationResult:
+        try:
+            try:
+                output = await asyncio.shield(working)
+            except asyncio.CancelledError:
+                # From now on no step begins; the one under way is asked to stop, and its end is waited for.
+                self._conduct.stop()
+                working.cancel()
+                output = await working
+        except OperationFailure as failure:
+            if self._conduct.stopped:
+                raise asyncio.CancelledError from failure
+            return await self._failed(failure)
+        return OperationResult(ok=True, output=output.model_dump(mode="json", by_alias=True), steps=self._conduct.steps)
+
+    async def _operate(self, request: OperationRequest) -> OperationOutput:
+        registered, wanted = resolve(request, workflow.info().workflow_id)
+        self._cloud.retry_timeout_s = wanted.retry_timeout
+        return await registered.run(self._conduct, wanted)
+
+    async def _failed(self, failure: OperationFailure) -> OperationResult:
+        keep = failure.keep or not self._conduct.rolls_back
+        undone = await _uninterrupted(self._conduct.wind_down(Ending.KEEP if keep else Ending.ROLL_BACK))
+        return OperationResult(
+            ok=False,
+            errors=failure.errors,
+            steps=self._conduct.steps,
+            rolled_back=not keep and undone.any and not undone.left_behind,
+            left_behind=undone.left_behind,
+        )
+
+    def _end(self, status: OperationStatus, left_behind: tuple[str, ...]) -> None:
+        """Write the outcome where lists see it; a cancelled workflow has no result to tell it in."""
+        self._status = status
+        outcome = OutcomeMemo(status=status, left_behind=left_behind)
+        workflow.upsert_memo({MEMO_OUTCOME: outcome.model_dump(mode="json")})
+
+
+async def _uninterrupted(winding_down: Coroutine[Any, Any, Undone]) -> Undone:
+    """Wait for a wind-down to its end, whoever cancels meanwhile: half of one is worse than a late one."""
+    task = asyncio.create_task(winding_down)
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            continue
+    return task.result()

@@ -1,0 +1,142 @@
+"""The cloud as a workflow sees it: each verb is one activity with its timeouts and retries."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, is_cancelled_exception
+
+from stormsail.delivery.activities import CloudActivities
+from stormsail.delivery.model.server_group import Observation
+from stormsail.delivery.operations.cloud import OperationFailure
+from stormsail.delivery.operations.operation import RETRY_TIMEOUT_S
+from stormsail.delivery.operations.orders import (
+    ChangeOrder,
+    ChangeOutcome,
+    DownOrder,
+    ObserveOrder,
+    UpOrder,
+    WaitOutcome,
+)
+
+T = TypeVar("T")
+
+HEARTBEAT_TIMEOUT: Final = timedelta(seconds=5)
+"""How long a killed worker goes unnoticed."""
+
+ATTEMPT_MAX: Final = timedelta(minutes=30)
+"""How long one attempt of a change may take; the next one carries on."""
+
+OBSERVE_ATTEMPT_MAX: Final = timedelta(minutes=1)
+
+RETRY: Final = RetryPolicy(
+    initial_interval=timedelta(milliseconds=500),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=30),
+)
+"""Transient and unknown outcomes are tried again until the retry timeout; permanent ones say so themselves."""
+
+
+class TemporalCloud:
+    """One account, through the activities of whatever worker is there."""
+
+    def __init__(self, account: str, application: str, retry_timeout_s: float = RETRY_TIMEOUT_S) -> None:
+        self._account = account
+        self._application = application
+        self.retry_timeout_s = retry_timeout_s
+
+    async def apply(self, call: str, order: ChangeOrder) -> ChangeOutcome:
+        """Make a change and wait until it is done, or say why its guard refused it."""
+        return await self._call(CloudActivities.apply_change, call, order, summary=order.change.name)
+
+    async def cancel(self, call: str, order: ChangeOrder) -> None:
+        """Stop a change that was, or may have been, begun."""
+        await self._call(CloudActivities.cancel_change, call, order, summary=order.change.name)
+
+    async def observe(self, call: str) -> Observation:
+        """Read the whole application from the cloud itself."""
+        order = ObserveOrder(account=self._account, application=self._application)
+        return await self._call(
+            CloudActivities.observe,
+            call,
+            order,
+            summary=self._application,
+            attempt_max=OBSERVE_ATTEMPT_MAX,
+        )
+
+    async def wait_for_up(self, call: str, order: UpOrder) -> WaitOutcome:
+        """Wait for healthy instances."""
+        waiting_max = timedelta(seconds=order.health_timeout_s)
+        return await self._call(
+            CloudActivities.wait_for_up_instances,
+            call,
+            order,
+            summary=order.server_group,
+            waiting_max=waiting_max,
+        )
+
+    async def wait_for_down(self, call: str, order: DownOrder) -> WaitOutcome:
+        """Wait for a server group to stop taking traffic, or to be gone."""
+        return await self._call(
+            CloudActivities.wait_for_down_instances,
+            call,
+            order,
+            summary=order.server_group,
+            waiting_max=timedelta(seconds=order.timeout_s),
+        )
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait durably."""
+        await workflow.sleep(seconds)
+
+    def now_ms(self) -> int:
+        """Workflow time."""
+        return int(workflow.now().timestamp() * 1000)
+
+    async def _call(
+        self,
+        method: Callable[[CloudActivities, Any], Awaitable[T]],
+        call: str,
+        order: BaseModel,
+        *,
+        summary: str,
+        attempt_max: timedelta = ATTEMPT_MAX,
+        waiting_max: timedelta = timedelta(0),
+    ) -> T:
+        """Run one activity. What it waits for on purpose is added to the time that failing calls are tried again."""
+        try:
+            return await workflow.execute_activity_method(
+                method,
+                order,
+                activity_id=call,
+                summary=summary,
+                start_to_close_timeout=attempt_max + waiting_max,
+                schedule_to_close_timeout=timedelta(seconds=self.retry_timeout_s) + waiting_max,
+                heartbeat_timeout=HEARTBEAT_TIMEOUT,
+                retry_policy=RETRY,
+                # Winding down must not begin while a worker still carries the change forward.
+                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise asyncio.CancelledError from error
+            raise _failure(error, call, self.retry_timeout_s) from error
+
+
+def _failure(error: ActivityError, call: str, retry_timeout_s: float) -> OperationFailure:
+    """Turn an activity that will not succeed into a business failure."""
+    cause = error.cause
+    if isinstance(cause, TimeoutError):
+        last = cause.__cause__
+        if isinstance(last, ApplicationError):
+            message = f"{call} was tried for {retry_timeout_s:g} s and still fails: {last.message}"
+            return OperationFailure(last.type or "TimedOut", message)
+        message = f"{call} did not end within {retry_timeout_s:g} s: no worker reported an outcome"
+        return OperationFailure("TimedOut", message)
+    if isinstance(cause, ApplicationError):
+        return OperationFailure(cause.type or "Failed", cause.message)
+    return OperationFailure("Failed", str(cause))

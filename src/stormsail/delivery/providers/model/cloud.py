@@ -1,0 +1,240 @@
+"""The state of the model cloud, shared by every provider that is opened on it, as a real cloud is by its workers.
+
+Nothing here awaits, so each verb is one atomic step. Instances change with the clock alone: they become healthy,
+or not, as the launch's settings say.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from stormsail.delivery.model.names import parse_name
+from stormsail.delivery.model.server_group import Capacity, Health, Instance, LaunchSpec, ServerGroup
+from stormsail.delivery.providers.errors import Conflict, InvalidLaunch, NotFound, Permanent
+from stormsail.delivery.providers.provider import (
+    Change,
+    CreateServerGroup,
+    DestroyServerGroup,
+    DisableServerGroup,
+    EnableServerGroup,
+    Progress,
+    ResizeServerGroup,
+)
+
+ADDRESS: Final = "model:80"
+SETTINGS: Final = frozenset({"healthy_after_ms", "never_healthy", "not_launchable", "sick_under_traffic"})
+"""What a launch may set here: how its instances turn out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One effect that the cloud had, for tests to compare."""
+
+    kind: str
+    name: str
+    detail: str = ""
+
+
+@dataclass
+class _Group:
+    name: str
+    capacity: Capacity
+    launch: LaunchSpec
+    created_at_ms: int
+    token: str
+    enabled: bool = False
+    enabled_at_ms: int = 0
+    weight_percent: int = 100
+    launched: list[tuple[str, int]] = field(default_factory=list)
+    """(instance id, launched at), oldest first."""
+    ever_launched: int = 0
+
+
+@dataclass
+class _Begun:
+    change: Change
+    resumes_left: int
+    done: bool = False
+    cancelled: bool = False
+
+
+class ModelCloud:
+    """One account's cloud. `changes_take` is how often a change must be resumed before it is done."""
+
+    def __init__(
+        self,
+        clock_ms: Callable[[], int],
+        *,
+        changes_take: int = 1,
+        capacity_limit: int = 1000,
+        after: Callable[[Effect], None] | None = None,
+    ) -> None:
+        self.effects: list[Effect] = []
+        self._clock_ms = clock_ms
+        self._changes_take = changes_take
+        self._capacity_limit = capacity_limit
+        self._after = after
+        self._groups: dict[str, _Group] = {}
+        self._begun: dict[str, _Begun] = {}
+
+    def begin(self, token: str, change: Change) -> Progress:
+        """Start a change, or find it begun."""
+        known = self._begun.get(token)
+        if known is None:
+            known = _Begun(change, self._changes_take)
+            self._effect_of(change, token)
+            self._begun[token] = known
+        elif known.change != change:
+            raise Conflict(f"token {token} was begun as {known.change.kind} of {known.change.name}")
+        return self._standing(known)
+
+    def resume(self, token: str, change: Change) -> Progress:
+        """Carry a change further."""
+        if token not in self._begun:
+            return self.begin(token, change)
+        begun = self._begun[token]
+        if begun.change != change:
+            raise Conflict(f"token {token} was begun as {begun.change.kind} of {begun.change.name}")
+        begun.resumes_left = max(0, begun.resumes_left - 1)
+        return self._standing(begun)
+
+    def cancel(self, token: str, change: Change) -> Progress:
+        """Stop a change; a half made server group is taken away again."""
+        begun = self._begun.get(token)
+        if begun is not None and not begun.done:
+            begun.cancelled = begun.done = True
+            if isinstance(change, CreateServerGroup) and change.name in self._groups:
+                del self._groups[change.name]
+                self._happened("cancel", change.name)
+        return Progress(done=True)
+
+    def server_groups(self, account: str, application: str) -> tuple[ServerGroup, ...]:
+        """Read an application, oldest first."""
+        groups = [group for group in self._groups.values() if parse_name(group.name).app == application]
+        return tuple(self._observed(group, account) for group in groups)
+
+    def applications(self) -> tuple[str, ...]:
+        """Read the applications that have server groups."""
+        return tuple(sorted({parse_name(name).app for name in self._groups}))
+
+    def put_capacity(self, name: str, capacity: Capacity) -> None:
+        """Change a capacity behind everybody's back, as an autoscaler does."""
+        self._sized(self._groups[name], capacity)
+
+    def break_group(self, name: str) -> None:
+        """Make all instances of a group sick from now on."""
+        group = self._groups[name]
+        group.launch = group.launch.model_copy(update={"settings": {"never_healthy": True}})
+
+    def _standing(self, begun: _Begun) -> Progress:
+        if begun.cancelled:
+            raise Conflict(f"{begun.change.kind} of {begun.change.name} was cancelled")
+        begun.done = begun.done or begun.resumes_left == 0
+        return Progress(done=begun.done, detail=f"{begun.change.kind} {begun.change.name}")
+
+    def _effect_of(self, change: Change, token: str) -> None:
+        match change:
+            case CreateServerGroup():
+                self._create(change, token)
+            case ResizeServerGroup():
+                group = self._group(change.name)
+                if change.expected is not None and change.expected != group.capacity:
+                    raise Conflict(
+                        f"{change.name} has capacity {_sizes(group.capacity)}, not {_sizes(change.expected)} as expected",
+                    )
+                self._limit(change.capacity.desired - len(group.launched))
+                self._sized(group, change.capacity)
+                self._happened("resize", change.name, _sizes(change.capacity))
+            case EnableServerGroup():
+                group = self._group(change.name)
+                group.enabled = True
+                group.weight_percent = change.percent
+                group.enabled_at_ms = self._clock_ms()
+                self._happened("enable", change.name, f"{change.percent}%")
+            case DisableServerGroup():
+                group = self._group(change.name)
+                group.weight_percent = 100 - change.percent
+                group.enabled = group.weight_percent > 0 and group.enabled
+                self._happened("disable", change.name, f"{change.percent}%")
+            case DestroyServerGroup():
+                if self._groups.pop(change.name, None) is not None:
+                    self._happened("destroy", change.name)
+
+    def _create(self, change: CreateServerGroup, token: str) -> None:
+        if change.name in self._groups:
+            raise Conflict(f"server group {change.name} is there already")
+        unknown = sorted(set(change.launch.settings) - SETTINGS)
+        if unknown:
+            raise InvalidLaunch(f"unknown setting {unknown[0]!r}: the model cloud knows {', '.join(sorted(SETTINGS))}")
+        if change.launch.settings.get("not_launchable"):
+            raise InvalidLaunch(f"{change.name}: no such command {' '.join(change.launch.command)!r}")
+        self._limit(change.capacity.desired)
+        now = self._clock_ms()
+        group = _Group(change.name, change.capacity, change.launch, now, token)
+        if change.enabled:
+            group.enabled, group.enabled_at_ms = True, now
+        self._groups[change.name] = group
+        self._sized(group, change.capacity)
+        self._happened("create", change.name, _sizes(change.capacity))
+
+    def _limit(self, more: int) -> None:
+        there = sum(len(group.launched) for group in self._groups.values())
+        if there + more > self._capacity_limit:
+            raise Permanent(
+                f"the account may run {self._capacity_limit} instances, {there} run and {more} more are asked"
+            )
+
+    def _sized(self, group: _Group, capacity: Capacity) -> None:
+        group.capacity = capacity
+        del group.launched[capacity.desired :]
+        while len(group.launched) < capacity.desired:
+            group.ever_launched += 1
+            group.launched.append((f"{group.name}-{group.ever_launched}", self._clock_ms()))
+
+    def _group(self, name: str) -> _Group:
+        group = self._groups.get(name)
+        if group is None:
+            raise NotFound(f"there is no server group {name!r}")
+        return group
+
+    def _happened(self, kind: str, name: str, detail: str = "") -> None:
+        effect = Effect(kind, name, detail)
+        self.effects.append(effect)
+        if self._after is not None:
+            self._after(effect)
+
+    def _observed(self, group: _Group, account: str) -> ServerGroup:
+        taking_traffic = math.ceil(len(group.launched) * group.weight_percent / 100) if group.enabled else 0
+        instances = tuple(
+            Instance(
+                id=instance_id,
+                health=self._health(group.launch.settings, launched_at_ms, serving=position < taking_traffic),
+                launched_at_ms=launched_at_ms,
+            )
+            for position, (instance_id, launched_at_ms) in enumerate(group.launched)
+        )
+        return ServerGroup(
+            name=group.name,
+            account=account,
+            location="model",
+            capacity=group.capacity,
+            enabled=group.enabled,
+            weight_percent=group.weight_percent,
+            instances=instances,
+            launch=group.launch,
+            created_at_ms=group.created_at_ms,
+            enabled_at_ms=group.enabled_at_ms,
+            token=group.token,
+        )
+
+    def _health(self, settings: dict[str, Any], launched_at_ms: int, *, serving: bool) -> Health:
+        if self._clock_ms() < launched_at_ms + int(settings.get("healthy_after_ms", 0)):
+            return Health.STARTING
+        if settings.get("never_healthy") or (serving and settings.get("sick_under_traffic")):
+            return Health.DOWN
+        return Health.UP if serving else Health.OUT_OF_SERVICE
+
+
+def _sizes(capacity: Capacity) -> str:
+    return f"{capacity.min}/{capacity.desired}/{capacity.max}"
