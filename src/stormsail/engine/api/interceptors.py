@@ -1,0 +1,97 @@
+"""What every call passes before its handler: parsing, and the rules about the namespace that it names."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError, Message
+from temporalio.api.enums.v1 import NamespaceState
+from temporalio.api.errordetails.v1 import NamespaceInvalidStateFailure
+
+from stormsail.engine.api import validate
+from stormsail.engine.api.methods import METHODS, Method
+from stormsail.engine.api.transport import Call, Rpc
+from stormsail.engine.core.errors import FailedPrecondition, InvalidArgument, NamespaceNotFound, Unimplemented
+from stormsail.engine.shell.engine import Engine
+
+_FINDS_IT_ITSELF: Final = frozenset({"RegisterNamespace", "DescribeNamespace"})
+"""Calls whose namespace need not exist."""
+_OPTIONAL: Final = frozenset({"ListSearchAttributes"})
+_NEEDS_REGISTERED: Final = frozenset({"StartWorkflowExecution", "SignalWithStartWorkflowExecution"})
+_REGISTERED: Final = NamespaceState.NAMESPACE_STATE_REGISTERED
+_USABLE: Final = (_REGISTERED, NamespaceState.NAMESPACE_STATE_DEPRECATED)
+
+
+def bind(engine: Engine) -> Mapping[str, Rpc]:
+    """Return every method as the transport takes it; what is not served says so and names itself."""
+    return {path: _bound(engine, method) for path, method in METHODS.items()}
+
+
+def _bound(engine: Engine, method: Method) -> Rpc:
+    handler = method.handler
+    if handler is None:
+
+        async def unserved(_call: Call, _request: bytes) -> bytes:
+            raise Unimplemented(
+                f"{method.name} is not served by Stormsail's engine; docs/protocol.md lists what is."
+                " A Temporal cluster serves it, and the same code runs on one."
+            )
+
+        return unserved
+
+    fields = method.request.DESCRIPTOR.fields_by_name
+    check = _NamespaceRule(engine, method) if "namespace" in fields else None
+    has_token = "task_token" in fields
+
+    async def served(call: Call, body: bytes) -> bytes | Message:
+        request: Any = method.request()
+        try:
+            request.ParseFromString(body)
+        except DecodeError:
+            raise InvalidArgument(f"the request is no {method.request.DESCRIPTOR.full_name}") from None
+        if has_token and not request.task_token:
+            raise InvalidArgument("Task token not set on request.")
+        if check is not None:
+            check(request, has_token=has_token)
+        return await handler(engine, call, request)
+
+    return served
+
+
+class _NamespaceRule:
+    """Holds a request against the namespace that it names."""
+
+    def __init__(self, engine: Engine, method: Method) -> None:
+        self._namespaces = engine.store.namespaces
+        self._limits = engine.limits
+        self._method = method
+
+    def __call__(self, request: Any, *, has_token: bool) -> None:
+        """Refuse a namespace that is not set, unknown, or in a state that forbids the call.
+
+        A request with a task token may leave it out: the token names it too, and is compared where it is decoded.
+        """
+        name: str = request.namespace
+        if validate.too_long(name, self._limits):
+            raise InvalidArgument("Namespace length exceeds limit.")
+        if not name:
+            by_id = self._method.name == "DescribeNamespace" and request.id
+            if has_token or by_id or self._method.name in _OPTIONAL:
+                return
+            raise InvalidArgument("Namespace not set on request.")
+        if self._method.name in _FINDS_IT_ITSELF:
+            return
+        found = self._namespaces.get(name)
+        if found is None:
+            raise NamespaceNotFound(name)
+        allowed = (_REGISTERED,) if self._method.name in _NEEDS_REGISTERED else _USABLE
+        state = found.described.namespace_info.state
+        if state not in allowed:
+            names = " or ".join(_state_name(each) for each in allowed)
+            raise FailedPrecondition(
+                f"Namespace has invalid state: {_state_name(state)}. Must be {names}.",
+                NamespaceInvalidStateFailure(namespace=name, state=state, allowed_states=allowed),
+            )
+
+
+def _state_name(state: NamespaceState.ValueType) -> str:
+    return NamespaceState.Name(state).removeprefix("NAMESPACE_STATE_").title()

@@ -1,0 +1,102 @@
+"""Every method of the services that we speak, and which of them are served by what. The only list of it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from temporalio.api.operatorservice.v1 import service_pb2 as operator_service
+from temporalio.api.workflowservice.v1 import service_pb2 as workflow_service
+
+from stormsail.engine.api import (
+    activity_tasks,
+    namespaces,
+    operator,
+    system,
+    workflow_reads,
+    workflow_start,
+    workflow_tasks,
+)
+from stormsail.engine.api.transport import Call
+from stormsail.engine.shell.engine import Engine
+
+Handler = Callable[[Engine, Call, Any], Awaitable[bytes | Message]]
+
+WORKFLOW_SERVICE: Final[ServiceDescriptor] = workflow_service.DESCRIPTOR.services_by_name["WorkflowService"]
+OPERATOR_SERVICE: Final[ServiceDescriptor] = operator_service.DESCRIPTOR.services_by_name["OperatorService"]
+SERVICES: Final = (WORKFLOW_SERVICE, OPERATOR_SERVICE)
+
+_WORKFLOW: Final[Mapping[str, Handler]] = {
+    "RegisterNamespace": namespaces.register_namespace,
+    "DescribeNamespace": namespaces.describe_namespace,
+    "ListNamespaces": namespaces.list_namespaces,
+    "UpdateNamespace": namespaces.update_namespace,
+    "DeprecateNamespace": namespaces.deprecate_namespace,
+    "StartWorkflowExecution": workflow_start.start_workflow_execution,
+    "SignalWorkflowExecution": workflow_start.signal_workflow_execution,
+    "SignalWithStartWorkflowExecution": workflow_start.signal_with_start_workflow_execution,
+    "RequestCancelWorkflowExecution": workflow_start.request_cancel_workflow_execution,
+    "TerminateWorkflowExecution": workflow_start.terminate_workflow_execution,
+    "GetWorkflowExecutionHistory": workflow_reads.get_workflow_execution_history,
+    "GetWorkflowExecutionHistoryReverse": workflow_reads.get_workflow_execution_history_reverse,
+    "DescribeWorkflowExecution": workflow_reads.describe_workflow_execution,
+    "QueryWorkflow": workflow_reads.query_workflow,
+    "ListWorkflowExecutions": workflow_reads.list_workflow_executions,
+    "ScanWorkflowExecutions": workflow_reads.scan_workflow_executions,
+    "CountWorkflowExecutions": workflow_reads.count_workflow_executions,
+    "PollWorkflowTaskQueue": workflow_tasks.poll_workflow_task_queue,
+    "RespondWorkflowTaskCompleted": workflow_tasks.respond_workflow_task_completed,
+    "RespondWorkflowTaskFailed": workflow_tasks.respond_workflow_task_failed,
+    "RespondQueryTaskCompleted": workflow_tasks.respond_query_task_completed,
+    "ResetStickyTaskQueue": workflow_tasks.reset_sticky_task_queue,
+    "DescribeTaskQueue": workflow_tasks.describe_task_queue,
+    "ShutdownWorker": workflow_tasks.shutdown_worker,
+    "RecordWorkerHeartbeat": workflow_tasks.record_worker_heartbeat,
+    "PollActivityTaskQueue": activity_tasks.poll_activity_task_queue,
+    "RespondActivityTaskCompleted": activity_tasks.respond_activity_task_completed,
+    "RespondActivityTaskCompletedById": activity_tasks.respond_activity_task_completed_by_id,
+    "RespondActivityTaskFailed": activity_tasks.respond_activity_task_failed,
+    "RespondActivityTaskFailedById": activity_tasks.respond_activity_task_failed_by_id,
+    "RespondActivityTaskCanceled": activity_tasks.respond_activity_task_canceled,
+    "RespondActivityTaskCanceledById": activity_tasks.respond_activity_task_canceled_by_id,
+    "RecordActivityTaskHeartbeat": activity_tasks.record_activity_task_heartbeat,
+    "RecordActivityTaskHeartbeatById": activity_tasks.record_activity_task_heartbeat_by_id,
+    "GetSystemInfo": system.get_system_info,
+    "GetClusterInfo": system.get_cluster_info,
+    "GetSearchAttributes": system.get_search_attributes,
+}
+_OPERATOR: Final[Mapping[str, Handler]] = {
+    "ListSearchAttributes": operator.list_search_attributes,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method of a service; `handler` is None where it is not served."""
+
+    service: str
+    name: str
+    request: type[Message]
+    handler: Handler | None
+
+    @property
+    def path(self) -> str:
+        """What names the method in a call."""
+        return f"/{self.service}/{self.name}"
+
+
+def _methods() -> dict[str, Method]:
+    methods: dict[str, Method] = {}
+    for service, handlers in ((WORKFLOW_SERVICE, _WORKFLOW), (OPERATOR_SERVICE, _OPERATOR)):
+        unknown = handlers.keys() - {method.name for method in service.methods}
+        assert not unknown, f"{service.full_name} has no {sorted(unknown)}"
+        for each in service.methods:
+            method = Method(service.full_name, each.name, GetMessageClass(each.input_type), handlers.get(each.name))
+            methods[method.path] = method
+    return methods
+
+
+METHODS: Final[Mapping[str, Method]] = _methods()
+"""By path, in the order in which the services name them."""

@@ -1,0 +1,55 @@
+"""Writes docs/protocol.md: every method of the services that we speak, and whether it is served.
+
+`python -m stormsail.engine.api.protocol_page docs/protocol.md` writes it; a test fails when the file is stale.
+"""
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from stormsail.engine.api.methods import METHODS, SERVICES
+
+_HEAD: Final = """\
+# What the engine speaks
+
+The engine answers gRPC calls of Temporal's API on the port that `stormsail server start` names (7233 unless told
+otherwise). Official Temporal SDKs connect to it unchanged. This page is written by
+`python -m stormsail.engine.api.protocol_page docs/protocol.md` from the table that the server itself uses.
+
+*Served* means the whole method: its fields, errors and edge cases. Some fields are refused with `UNIMPLEMENTED` and
+named: `cron_schedule`, `completion_callbacks` and `versioning_override` of a start, `bad_binaries` and
+`custom_search_attribute_aliases` of UpdateNamespace. A method that is *not served* answers `UNIMPLEMENTED` and names
+itself; nothing is half done.
+
+Beside these, `grpc.health.v1.Health` and `grpc.reflection.v1alpha.ServerReflection` are served, so `grpcurl` and health
+probes work. `temporal.api.testservice.v1.TestService` is not: real time is not skipped.
+
+Requests may be compressed with gzip. A request over 4 MiB is refused with `RESOURCE_EXHAUSTED`. A refusal carries
+Temporal's error detail in `grpc-status-details-bin`, where the SDKs look for it.
+"""
+
+
+def page() -> str:
+    """Return the page's text."""
+    parts = [_HEAD]
+    for service in SERVICES:
+        methods = [method for method in METHODS.values() if method.service == service.full_name]
+        served = [method for method in methods if method.handler is not None]
+        parts.append(f"\n## {service.full_name}\n\n{len(served)} of {len(methods)} methods are served.\n\n")
+        parts.append("| method | state | what it does here |\n|---|---|---|\n")
+        for method in methods:
+            if method.handler is None:
+                parts.append(f"| {method.name} | not served | |\n")
+            else:
+                doc = (method.handler.__doc__ or "").strip().splitlines()[0]
+                parts.append(f"| {method.name} | served | {doc} |\n")
+    return "".join(parts)
+
+
+def main(path: Path) -> None:
+    """Write the page."""
+    path.write_text(page())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

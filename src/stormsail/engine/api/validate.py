@@ -1,0 +1,254 @@
+"""The shape of requests: what is missing, too long, negative or contradictory, in the words of Temporal's frontend.
+
+Nothing here looks at a run. Where Temporal fills a default before it records a request (id policies, retry policy,
+request id), so does this, in place: the message was parsed for this call and belongs to it.
+"""
+
+import re
+import uuid
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Link, Priority, RetryPolicy, WorkflowExecution
+from temporalio.api.enums.v1 import TaskQueueKind, TimeoutType, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
+from temporalio.api.taskqueue.v1 import TaskQueue
+
+from stormsail.engine.core.errors import InvalidArgument
+from stormsail.engine.core.limits import Limits
+
+RESERVED_QUEUE_PREFIX: Final = "/_sys/"
+INTERNAL_QUEUE_PREFIX: Final = "temporal-sys-per-ns-tq"
+DURATION_MAX_S: Final = 100 * 365 * 24 * 3600
+LINKS_MAX: Final = 10
+LINK_SIZE_MAX: Final = 4_000
+FAIRNESS_KEY_MAX: Final = 64
+_TIMEOUT_TYPE_PREFIX: Final = "TemporalTimeout:"
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_LINK_FIELDS: Final = {
+    "workflow_event": (("namespace", "namespace"), ("workflow_id", "workflow ID"), ("run_id", "run ID")),
+    "batch_job": (("job_id", "job ID"),),
+    "workflow": (("namespace", "namespace"), ("workflow_id", "workflow ID"), ("run_id", "run ID")),
+    "activity": (("namespace", "namespace"), ("activity_id", "activity ID"), ("run_id", "run ID")),
+    "nexus_operation": (("namespace", "namespace"), ("operation_id", "operation ID"), ("run_id", "run ID")),
+}
+
+
+class HasPolicies(Protocol):
+    """StartWorkflowExecutionRequest and SignalWithStartWorkflowExecutionRequest, as far as ids are concerned."""
+
+    workflow_id_reuse_policy: WorkflowIdReusePolicy.ValueType
+    workflow_id_conflict_policy: WorkflowIdConflictPolicy.ValueType
+
+
+def too_long(text: str, limits: Limits) -> bool:
+    """Whether an id is longer than Temporal's limit, which counts bytes of UTF-8."""
+    if len(text) > limits.id_length_max:
+        return True
+    return len(text) * 4 > limits.id_length_max and len(text.encode()) > limits.id_length_max
+
+
+def required(text: str, name: str, limits: Limits) -> None:
+    """Refuse a name that is missing or too long."""
+    if not text:
+        raise InvalidArgument(f"{name} is not set on request.")
+    bounded(text, name, limits)
+
+
+def bounded(text: str, name: str, limits: Limits) -> None:
+    """Refuse a name that is too long."""
+    if too_long(text, limits):
+        raise InvalidArgument(f"{name} length exceeds limit.")
+
+
+def workflow_id(text: str, limits: Limits) -> None:
+    """Refuse a missing or overlong id of a workflow about to be started."""
+    if not text:
+        raise InvalidArgument("WorkflowId is not set on request.")
+    if too_long(text, limits):
+        size = len(text.encode())
+        raise InvalidArgument(f"WorkflowId exceeds maximum allowed length ({size}/{limits.id_length_max})")
+
+
+def execution(execution: WorkflowExecution, *, present: bool) -> None:
+    """Refuse an execution that names no workflow, or whose run id cannot be one."""
+    if not present:
+        raise InvalidArgument("Execution is not set on request.")
+    if not execution.workflow_id:
+        raise InvalidArgument("WorkflowId is not set on request.")
+    run_id(execution.run_id)
+
+
+def run_id(text: str) -> None:
+    """Refuse a run id that is no UUID; an empty one means the current run."""
+    if text and not _UUID.fullmatch(text):
+        raise InvalidArgument("Invalid RunId.")
+
+
+def request_id(request: Message, limits: Limits) -> None:
+    """Refuse an overlong request id; draw one where the caller gave none, so that the request is recorded with it."""
+    given: str = request.request_id  # type: ignore[attr-defined]
+    bounded(given, "RequestId", limits)
+    if not given:
+        request.request_id = str(uuid.uuid4())  # type: ignore[attr-defined]
+
+
+def identity(text: str, limits: Limits) -> None:
+    """Refuse an overlong identity."""
+    bounded(text, "Identity", limits)
+
+
+def task_queue(queue: TaskQueue, limits: Limits, *, present: bool, by_user: bool = False) -> None:
+    """Refuse a task queue without a usable name; `by_user`: nor one of the server's own. An unset kind is NORMAL."""
+    if not present:
+        raise InvalidArgument("taskQueue is not set")
+    if not queue.name:
+        raise InvalidArgument("missing task queue name")
+    _task_queue_name(queue.name, limits)
+    if queue.kind == TaskQueueKind.TASK_QUEUE_KIND_UNSPECIFIED:
+        queue.kind = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
+    if queue.kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY and queue.normal_name:
+        _task_queue_name(queue.normal_name, limits)
+    if by_user and queue.name.startswith(INTERNAL_QUEUE_PREFIX):
+        raise InvalidArgument(f"cannot use internal per-namespace task queue:{queue.name}")
+
+
+def _task_queue_name(name: str, limits: Limits) -> None:
+    if too_long(name, limits):
+        raise InvalidArgument("taskQueue length exceeds limit")
+    if name.startswith(RESERVED_QUEUE_PREFIX):
+        raise InvalidArgument(f"task queue name cannot start with reserved prefix {RESERVED_QUEUE_PREFIX}")
+
+
+def duration(length: Duration) -> str | None:
+    """Return what is wrong with a duration, None when nothing is; cap it at a hundred years as Temporal does."""
+    seconds, nanos = length.seconds, length.nanos
+    if (seconds > 0 and nanos < 0) or (seconds < 0 and nanos > 0):
+        return "duration has seconds and nanos with different signs"
+    if seconds < 0 or nanos < 0:
+        return "negative duration"
+    if seconds > DURATION_MAX_S or (seconds == DURATION_MAX_S and nanos):
+        length.seconds, length.nanos = DURATION_MAX_S, 0
+    return None
+
+
+def workflow_timeouts(execution: Duration, run: Duration, task: Duration) -> None:
+    """Refuse a start's timeouts that cannot be."""
+    for name, length in (
+        ("WorkflowExecutionTimeoutSeconds", execution),
+        ("WorkflowRunTimeoutSeconds", run),
+        ("WorkflowTaskTimeoutSeconds", task),
+    ):
+        if wrong := duration(length):
+            raise InvalidArgument(f"An invalid {name} is set on request. cause: {wrong}")
+
+
+def start_delay(delay: Duration, *, present: bool, cron_schedule: str) -> None:
+    """Refuse a start delay beside a cron schedule, or one that cannot be."""
+    if present and cron_schedule:
+        raise InvalidArgument("CronSchedule and WorkflowStartDelay may not be used together.")
+    if wrong := duration(delay):
+        raise InvalidArgument(f"An invalid WorkflowStartDelaySeconds is set on request. cause: {wrong}")
+
+
+def retry_policy(policy: RetryPolicy, limits: Limits) -> None:
+    """Fill a given policy's defaults, then refuse what breaks its rules."""
+    if not _nanos(policy.initial_interval):
+        policy.initial_interval.FromMilliseconds(limits.default_activity_retry_initial_ms)
+    if not _nanos(policy.maximum_interval):
+        factor = limits.default_activity_retry_max_interval_factor
+        policy.maximum_interval.FromNanoseconds(_nanos(policy.initial_interval) * factor)
+    if not policy.backoff_coefficient:
+        policy.backoff_coefficient = limits.default_activity_retry_coefficient
+    if policy.maximum_attempts == 1:
+        return  # Temporal looks no further: with one attempt the rest has no effect
+    if wrong := duration(policy.initial_interval):
+        raise InvalidArgument(f"invalid InitialInterval set on retry policy: {wrong}")
+    if policy.backoff_coefficient < 1:
+        raise InvalidArgument("BackoffCoefficient cannot be less than 1 on retry policy.")
+    if wrong := duration(policy.maximum_interval):
+        raise InvalidArgument(f"invalid MaximumInterval set on retry policy: {wrong}")
+    if _nanos(policy.maximum_interval) < _nanos(policy.initial_interval):
+        raise InvalidArgument("MaximumInterval cannot be less than InitialInterval on retry policy.")
+    if policy.maximum_attempts < 0:
+        raise InvalidArgument("MaximumAttempts cannot be negative on retry policy.")
+    _timeout_types(policy.non_retryable_error_types)
+
+
+def _timeout_types(types: Iterable[str]) -> None:
+    """`TemporalTimeout:StartToClose` and its like name a timeout; a name that is none would never match."""
+    known = {name.removeprefix("TIMEOUT_TYPE_").replace("_", "").lower() for name in TimeoutType.keys()[1:]}
+    known |= {name.lower() for name in TimeoutType.keys()[1:]}
+    for name in types:
+        if name.startswith(_TIMEOUT_TYPE_PREFIX):
+            value = name.removeprefix(_TIMEOUT_TYPE_PREFIX)
+            if value.lower() not in known:
+                raise InvalidArgument(f"Invalid timeout type value: {value}.")
+
+
+def _nanos(length: Duration) -> int:
+    return length.seconds * 1_000_000_000 + length.nanos
+
+
+def id_policies(request: HasPolicies, default: WorkflowIdConflictPolicy.ValueType) -> None:
+    """Fill the default id policies and refuse pairs that contradict each other."""
+    reuse, conflict = request.workflow_id_reuse_policy, request.workflow_id_conflict_policy
+    terminate = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
+    if conflict == WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_UNSPECIFIED:
+        if reuse == WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING:
+            # The older way to say it; Temporal records it as the newer one.
+            conflict, reuse = terminate, WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+        else:
+            conflict = default
+    if reuse == WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING:
+        raise InvalidArgument(
+            "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING cannot be used together with"
+            " a WorkflowIDConflictPolicy"
+        )
+    if reuse == WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE and conflict == terminate:
+        raise InvalidArgument(
+            "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE cannot be used together with"
+            " WorkflowIdConflictPolicy WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING"
+        )
+    if reuse == WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_UNSPECIFIED:
+        reuse = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+    request.workflow_id_reuse_policy, request.workflow_id_conflict_policy = reuse, conflict
+
+
+def priority(given: Priority) -> None:
+    """Refuse a priority out of range."""
+    if given.priority_key < 0:
+        raise InvalidArgument("priority key can't be negative")
+    if len(given.fairness_key.encode()) > FAIRNESS_KEY_MAX:
+        raise InvalidArgument("fairness key length exceeds limit")
+    if given.fairness_weight < 0:
+        raise InvalidArgument("must be greater than zero")
+
+
+def blob(given: Message, limits: Limits) -> None:
+    """Refuse payloads over the limit of one blob."""
+    if given.ByteSize() > limits.blob_size_max:
+        raise InvalidArgument("Blob data size exceeds limit.")
+
+
+def memo(given: Message, limits: Limits) -> None:
+    """Refuse a memo over its limit."""
+    if given.ByteSize() > limits.memo_size_max:
+        raise InvalidArgument("Memo size exceeds limit.")
+
+
+def links(given: Iterable[Link]) -> None:
+    """Refuse too many, too large or incomplete links."""
+    all_links = list(given)
+    if len(all_links) > LINKS_MAX:
+        raise InvalidArgument(f"cannot attach more than {LINKS_MAX} links per request, got {len(all_links)}")
+    for link in all_links:
+        if link.ByteSize() > LINK_SIZE_MAX:
+            raise InvalidArgument(f"link exceeds allowed size of {LINK_SIZE_MAX}, got {link.ByteSize()}")
+        variant = link.WhichOneof("variant")
+        if variant not in _LINK_FIELDS:
+            raise InvalidArgument("unsupported link variant")
+        for field, name in _LINK_FIELDS[variant]:
+            if not getattr(getattr(link, variant), field):
+                raise InvalidArgument(f"{variant.replace('_', ' ')} link must not have an empty {name} field")

@@ -1,0 +1,99 @@
+"""RPCs that only look: history, describe, query, list and count."""
+
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import HistoryEventFilterType, QueryRejectCondition
+from temporalio.api.workflowservice.v1 import (
+    CountWorkflowExecutionsRequest,
+    CountWorkflowExecutionsResponse,
+    DescribeWorkflowExecutionRequest,
+    GetWorkflowExecutionHistoryRequest,
+    GetWorkflowExecutionHistoryReverseRequest,
+    ListWorkflowExecutionsRequest,
+    ListWorkflowExecutionsResponse,
+    QueryWorkflowRequest,
+    ScanWorkflowExecutionsRequest,
+    ScanWorkflowExecutionsResponse,
+)
+
+from stormsail.engine.api import validate
+from stormsail.engine.api.describe import describe, execution_info
+from stormsail.engine.api.transport import Call
+from stormsail.engine.core.errors import InvalidArgument
+from stormsail.engine.shell.engine import Engine
+from stormsail.engine.store.visibility import VisibilityPage
+
+
+async def get_workflow_execution_history(
+    engine: Engine, call: Call, request: GetWorkflowExecutionHistoryRequest
+) -> bytes:
+    """Serve a page of history, or wait for news where the caller asks to."""
+    validate.execution(request.execution, present=request.HasField("execution"))
+    if request.maximum_page_size <= 0 or request.maximum_page_size > engine.limits.history_page_events_max:
+        request.maximum_page_size = engine.limits.history_page_events_max
+    if request.history_event_filter_type == HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_UNSPECIFIED:
+        request.history_event_filter_type = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT
+    return await engine.history(request, call.deadline_s)
+
+
+async def get_workflow_execution_history_reverse(
+    engine: Engine, _: Call, request: GetWorkflowExecutionHistoryReverseRequest
+) -> bytes:
+    """Serve a page of history, newest first."""
+    validate.execution(request.execution, present=request.HasField("execution"))
+    if request.maximum_page_size <= 0 or request.maximum_page_size > engine.limits.history_page_events_max:
+        request.maximum_page_size = engine.limits.history_page_events_max
+    return await engine.history_reverse(request)
+
+
+async def describe_workflow_execution(engine: Engine, _: Call, request: DescribeWorkflowExecutionRequest) -> Message:
+    """Show a run with what it waits for."""
+    target = request.execution
+    validate.execution(target, present=request.HasField("execution"))
+    state = engine.read(request.namespace, target.workflow_id, target.run_id)
+    return describe(state, engine.clock.now_ms())
+
+
+async def query_workflow(engine: Engine, call: Call, request: QueryWorkflowRequest) -> Message:
+    """Ask a run something; its worker answers."""
+    validate.execution(request.execution, present=request.HasField("execution"))
+    if not request.HasField("query"):
+        raise InvalidArgument("WorkflowQuery is not set on request.")
+    if not request.query.query_type:
+        raise InvalidArgument("QueryType is not set on request.")
+    validate.blob(request.query.query_args, engine.limits)
+    if request.query_reject_condition == QueryRejectCondition.QUERY_REJECT_CONDITION_UNSPECIFIED:
+        request.query_reject_condition = QueryRejectCondition.QUERY_REJECT_CONDITION_NONE
+    return await engine.query(request, call.deadline_s)
+
+
+async def list_workflow_executions(engine: Engine, _: Call, request: ListWorkflowExecutionsRequest) -> Message:
+    """List the runs that a filter matches."""
+    page = _page(engine, request)
+    return ListWorkflowExecutionsResponse(
+        executions=[execution_info(row) for row in page.rows], next_page_token=page.next_token
+    )
+
+
+async def scan_workflow_executions(engine: Engine, _: Call, request: ScanWorkflowExecutionsRequest) -> Message:
+    """List, by the name that it once had for large results."""
+    page = _page(engine, request)
+    return ScanWorkflowExecutionsResponse(
+        executions=[execution_info(row) for row in page.rows], next_page_token=page.next_token
+    )
+
+
+async def count_workflow_executions(engine: Engine, _: Call, request: CountWorkflowExecutionsRequest) -> Message:
+    """Count the runs that a filter matches, by status where it says GROUP BY ExecutionStatus."""
+    counted = engine.store.visibility.count(request.namespace, request.query)
+    response = CountWorkflowExecutionsResponse(count=counted.total)
+    for status, count in counted.groups:
+        value = Payload(metadata={"encoding": b"json/plain", "type": b"Keyword"}, data=f'"{status}"'.encode())
+        response.groups.add(count=count, group_values=[value])
+    return response
+
+
+def _page(engine: Engine, request: ListWorkflowExecutionsRequest | ScanWorkflowExecutionsRequest) -> VisibilityPage:
+    size_max = engine.limits.visibility_page_max
+    size = request.page_size if 0 < request.page_size <= size_max else size_max
+    return engine.store.visibility.list(request.namespace, request.query, size, request.next_page_token)

@@ -1,0 +1,153 @@
+"""RPCs that begin runs or push open ones: start, signal, signal-with-start, cancel, terminate."""
+
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Link
+from temporalio.api.enums.v1 import EventType, WorkflowIdConflictPolicy
+from temporalio.api.workflowservice.v1 import (
+    RequestCancelWorkflowExecutionRequest,
+    RequestCancelWorkflowExecutionResponse,
+    SignalWithStartWorkflowExecutionRequest,
+    SignalWithStartWorkflowExecutionResponse,
+    SignalWorkflowExecutionRequest,
+    SignalWorkflowExecutionResponse,
+    StartWorkflowExecutionRequest,
+    StartWorkflowExecutionResponse,
+    TerminateWorkflowExecutionRequest,
+    TerminateWorkflowExecutionResponse,
+)
+
+from stormsail.engine.api import search_attributes, validate
+from stormsail.engine.api.transport import Call
+from stormsail.engine.core.errors import InvalidArgument, Unimplemented
+from stormsail.engine.core.limits import Limits
+from stormsail.engine.core.requests import RequestCancel, SignalWithStart, SignalWorkflow, StartWorkflow, Terminate
+from stormsail.engine.shell.engine import Engine
+
+_STARTS = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
+
+
+async def start_workflow_execution(engine: Engine, _: Call, request: StartWorkflowExecutionRequest) -> Message:
+    """Start a workflow."""
+    limits = engine.limits
+    validate.id_policies(request, WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL)
+    validate.workflow_id(request.workflow_id, limits)
+    _check_start(request, limits)
+    if request.completion_callbacks:
+        raise Unimplemented("completion_callbacks of StartWorkflowExecution are not served here: Nexus is not.")
+    options = request.on_conflict_options
+    if options.attach_completion_callbacks and not options.attach_request_id:
+        raise InvalidArgument("attaching request ID is required for attaching completion callbacks")
+    started = await engine.start(request.namespace, StartWorkflow(request))
+    response = StartWorkflowExecutionResponse(
+        run_id=started.run_id,
+        first_execution_run_id=started.first_execution_run_id,
+        started=started.started,
+        status=started.status,
+    )
+    link = response.link.workflow_event
+    link.namespace, link.workflow_id, link.run_id = request.namespace, request.workflow_id, started.run_id
+    link.event_ref.event_id, link.event_ref.event_type = 1, EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
+    if started.first_task is not None:
+        response.eager_workflow_task.CopyFrom(started.first_task)
+    return response
+
+
+async def signal_with_start_workflow_execution(
+    engine: Engine, _: Call, request: SignalWithStartWorkflowExecutionRequest
+) -> Message:
+    """Signal the running run of a workflow id, or start one with the signal already in it."""
+    limits = engine.limits
+    validate.workflow_id(request.workflow_id, limits)
+    if not request.signal_name:
+        raise InvalidArgument("signal not set")
+    validate.bounded(request.signal_name, "SignalName", limits)
+    if request.workflow_id_conflict_policy == WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL:
+        raise InvalidArgument(
+            "Invalid WorkflowIDConflictPolicy: WORKFLOW_ID_CONFLICT_POLICY_FAIL is not supported for this operation."
+        )
+    validate.id_policies(request, WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING)
+    _check_start(request, limits)
+    validate.blob(request.signal_input, limits)
+    started = await engine.start(request.namespace, SignalWithStart(request))
+    return SignalWithStartWorkflowExecutionResponse(
+        run_id=started.run_id,
+        first_execution_run_id=started.first_execution_run_id,
+        started=started.started,
+        signal_link=_signal_link(request.namespace, request.workflow_id, started.run_id, request.request_id),
+    )
+
+
+async def signal_workflow_execution(engine: Engine, _: Call, request: SignalWorkflowExecutionRequest) -> Message:
+    """Signal an open run."""
+    limits = engine.limits
+    target = request.workflow_execution
+    validate.execution(target, present=request.HasField("workflow_execution"))
+    validate.required(request.signal_name, "SignalName", limits)
+    validate.bounded(request.request_id, "RequestId", limits)
+    validate.links(request.links)
+    validate.blob(request.input, limits)
+    run_id = await engine.execute(request.namespace, target.workflow_id, target.run_id, SignalWorkflow(request))
+    if not request.request_id:
+        return SignalWorkflowExecutionResponse()
+    return SignalWorkflowExecutionResponse(
+        link=_signal_link(request.namespace, target.workflow_id, run_id, request.request_id)
+    )
+
+
+async def request_cancel_workflow_execution(
+    engine: Engine, _: Call, request: RequestCancelWorkflowExecutionRequest
+) -> Message:
+    """Ask an open run to cancel itself; of a closed one it is no error to ask."""
+    target = request.workflow_execution
+    validate.execution(target, present=request.HasField("workflow_execution"))
+    validate.links(request.links)
+    await engine.execute(request.namespace, target.workflow_id, target.run_id, RequestCancel(request))
+    return RequestCancelWorkflowExecutionResponse()
+
+
+async def terminate_workflow_execution(engine: Engine, _: Call, request: TerminateWorkflowExecutionRequest) -> Message:
+    """End an open run now."""
+    target = request.workflow_execution
+    validate.execution(target, present=request.HasField("workflow_execution"))
+    validate.links(request.links)
+    validate.blob(request.details, engine.limits)
+    # So that a history tells a user's termination from the server's own.
+    request.reason = request.reason or "terminated by user via frontend"
+    request.identity = request.identity or "frontend-service"
+    await engine.execute(request.namespace, target.workflow_id, target.run_id, Terminate(request))
+    return TerminateWorkflowExecutionResponse()
+
+
+def _check_start(request: _STARTS, limits: Limits) -> None:
+    """What both ways to start have in common, in the order in which Temporal looks."""
+    if request.HasField("retry_policy"):
+        validate.retry_policy(request.retry_policy, limits)
+    delayed = request.HasField("workflow_start_delay")
+    validate.start_delay(request.workflow_start_delay, present=delayed, cron_schedule=request.cron_schedule)
+    if request.cron_schedule:
+        raise Unimplemented("cron_schedule is not served here; let the workflow continue as new after a timer.")
+    validate.required(request.workflow_type.name, "WorkflowType", limits)
+    validate.task_queue(request.task_queue, limits, present=request.HasField("task_queue"), by_user=True)
+    validate.workflow_timeouts(
+        request.workflow_execution_timeout, request.workflow_run_timeout, request.workflow_task_timeout
+    )
+    validate.request_id(request, limits)
+    search_attributes.check(request.search_attributes, request.namespace)
+    validate.priority(request.priority)
+    validate.links(request.links)
+    if request.HasField("time_skipping_config"):
+        raise Unimplemented("The Time-Skipping feature is not enabled for namespace.")
+    if request.HasField("versioning_override"):
+        raise Unimplemented("versioning_override is not served here: worker versioning is not.")
+    validate.blob(request.input, limits)
+    validate.memo(request.memo, limits)
+
+
+def _signal_link(namespace: str, workflow_id: str, run_id: str, request_id: str) -> Link:
+    """The link by which a signal's event is found again: its request id, for buffered events have no event id yet."""
+    link = Link()
+    event = link.workflow_event
+    event.namespace, event.workflow_id, event.run_id = namespace, workflow_id, run_id
+    event.request_id_ref.request_id = request_id
+    event.request_id_ref.event_type = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
+    return link

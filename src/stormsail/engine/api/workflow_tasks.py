@@ -1,0 +1,98 @@
+"""RPCs of workflow workers: poll, answer, fail, sticky queues, and what workers say about themselves."""
+
+from google.protobuf.message import Message
+from temporalio.api.enums.v1 import QueryResultType
+from temporalio.api.workflowservice.v1 import (
+    DescribeTaskQueueRequest,
+    PollWorkflowTaskQueueRequest,
+    RecordWorkerHeartbeatRequest,
+    RecordWorkerHeartbeatResponse,
+    ResetStickyTaskQueueRequest,
+    ResetStickyTaskQueueResponse,
+    RespondQueryTaskCompletedRequest,
+    RespondQueryTaskCompletedResponse,
+    RespondWorkflowTaskCompletedRequest,
+    RespondWorkflowTaskFailedRequest,
+    RespondWorkflowTaskFailedResponse,
+    ShutdownWorkerRequest,
+    ShutdownWorkerResponse,
+)
+
+from stormsail.engine.api import validate
+from stormsail.engine.api.transport import Call
+from stormsail.engine.core import failures
+from stormsail.engine.core.requests import FailWorkflowTask, ResetSticky
+from stormsail.engine.shell import tokens
+from stormsail.engine.shell.engine import Engine
+
+
+async def poll_workflow_task_queue(engine: Engine, call: Call, request: PollWorkflowTaskQueueRequest) -> bytes:
+    """Wait for a workflow task; an empty message when none came."""
+    validate.identity(request.identity, engine.limits)
+    validate.task_queue(request.task_queue, engine.limits, present=request.HasField("task_queue"))
+    return await engine.poll_workflow_task(request, call.deadline_s)
+
+
+async def respond_workflow_task_completed(
+    engine: Engine, _: Call, request: RespondWorkflowTaskCompletedRequest
+) -> bytes:
+    """Do a worker's commands."""
+    token = tokens.decode_workflow_task(request.task_token, request.namespace)
+    validate.identity(request.identity, engine.limits)
+    return await engine.complete_workflow_task(token, request)
+
+
+async def respond_workflow_task_failed(engine: Engine, _: Call, request: RespondWorkflowTaskFailedRequest) -> Message:
+    """Take note that a worker could not do a workflow task; it is tried again."""
+    token = tokens.decode_workflow_task(request.task_token, request.namespace)
+    validate.identity(request.identity, engine.limits)
+    limits = engine.limits
+    failure = failures.kept_small(request.failure, limits.blob_size_max, keep=limits.blob_size_warn, non_retryable=True)
+    failed = FailWorkflowTask(
+        token,
+        request.cause,
+        failure,
+        request.identity,
+        binary_checksum=request.binary_checksum,
+        worker_version=request.worker_version if request.HasField("worker_version") else None,
+    )
+    key = token.key
+    await engine.execute(key.namespace, key.workflow_id, key.run_id, failed)
+    return RespondWorkflowTaskFailedResponse()
+
+
+async def respond_query_task_completed(engine: Engine, _: Call, request: RespondQueryTaskCompletedRequest) -> Message:
+    """Hand a worker's answer to the client that asked."""
+    if request.query_result.ByteSize() > engine.limits.blob_size_max:
+        # The client learns why; refusing the worker would leave it waiting.
+        request.ClearField("query_result")
+        request.completed_type = QueryResultType.QUERY_RESULT_TYPE_FAILED
+        request.error_message = "Blob data size exceeds limit."
+    await engine.answer_query(request)
+    return RespondQueryTaskCompletedResponse()
+
+
+async def reset_sticky_task_queue(engine: Engine, _: Call, request: ResetStickyTaskQueueRequest) -> Message:
+    """Forget which worker has a run in its cache."""
+    target = request.execution
+    validate.execution(target, present=request.HasField("execution"))
+    await engine.execute(request.namespace, target.workflow_id, target.run_id, ResetSticky())
+    return ResetStickyTaskQueueResponse()
+
+
+async def describe_task_queue(engine: Engine, _: Call, request: DescribeTaskQueueRequest) -> Message:
+    """Show who polls a task queue and what waits in it."""
+    validate.task_queue(request.task_queue, engine.limits, present=request.HasField("task_queue"))
+    return engine.describe_task_queue(request)
+
+
+async def shutdown_worker(engine: Engine, _: Call, request: ShutdownWorkerRequest) -> Message:
+    """End a worker's polls and give its sticky queue up."""
+    await engine.shutdown_worker(request)
+    return ShutdownWorkerResponse()
+
+
+async def record_worker_heartbeat(engine: Engine, _: Call, request: RecordWorkerHeartbeatRequest) -> Message:
+    """Keep what workers say about themselves, for as long as they are alive."""
+    engine.record_worker_heartbeat(request)
+    return RecordWorkerHeartbeatResponse()
