@@ -91,7 +91,7 @@ def payload_for(application: str, asked: dict[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     if words:
         # A relative path in the command means what it means where it was typed, wherever the worker runs.
-        settings["working_directory"] = str(Path.cwd())
+        settings["directory"] = str(Path.cwd())
     if asked["port"] is not None:
         settings["port"] = asked["port"]
     payload: dict[str, Any] = {

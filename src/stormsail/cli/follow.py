@@ -75,10 +75,10 @@ def _progress_view() -> Iterator[Callable[[OperationProgress], None]]:
         with _live_view() as show:
             yield show
     else:
-        yield _PlainView().show
+        yield PlainView().show
 
 
-class _PlainView:
+class PlainView:
     """One line for each step that changed."""
 
     def __init__(self) -> None:

@@ -34,10 +34,9 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command of a name or alias."""
-        del ctx
         name = self.names.get(cmd_name)
         if name is None:
-            return None
+            return super().get_command(ctx, cmd_name)
         module, _, attribute = self.lazy[name].path.partition(":")
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command), self.lazy[name].path
@@ -52,7 +51,7 @@ class LazyGroup(click.Group):
         typed = args[0]
         command = self.get_command(ctx, typed)
         if command is not None:
-            return self.names[typed], command, args[1:]
+            return self.names.get(typed, typed), command, args[1:]
         if typed.startswith("-"):
             return super().resolve_command(ctx, args)
         near = list(dict.fromkeys(self.names[match] for match in difflib.get_close_matches(typed, self.names, n=3)))

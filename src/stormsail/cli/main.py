@@ -60,10 +60,10 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], commands: click.Command = cli) -> int:
     """Run one command line; every failure is printed as one text, never as a stack trace."""
     try:
-        code = cli.main(arguments, prog_name="stormsail", standalone_mode=False)
+        code = commands.main(arguments, prog_name="stormsail", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())

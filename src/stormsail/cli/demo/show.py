@@ -261,7 +261,7 @@ def _deployment(data_dir: Path, version: str, delay: float) -> OperationRequest:
                 "version": version,
                 "command": [*service, "--version", version],
                 "health_path": "/health",
-                "settings": {"working_directory": str(data_dir)},
+                "settings": {"directory": str(data_dir)},
             },
             "strategy": "redblack",
             "delayBeforeCleanup": delay,

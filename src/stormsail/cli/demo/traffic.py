@@ -43,14 +43,17 @@ class Traffic:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-        sending = [asyncio.create_task(self._scheduled())]
-        sending += [asyncio.create_task(self._kept(index)) for index in range(KEPT_CONNECTIONS)]
+        sending = asyncio.create_task(self.send())
         reporting = asyncio.create_task(self._report())
         await reader.read()
         self.stopping = True
-        await asyncio.gather(*sending)
+        await sending
         reporting.cancel()
         print(json.dumps(self.summary(final=True)), flush=True)
+
+    async def send(self) -> None:
+        """Send until `stopping` is set; returns when every answer still owed has come."""
+        await asyncio.gather(self._scheduled(), *(self._kept(index) for index in range(KEPT_CONNECTIONS)))
 
     async def _scheduled(self) -> None:
         """Open loop: the next request is sent on time whether or not the last was answered."""

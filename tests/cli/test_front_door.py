@@ -1,0 +1,150 @@
+"""What everybody meets first: help, typos, aliases, exit codes, and that help stays fast."""
+
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from stormsail.cli.lazy import LazyGroup
+from stormsail.cli.main import cli, run
+
+HEAVY = ("temporalio", "grpc", "stormsail.engine", "stormsail.delivery", "rich", "pydantic", "httpx")
+
+
+def all_commands(group: LazyGroup, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        found.append((*path, name))
+        if isinstance(command, LazyGroup):
+            found += all_commands(command, (*path, name))
+    return found
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """Run a command line in a fresh interpreter and return which of the heavy modules it imported."""
+    program = (
+        "import sys\n"
+        "from stormsail.cli.main import run\n"
+        f"run({list(arguments)!r})\n"
+        f"print('IMPORTED', *[name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+def test_help_imports_nothing_heavy() -> None:
+    assert imported_by("--help") == set()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("deploy", "--help"), ("server-group", "list", "--help"), ("demo", "--help"), ("up", "--help"), ("version",)],
+    ids=" ".join,
+)
+def test_the_help_of_a_command_imports_nothing_heavy_either(arguments: tuple[str, ...]) -> None:
+    assert imported_by(*arguments) == set()
+
+
+@pytest.mark.parametrize("path", all_commands(cli), ids=" ".join)  # type: ignore[arg-type]
+def test_the_help_of_every_command_teaches(path: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(cli, [*path, "--help"], prog_name="stormsail")
+    assert result.exit_code == 0
+    last_words = result.output.split("Options:")[0]
+    is_group = "Commands:" in result.output
+    assert is_group or "Example" in last_words, f"{' '.join(path)} shows no example"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["deplyo"], "'deploy'"),
+        (["server-gruop"], "'server-group'"),
+        (["server-group", "lst"], "'list'"),
+        (["ops", "cancle"], "'cancel'"),
+        (["docter"], "'doctor'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_a_typo_is_answered_with_the_nearest_command(
+    typed: list[str],
+    meant: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(typed) == 2
+    assert f"Did you mean {meant}" in capsys.readouterr().err
+
+
+def test_a_word_like_no_command_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["xyzzy"]) == 2
+    assert "Try one of: up, demo, deploy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("alias", ["server-group", "server-groups", "sg"])
+def test_plurals_and_short_forms_name_the_same_command(alias: str) -> None:
+    context = click.Context(cli)
+    assert cli.get_command(context, alias) is cli.get_command(context, "server-group")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["deploy"], "Missing argument 'APP'"),
+        (["deploy", "hello"], "say what to deploy"),
+        (["deploy", "hello", "--command", 'python "x'], "check the quotes"),
+        (["deploy", "hello", "--command", "x", "--env", "NOVALUE"], "'NOVALUE' is not K=V"),
+        (["deploy", "hello", "--command", "x", "--min", "3", "--max", "2"], "min <= instances <= max"),
+        (["deploy", "hello", "--command", "x", "--strategy", "bluegreen"], "'bluegreen' is not one of"),
+        (["deploy", "hello", "--command", "x", "--health-timeout", "soon"], "'soon' is not a duration"),
+        (["status", "--engine", "localhost"], "'localhost' is not an address: write HOST:PORT"),
+        (["status", "--engine", "localhost:99999"], "is not an address"),
+        (["status", "-o", "xml"], "'xml' is not one of"),
+        (["server-group", "resize", "hello-v000"], "say how many"),
+        (["server-group", "resize", "hello-v000", "2", "--instances", "3"], "give one of them"),
+        (["operation", "get"], "Missing argument 'OPERATION'"),
+        (["completion", "tcsh"], "'tcsh' is not one of"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_exits_with_2_and_says_what_is_wrong(
+    arguments: list[str],
+    text: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(arguments) == 2
+    said = capsys.readouterr().err
+    assert text in said
+    assert "Traceback" not in said
+
+
+def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    assert "Commands:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_that_names_us(shell: str) -> None:
+    result = CliRunner().invoke(cli, ["completion", shell])
+    assert result.exit_code == 0
+    assert "_STORMSAIL_COMPLETE" in result.output
+
+
+def test_an_unexpected_failure_is_one_text_and_no_stack_trace(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("STORMSAIL_DEBUG", raising=False)
+    broken = LazyGroup("stormsail", lazy={})
+
+    @broken.command("boom")
+    def boom() -> None:
+        raise ZeroDivisionError("by zero")
+
+    assert run(["boom"], broken) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: unexpected ZeroDivisionError: by zero")
+    assert "Traceback" not in said

@@ -1,0 +1,59 @@
+"""What `server start` refuses before it starts anything."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stormsail.cli.main import run
+
+
+@pytest.mark.parametrize(
+    ("flag", "what"),
+    [
+        ("--tls-cert", "TLS"),
+        ("--tls-key", "TLS"),
+        ("--tls-client-ca", "mutual TLS"),
+        ("--api-key-file", "API keys"),
+    ],
+)
+def test_what_is_not_there_yet_is_refused_by_name(
+    flag: str,
+    what: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["server", "start", "--data-dir", str(tmp_path / "d"), flag, "x.pem"]) == 2
+    said = capsys.readouterr().err
+    assert f"{flag}: {what} is not there yet" in said
+    assert "next:" in said
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize("ip", ["0.0.0.0", "::", "192.168.1.7"])
+def test_an_address_that_others_reach_is_refused(ip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["server", "start", "--data-dir", str(tmp_path / "d"), "--ip", ip]) == 2
+    said = capsys.readouterr().err
+    assert "TLS and API keys are not there yet" in said
+    assert "--insecure-allow-any-address" in said
+
+
+def test_an_ip_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["server", "start", "--data-dir", str(tmp_path / "d"), "--ip", "example"]) == 2
+    assert "'example' is not an IP address" in capsys.readouterr().err
+
+
+def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert run(["worker", "start", "--data-dir", str(tmp_path / "file" / "d")]) == 1
+    said = capsys.readouterr().err
+    assert f"data directory {tmp_path / 'file' / 'd'} cannot be made" in said
+
+
+@pytest.mark.slow
+def test_the_engine_does_not_run_without_its_assertions(tmp_path: Path) -> None:
+    command = [sys.executable, "-O", "-m", "stormsail.cli", "server", "start", "--data-dir", str(tmp_path / "d")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "does not run under `python -O`" in done.stderr
