@@ -1,4 +1,4 @@
-"""Whatever happens to a run: FireDue does something exactly when its deadline has come, and replay finds the same run."""
+"""Whatever happens to a run: FireDue acts exactly when the deadline has come, and a replay finds the same run."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ FEW = st.integers(1, 12)
 
 def line(template: str, **parts: Any) -> st.SearchStrategy[str]:
     """Draw a step of a scenario from its parts."""
-    return st.builds(lambda **drawn: template.format(**drawn), **parts)
+    return st.builds(template.format, **parts)
 
 
 commands = st.one_of(
