@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+from stormsail.cli.errors import CommandFailed
 from stormsail.cli.lazy import Lazy, LazyGroup
 from stormsail.cli.options import ACCOUNT, Duration, Place, place_options, task_queue_option
 from stormsail.cli.output import note
@@ -52,9 +53,10 @@ def start(place: Place, task_queue: str, connect_timeout: float, follow_parent: 
 
 
 def _run(place: Place, task_queue: str, connect_timeout: float, parent: int | None) -> None:
-    from stormsail.cli.connection import connect
+    from stormsail.cli.connection import clear_failures, connect
     from stormsail.delivery.client import DeliveryClient, EngineUnreachable
     from stormsail.delivery.providers.catalog import open_account
+    from stormsail.delivery.providers.errors import ProviderError
     from stormsail.delivery.worker import run_worker
 
     async def connected(stop: asyncio.Event) -> DeliveryClient | None:
@@ -91,7 +93,14 @@ def _run(place: Place, task_queue: str, connect_timeout: float, parent: int | No
             await client.close()
         note("worker: stopped")
 
-    asyncio.run(until_stopped())
+    try:
+        with clear_failures():
+            asyncio.run(until_stopped())
+    except ProviderError as error:
+        raise CommandFailed(
+            f"account {ACCOUNT} cannot be served: {error}",
+            next_step="`stormsail doctor` checks what the local provider needs",
+        ) from error
 
 
 @contextlib.contextmanager

@@ -121,9 +121,13 @@ async def replay_all(client: DeliveryClient) -> tuple[int, list[str]]:
     """Replay every finished history in the SDK's replayer; return how many, and what failed in words."""
     from temporalio.worker import Replayer
 
-    from stormsail.delivery.worker import WORKFLOWS
+    from stormsail.delivery.worker import WORKFLOWS, workflow_runner
 
-    replayer = Replayer(workflows=WORKFLOWS, data_converter=client.client.data_converter)
+    replayer = Replayer(
+        workflows=WORKFLOWS,
+        data_converter=client.client.data_converter,
+        workflow_runner=workflow_runner(),
+    )
     failed = []
     count = 0
     async with replayer.workflow_replay_iterator(
