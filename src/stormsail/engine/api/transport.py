@@ -20,11 +20,12 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from stormsail.engine.core.errors import InvalidTransition, Refused, ResourceExhausted
+from stormsail.engine.core.errors import InvalidTransition, Refused, ResourceExhausted, Unimplemented
 
 log = structlog.get_logger(__name__)
 
 _DETAILS_KEY: Final = "grpc-status-details-bin"
+_OUR_PACKAGE: Final = "/temporal.api."
 _HARD_SIZE_FACTOR: Final = 16
 """gRPC itself cuts a request off, with a text of its own, only at this multiple of the limit: below it we answer,
 saying the limit in the words that the SDKs look for. It bounds what one call can make us hold."""
@@ -107,13 +108,22 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     """Finds a call's handler. Requests and replies pass as bytes."""
 
     def __init__(self, methods: Mapping[str, Rpc], message_size_max: int) -> None:
-        self._handlers = {
-            method: grpc.unary_unary_rpc_method_handler(_Method(method, rpc, message_size_max).serve)
-            for method, rpc in methods.items()
-        }
+        self._message_size_max = message_size_max
+        self._handlers = {method: self._handler(method, rpc) for method, rpc in methods.items()}
+
+    def _handler(self, method: str, rpc: Rpc) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        return grpc.unary_unary_rpc_method_handler(_Method(method, rpc, self._message_size_max).serve)
 
     def service(self, handler_call_details: Any) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
-        return self._handlers.get(handler_call_details.method)
+        method: str = handler_call_details.method
+        known = self._handlers.get(method)
+        if known is None and method.startswith(_OUR_PACKAGE):
+            return self._handler(method, _unknown)  # the library's own answer would not name it
+        return known
+
+
+async def _unknown(call: Call, _: bytes) -> bytes:
+    raise Unimplemented(f"{call.method} is not served by Stormsail's engine; docs/protocol.md lists what is.")
 
 
 class _Method:
