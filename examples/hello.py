@@ -1,7 +1,7 @@
-"""The example service: answers `GET /` with its version and pid, and `GET /health`. Standard library only.
+"""The example service: answers `GET /` and `POST /` with its version and pid, and `GET /health`.
 
-It speaks HTTP/1.1 with keep-alive and ends gracefully: after SIGTERM it accepts nothing new, finishes the requests
-in flight and exits with 0.
+Standard library only. It speaks HTTP/1.1 with keep-alive and ends gracefully: after SIGTERM it accepts nothing new,
+finishes the requests in flight and exits with 0.
 """
 
 import argparse
@@ -50,6 +50,12 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(200, {"version": self.server.version, "pid": os.getpid()})
         else:
             self._answer(404, {"error": f"no such path: {path}"})
+
+    def do_POST(self) -> None:
+        """Answer like `GET /`, with the number of bytes received."""
+        length = int(self.headers.get("Content-Length", "0"))
+        received = len(self.rfile.read(length))
+        self._answer(200, {"version": self.server.version, "pid": os.getpid(), "received": received})
 
     def _answer(self, status: int, body: dict[str, object]) -> None:
         content = json.dumps(body).encode()

@@ -1,0 +1,169 @@
+"""No request fails while server groups change under constant traffic and their caller is killed again and again."""
+
+import asyncio
+import http.client
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from contracts.provider_contract import finish
+from delivery.providers import rolling_caller
+from delivery.providers.local_account import Traffic, hello, running
+
+from stormsail.delivery.model.server_group import Capacity
+from stormsail.delivery.providers.local.process import count_processes
+from stormsail.delivery.providers.local.provider import LocalProvider, open_provider, stop_everything
+from stormsail.delivery.providers.provider import (
+    CreateServerGroup,
+    DestroyServerGroup,
+    DisableServerGroup,
+    EnableServerGroup,
+    ResizeServerGroup,
+)
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+@pytest.fixture
+async def provider(tmp_path: Path) -> AsyncIterator[LocalProvider]:
+    opened = await open_provider("local", {"data_dir": str(tmp_path)})
+    yield opened
+    await opened.close()
+    await stop_everything(tmp_path)
+    assert count_processes(tmp_path) == {}
+
+
+async def test_no_request_fails_while_groups_come_grow_shrink_and_go(provider: LocalProvider) -> None:
+    await finish(provider, "c1", CreateServerGroup(name="shop-v001", capacity=Capacity.fixed(2), launch=hello("v1")))
+    await finish(provider, "e1", EnableServerGroup(name="shop-v001"))
+    traffic = Traffic((await provider.observe("shop")).address)
+    with traffic.flowing():
+        for token, change in (
+            ("c2", CreateServerGroup(name="shop-v002", capacity=Capacity.fixed(1), launch=hello("v2"))),
+            ("e2", EnableServerGroup(name="shop-v002")),
+            ("r2", ResizeServerGroup(name="shop-v002", capacity=Capacity.fixed(4))),
+            ("h2", EnableServerGroup(name="shop-v002")),
+            ("d1", DisableServerGroup(name="shop-v001")),
+            ("s2", ResizeServerGroup(name="shop-v002", capacity=Capacity.fixed(2))),
+            ("g1", EnableServerGroup(name="shop-v001")),
+            ("x1", DestroyServerGroup(name="shop-v001")),
+        ):
+            await finish(provider, token, change)
+            traffic.wait_for_more()
+    assert traffic.failures == []
+    assert traffic.versions == {"v1", "v2"}
+    assert traffic.last == "v2"
+
+
+async def test_no_request_fails_while_another_application_comes_and_goes(provider: LocalProvider) -> None:
+    await finish(provider, "c1", CreateServerGroup(name="shop-v001", capacity=Capacity.fixed(1), launch=hello("v1")))
+    await finish(provider, "e1", EnableServerGroup(name="shop-v001"))
+    traffic = Traffic((await provider.observe("shop")).address)
+    with traffic.flowing():
+        for number in range(3):
+            create = CreateServerGroup(name=f"cart-v00{number}", capacity=Capacity.fixed(1), launch=hello("cart"))
+            await finish(provider, f"c{number}", create.model_copy(update={"name": f"cart{number}-v000"}))
+            await finish(provider, f"e{number}", EnableServerGroup(name=f"cart{number}-v000"))
+            await finish(provider, f"x{number}", DestroyServerGroup(name=f"cart{number}-v000"))
+        traffic.wait_for_more()
+    assert traffic.failures == []
+    assert traffic.versions == {"v1"}
+
+
+async def test_a_request_in_flight_is_finished_before_its_instance_stops(provider: LocalProvider) -> None:
+    await finish(provider, "c1", CreateServerGroup(name="shop-v001", capacity=Capacity.fixed(1), launch=hello("v1")))
+    await finish(provider, "e1", EnableServerGroup(name="shop-v001"))
+    address = (await provider.observe("shop")).address
+    answers: list[str] = []
+    slow = threading.Thread(target=lambda: answers.append(_get_slow(address)))
+    slow.start()
+    time.sleep(0.3)
+    await finish(provider, "c2", CreateServerGroup(name="shop-v002", capacity=Capacity.fixed(1), launch=hello("v2")))
+    await finish(provider, "e2", EnableServerGroup(name="shop-v002"))
+    destroy = DestroyServerGroup(name="shop-v001")
+    progress = await provider.begin("x1", destroy)
+    assert not progress.done
+    await finish(provider, "x1", destroy)
+    slow.join()
+    assert answers == ["v1"]
+
+
+async def test_requests_that_outlast_the_drain_limit_are_cut_off(provider: LocalProvider) -> None:
+    launch = hello("v1", drain_seconds=0.5, stop_seconds=0.5)
+    await finish(provider, "c1", CreateServerGroup(name="shop-v001", capacity=Capacity.fixed(1), launch=launch))
+    await finish(provider, "e1", EnableServerGroup(name="shop-v001"))
+    address = (await provider.observe("shop")).address
+    answers: list[str] = []
+    slow = threading.Thread(target=lambda: answers.append(_get_slow(address, seconds=20)))
+    slow.start()
+    time.sleep(0.3)
+    started = time.monotonic()
+    await finish(provider, "x1", DestroyServerGroup(name="shop-v001"))
+    slow.join()
+    assert time.monotonic() - started < 10
+    assert answers == [""]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_no_request_fails_and_nothing_doubles_when_the_caller_is_killed_again_and_again(
+    tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    try:
+        assert "END" in _call(tmp_path, "2").communicate(timeout=60)[0]
+        traffic = Traffic(_address(tmp_path))
+        kills = 0
+        with traffic.flowing():
+            while True:
+                caller = _call(tmp_path)
+                try:
+                    output, _ = caller.communicate(timeout=0.6 + chance.random() * 1.5)
+                    assert caller.returncode == 0
+                    break
+                except subprocess.TimeoutExpired:
+                    caller.kill()
+                    kills += 1
+                    caller.communicate()
+                assert kills < 200, "the story never ends"
+            traffic.wait_for_more()
+        assert "END" in output
+        assert traffic.failures == []
+        assert traffic.last == f"v{rolling_caller.VERSIONS}"
+        assert kills >= 3
+        assert count_processes(tmp_path) == {f"shop-v00{rolling_caller.VERSIONS}": 2}
+        assert running(tmp_path, "shop-v001") == 0
+    finally:
+        _stop(tmp_path)
+
+
+def _call(data_dir: Path, *stop_after: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, rolling_caller.__file__, str(data_dir), *stop_after]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def _address(data_dir: Path) -> str:
+    async def observed() -> str:
+        return (await (await open_provider("local", {"data_dir": str(data_dir)})).observe("shop")).address
+
+    return asyncio.run(observed())
+
+
+def _stop(data_dir: Path) -> None:
+    asyncio.run(stop_everything(data_dir))
+    assert count_processes(data_dir) == {}
+
+
+def _get_slow(address: str, seconds: int = 3) -> str:
+    connection = http.client.HTTPConnection(address, timeout=30)
+    try:
+        connection.request("GET", f"/slow?{seconds}")
+        return connection.getresponse().read().decode().partition('"version": "')[2].partition('"')[0]
+    except (OSError, http.client.HTTPException):
+        return ""
+    finally:
+        connection.close()
