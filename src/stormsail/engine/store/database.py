@@ -1,0 +1,422 @@
+"""One SQLite file: how it is opened, and how commits of many callers share one transaction and one fsync.
+
+It knows nothing of runs. A caller hands in a `Member`: rows for prepared `Insertion` statements that go in together or
+not at all. One thread writes and checkpoints; reads use a second connection on the caller's thread.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Final
+
+import apsw
+
+from stormsail.engine.store.errors import (
+    CommitQueueFull,
+    DataDirInUse,
+    NotOurFile,
+    SchemaTooNew,
+    StorageBusy,
+    StorageFailed,
+    StorageFull,
+    WriteRejected,
+)
+
+APPLICATION_ID: Final = 0x53746F72
+"""`Stor`, in PRAGMA application_id."""
+SCHEMA_VERSION: Final = 1
+OLDEST_SQLITE: Final = "3.51.3"
+"""Older ones can corrupt a database when its write-ahead log is reset."""
+CHECKPOINT_PAGES: Final = 4_000
+"""Log pages after which the writer copies them into the file; 16 MB."""
+LOG_KEPT_BYTES: Final = 64 * 1024 * 1024
+GROUP_MEMBERS_MAX: Final = 512
+BUSY_TIMEOUT_MS: Final = 2_000
+CHUNKS: Final = (64, 16, 4, 1)
+"""Rows a statement takes at once. Few sizes, so that all of them stay prepared."""
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Statement:
+    """A statement over many rows: `head`, then one `row` per row, then `tail`. Lower ranks run first in a group.
+
+    `one`, where given, is a cheaper form for a single row. `exact`: each row must change exactly one row of the table.
+    """
+
+    rank: int
+    head: str
+    row: str
+    tail: str = ""
+    one: str = ""
+    exact: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """The rows of one atomic commit. `touches` names what it changes: those that share one share no statement."""
+
+    rows: list[tuple[Statement, Row]]
+    touches: frozenset[Any] = frozenset()
+    done: "asyncio.Future[None] | None" = field(default=None, repr=False)
+
+
+@lru_cache(maxsize=256)
+def _sql(statement: Statement, count: int) -> str:
+    if count == 1 and statement.one:
+        return statement.one
+    return statement.head + ",".join([statement.row] * count) + statement.tail
+
+
+class DirectoryLock:
+    """The exclusive lock on a data directory. The kernel drops it with the process, however it ends."""
+
+    def __init__(self, directory: Path) -> None:
+        self._file = os.open(directory / "engine.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._file, 32, 0).decode("ascii", "replace").strip()
+            os.close(self._file)
+            raise DataDirInUse(directory, int(holder) if holder.isdigit() else None) from None
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let the directory go. The file stays: deleting it would let two servers lock two different files."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+class Database:
+    """The open file. `commit` groups; `read` answers at once from the last commit."""
+
+    def __init__(self, path: Path, *, queue_max: int) -> None:
+        self.path = path
+        self.groups = 0
+        """Transactions committed so far; with `members`, how well commits share an fsync."""
+        self.members = 0
+        self._queue_max = queue_max
+        self._waiting = 0
+        self._queue: SimpleQueue[Member | None] = SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._failed = ""
+        self._closed = False
+        self._log_pages = 0
+        _create_private(path)
+        self._write = _connect(path)
+        try:
+            _make_schema(self._write, path)
+            self._write.set_wal_hook(self._note_log_pages)
+            self._read = _connect(path)
+            self._read.pragma("query_only", True)
+        except BaseException:
+            self._write.close()
+            raise
+        self._thread = threading.Thread(target=self._run_writer, name="stormsail-store", daemon=True)
+        self._thread.start()
+
+    async def commit(self, member: Member) -> None:
+        """Write a member's rows, all or none. Returns once they are on disk. A cancelled wait cancels no write."""
+        if self._failed:
+            raise self._failure()
+        if self._closed:
+            raise StorageFailed(f"{self.path} is closed.")
+        if self._waiting >= self._queue_max:
+            raise CommitQueueFull(self._waiting)
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            assert self._waiting == 0, "a store is written from one event loop at a time"
+            self._loop = loop
+        member.done = loop.create_future()
+        self._waiting += 1
+        self._queue.put(member)
+        await member.done
+
+    def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """Run one query on the last committed state."""
+        try:
+            return self._read.execute(sql, values).fetchall()
+        except apsw.Error as error:
+            self._lose("reading", error)
+            raise self._failure() from error
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Make the reads inside see one and the same commit."""
+        self.read("BEGIN")
+        try:
+            yield
+        finally:
+            if self._read.in_transaction:
+                self.read("ROLLBACK")
+
+    def read_bounded(self, sql: str, values: Sequence[Any], steps_max: int) -> list[Row] | None:
+        """Like `read`, but give up and return None after that many of SQLite's steps: the same on every machine."""
+        # SQLite's counter goes on over the runs of a prepared statement, so the first call may come early: count ten.
+        calls = iter(range(10))
+        self._read.set_progress_handler(lambda: next(calls, None) is None, steps_max // 10)
+        try:
+            return self._read.execute(sql, values).fetchall()
+        except apsw.InterruptError:
+            return None
+        except apsw.Error as error:
+            self._lose("reading", error)
+            raise self._failure() from error
+        finally:
+            self._read.set_progress_handler(None)
+
+    def identify(self, fresh_id: str, now_ms: int) -> str:
+        """Return the id drawn when the file was made; the first to open it draws it. Call before the first commit."""
+        found = self.read("SELECT value FROM meta WHERE name = 'cluster_id'")
+        if found:
+            return str(found[0][0])
+        try:
+            self._write.execute(
+                "INSERT INTO meta (name, value) VALUES ('cluster_id', ?), ('created_ms', ?)", (fresh_id, now_ms)
+            )
+        except apsw.Error as error:
+            raise _unusable(self.path, error) from error
+        return fresh_id
+
+    def close(self) -> None:
+        """Finish the commits that wait, then close. Blocks until the writer has ended."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join()
+        self._read.close()
+        self._write.close()
+
+    # The writer's thread.
+
+    def _run_writer(self) -> None:
+        stopping = False
+        while not stopping:
+            group: list[Member] = []
+            item = self._queue.get()
+            while item is not None:
+                group.append(item)
+                if len(group) == GROUP_MEMBERS_MAX:
+                    break
+                try:
+                    item = self._queue.get_nowait()
+                except Empty:
+                    break
+            stopping = item is None
+            if group:
+                self._tell(self._commit_guarded(group))
+            self._checkpoint(force=stopping)
+
+    def _commit_guarded(self, group: list[Member]) -> list[tuple[Member, Exception | None]]:
+        try:
+            return self._commit_group(group)
+        except Exception as error:  # the thread's outermost catch: nobody may wait for ever on a writer that is gone
+            self._lose("writing", error)
+            return [(member, self._failure()) for member in group]
+
+    def _commit_group(self, group: list[Member]) -> list[tuple[Member, Exception | None]]:
+        """Commit a group and say how each member fared. A member at fault fails alone."""
+        if self._failed:
+            return [(member, self._failure()) for member in group]
+        try:
+            self._transact(group)
+        except (apsw.ConstraintError, apsw.TooBigError, WriteRejected, TypeError, ValueError, OverflowError) as error:
+            self._roll_back()
+            if len(group) == 1:
+                return [(group[0], WriteRejected(str(error)))]
+            return [self._commit_group([member])[0] for member in group]
+        except apsw.FullError:
+            self._roll_back()
+            # Copying the log into the file may let the log start over in the space that it has.
+            self._checkpoint(force=True)
+            return [(member, self._failure() if self._failed else StorageFull(self.path)) for member in group]
+        except apsw.BusyError:
+            self._roll_back()
+            return [(member, StorageBusy(self.path)) for member in group]
+        except apsw.Error as error:
+            self._lose("committing", error)
+            return [(member, self._failure()) for member in group]
+        self.groups += 1
+        self.members += len(group)
+        return [(member, None) for member in group]
+
+    def _transact(self, group: list[Member]) -> None:
+        execute = self._write.execute
+        execute("BEGIN IMMEDIATE")
+        batch: list[tuple[Statement, Row]] = []
+        touched: set[Any] = set()
+        for member in group:
+            if not touched.isdisjoint(member.touches):
+                self._write_rows(batch)
+                batch, touched = [], set()
+            batch += member.rows
+            touched |= member.touches
+        self._write_rows(batch)
+        execute("COMMIT")
+
+    def _write_rows(self, batch: list[tuple[Statement, Row]]) -> None:
+        by_statement: dict[Statement, list[Row]] = {}
+        for statement, row in batch:
+            by_statement.setdefault(statement, []).append(row)
+        for statement in sorted(by_statement, key=lambda statement: statement.rank):
+            rows = by_statement[statement]
+            at = 0
+            for size in CHUNKS:
+                while len(rows) - at >= size:
+                    chunk = rows[at : at + size]
+                    at += size
+                    self._write.execute(_sql(statement, size), chunk[0] if size == 1 else [v for r in chunk for v in r])
+                    if statement.exact and self._write.changes() != size:
+                        raise WriteRejected("a row to change is not there")
+
+    def _roll_back(self) -> None:
+        if self._write.in_transaction:
+            self._write.execute("ROLLBACK")
+
+    def _checkpoint(self, *, force: bool = False) -> None:
+        """Copy the log into the file when it is long. Done here, and not by SQLite's automatic checkpoint, because that
+        one ignores errors, and a failed fsync ignored is data lost."""
+        if self._failed or (self._log_pages < CHECKPOINT_PAGES and not force):
+            return
+        try:
+            mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if self._closed else apsw.SQLITE_CHECKPOINT_PASSIVE
+            self._write.wal_checkpoint(mode=mode)
+        except (apsw.BusyError, apsw.LockedError, apsw.FullError):
+            return  # The log keeps what the file has not got yet; the next round tries again.
+        except apsw.Error as error:
+            self._lose("checkpointing", error)
+        else:
+            self._log_pages = 0
+
+    def _note_log_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self._log_pages = pages
+        return apsw.SQLITE_OK
+
+    def _lose(self, doing: str, error: Exception) -> None:
+        """Remember the first failure; nothing is written after it."""
+        self._failed = self._failed or (
+            f"The storage failed while {doing} {self.path}: {type(error).__name__}: {error}. "
+            "What was acknowledged is on disk; stop the server, check the disk, and start it again."
+        )
+
+    def _failure(self) -> StorageFailed:
+        return StorageFailed(self._failed)
+
+    def _tell(self, outcomes: list[tuple[Member, Exception | None]]) -> None:
+        assert self._loop is not None
+        # A closed loop has nobody left to hear it.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._resolve, outcomes)
+
+    def _resolve(self, outcomes: list[tuple[Member, Exception | None]]) -> None:
+        """On the event loop: wake the whole group at once."""
+        self._waiting -= len(outcomes)
+        for member, error in outcomes:
+            done = member.done
+            assert done is not None
+            if done.done():
+                continue
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+
+def make_private_directory(directory: Path) -> None:
+    """Make a data directory only its owner can read. One that is there already keeps the mode its owner gave it."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageFailed(f"The data directory {directory} cannot be made: {error.strerror}.") from None
+
+
+def _create_private(path: Path) -> None:
+    """Make the file before SQLite does, so that it, and the log named after it, never have another mode than 0600."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.fchmod(file, 0o600)
+    os.close(file)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    os.fsync(directory)
+    os.close(directory)
+
+
+def _connect(path: Path) -> apsw.Connection:
+    """Open the file, and change nothing in it before it is known to be ours."""
+    if _version(apsw.sqlite_lib_version()) < _version(OLDEST_SQLITE):
+        raise StorageFailed(
+            f"SQLite {apsw.sqlite_lib_version()} can corrupt its log; {OLDEST_SQLITE} or newer is needed: upgrade apsw."
+        )
+    try:
+        connection = apsw.Connection(str(path), statementcachesize=256)
+    except apsw.Error as error:
+        raise StorageFailed(f"{path} cannot be opened: {type(error).__name__}: {error}.") from error
+    try:
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        _refuse_foreign(connection, path)
+        found = connection.pragma("journal_mode", "wal")
+        if found != "wal":
+            raise StorageFailed(f"{path} cannot keep a write-ahead log here; choose a data directory on a local disk.")
+        connection.pragma("synchronous", "FULL")
+        connection.pragma("wal_autocheckpoint", 0)
+        connection.pragma("journal_size_limit", LOG_KEPT_BYTES)
+        connection.pragma("cache_size", -32_000)
+        connection.pragma("temp_store", "MEMORY")
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    except apsw.Error as error:
+        connection.close()
+        raise _unusable(path, error) from error
+    except StorageFailed:
+        connection.close()
+        raise
+    return connection
+
+
+def _refuse_foreign(connection: apsw.Connection, path: Path) -> None:
+    owner, version = connection.pragma("application_id"), connection.pragma("user_version")
+    if owner == APPLICATION_ID and version > SCHEMA_VERSION:
+        raise SchemaTooNew(path, version, SCHEMA_VERSION)
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
+    if owner != APPLICATION_ID and (owner or version or tables):
+        raise NotOurFile(path, "it is a SQLite database of another program")
+
+
+def _make_schema(connection: apsw.Connection, path: Path) -> None:
+    """Make the tables in an empty file, all or none."""
+    try:
+        if connection.pragma("user_version") == SCHEMA_VERSION:
+            return
+        schema = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
+        connection.execute(
+            f"BEGIN IMMEDIATE; {schema}; PRAGMA application_id = {APPLICATION_ID}; "
+            f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
+        )
+    except apsw.Error as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: apsw.Error) -> StorageFailed:
+    match error:
+        case apsw.NotADBError():
+            return NotOurFile(path, "it is no SQLite database")
+        case apsw.FullError():
+            return StorageFailed(f"No space is left to make {path}. Free disk space and start again.")
+        case _:
+            return StorageFailed(
+                f"{path} cannot be opened: {type(error).__name__}: {error}. Check the disk and who may read the file."
+            )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))

@@ -1,0 +1,94 @@
+"""Namespaces: a handful of rows, all of them held in memory, for every call asks for one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse
+
+from stormsail.engine.core.errors import NamespaceAlreadyExists, NamespaceNotFound, ResourceExhausted
+from stormsail.engine.store.database import Database, Member, Statement
+from stormsail.engine.store.errors import WriteRejected
+
+INSERT: Final = Statement(rank=50, head="INSERT INTO namespace (name, id, described) VALUES ", row="(?, ?, ?)")
+UPDATE: Final = Statement(
+    rank=51,
+    head="UPDATE namespace SET id = v.column2, described = v.column3 FROM (VALUES ",
+    row="(?, ?, ?)",
+    tail=") AS v WHERE name = v.column1",
+    exact=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredNamespace:
+    """A namespace. `described` is what DescribeNamespace answers, without what depends on the server's version."""
+
+    name: str
+    id: str
+    described: DescribeNamespaceResponse
+
+
+@dataclass(frozen=True, slots=True)
+class NamespacePage:
+    """Part of the list, by name. `next_token` is empty at its end."""
+
+    namespaces: list[StoredNamespace]
+    next_token: bytes
+
+
+class Namespaces:
+    """The namespaces of one database."""
+
+    def __init__(self, database: Database, *, namespaces_max: int) -> None:
+        self._database = database
+        self._max = namespaces_max
+        self._by_name: dict[str, StoredNamespace] = {}
+        for name, id_, described in database.read("SELECT name, id, described FROM namespace"):
+            self._by_name[name] = StoredNamespace(name, id_, DescribeNamespaceResponse.FromString(described))
+        self._by_id = {namespace.id: namespace for namespace in self._by_name.values()}
+
+    def get(self, name: str) -> StoredNamespace | None:
+        """Return a namespace by its name."""
+        return self._by_name.get(name)
+
+    def get_by_id(self, id_: str) -> StoredNamespace | None:
+        """Return a namespace by its id."""
+        return self._by_id.get(id_)
+
+    def all(self) -> Sequence[StoredNamespace]:
+        """Return all namespaces, by name."""
+        return sorted(self._by_name.values(), key=lambda namespace: namespace.name)
+
+    def page(self, page_size: int, token: bytes) -> NamespacePage:
+        """Return namespaces by name, those after the one that the token names."""
+        after = token.decode(errors="replace")
+        rest = [namespace for namespace in self.all() if namespace.name > after]
+        shown = rest[: max(page_size, 1)]
+        more = len(rest) > len(shown)
+        return NamespacePage(shown, shown[-1].name.encode() if more else b"")
+
+    async def register(self, namespace: StoredNamespace) -> None:
+        """Add a namespace. Returns once it is on disk; raises NamespaceAlreadyExists."""
+        if namespace.name in self._by_name:
+            raise NamespaceAlreadyExists(namespace.name)
+        if len(self._by_name) >= self._max:
+            raise ResourceExhausted(f"There are {self._max} namespaces, which is the limit.")
+        row = (namespace.name, namespace.id, namespace.described.SerializeToString())
+        try:
+            await self._database.commit(Member([(INSERT, row)], frozenset([("namespace", namespace.name)])))
+        except WriteRejected:
+            raise NamespaceAlreadyExists(namespace.name) from None
+        self._remember(namespace)
+
+    async def update(self, namespace: StoredNamespace) -> None:
+        """Replace a namespace of the same name. Returns once it is on disk; raises NamespaceNotFound."""
+        if namespace.name not in self._by_name:
+            raise NamespaceNotFound(namespace.name)
+        row = (namespace.name, namespace.id, namespace.described.SerializeToString())
+        await self._database.commit(Member([(UPDATE, row)], frozenset([("namespace", namespace.name)])))
+        self._remember(namespace)
+
+    def _remember(self, namespace: StoredNamespace) -> None:
+        self._by_name[namespace.name] = namespace
+        self._by_id[namespace.id] = namespace

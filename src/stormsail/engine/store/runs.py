@@ -1,0 +1,194 @@
+"""Runs as stored: what rows a turn becomes, and how a run is found and rebuilt from them."""
+
+import zlib
+from collections.abc import Sequence
+from typing import Final
+
+from stormsail.engine.core import deadlines, progress, replay
+from stormsail.engine.core.ids import RunKey
+from stormsail.engine.core.state import RunState
+from stormsail.engine.core.turn import Turn
+from stormsail.engine.core.visibility_row import visibility_row
+from stormsail.engine.store import history, tasks
+from stormsail.engine.store.database import Database, Member, Row, Statement
+from stormsail.engine.store.errors import RunConflict, RunDamaged, WriteRejected
+
+RIDS_CACHED_MAX: Final = 50_000
+
+_COLUMNS: Final = (
+    "rid, namespace, workflow_id, run_id, status, next_event, due_ms, tasks, workflow_type, task_queue, "
+    "start_ms, execution_ms, close_ms, history_events, history_size_bytes, state_transitions, execution_duration_ms, "
+    "parent_workflow_id, parent_run_id, root_workflow_id, root_run_id, progress_crc, progress"
+)
+_PUT_HEAD: Final = f"INSERT INTO run ({_COLUMNS}) VALUES "  # noqa: S608 - constants of this file only
+_PUT_ROW: Final = "(" + ", ".join(["?"] * len(_COLUMNS.split(","))) + ")"
+_PUT_TAIL: Final = " ON CONFLICT (rid) DO UPDATE SET " + ", ".join(
+    f"{column} = excluded.{column}" for column in _COLUMNS.split(", ")[4:]
+)
+# A run is closed before its follower is opened, also where they are committed together: two open ones are refused.
+CLOSE_RUN: Final = Statement(rank=0, head=_PUT_HEAD, row=_PUT_ROW, tail=_PUT_TAIL)
+OPEN_RUN: Final = Statement(rank=10, head=_PUT_HEAD, row=_PUT_ROW, tail=_PUT_TAIL)
+MOVE_RUN: Final = Statement(
+    rank=20,
+    head="UPDATE run SET next_event = v.column2, due_ms = v.column3, tasks = v.column4, progress_crc = v.column5, "
+    "progress = v.column6 FROM (VALUES ",
+    row="(?, ?, ?, ?, ?, ?)",
+    tail=") AS v WHERE rid = v.column1",
+    one="UPDATE run SET next_event = ?2, due_ms = ?3, tasks = ?4, progress_crc = ?5, progress = ?6 WHERE rid = ?1",
+    exact=True,
+)
+"""A turn that changes nothing that lists show: most of them."""
+PUT_ATTRIBUTES: Final = Statement(
+    rank=40,
+    head="INSERT INTO attributes (rid, memo, search_attributes) VALUES ",
+    row="(?, ?, ?)",
+    tail=" ON CONFLICT (rid) DO UPDATE SET memo = excluded.memo, search_attributes = excluded.search_attributes",
+)
+
+
+class Runs:
+    """The runs of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._rids: dict[RunKey, int] = {}
+        """Row ids of runs seen lately; the first in is the first out."""
+        self._last_rid: int = database.read("SELECT coalesce(max(rid), 0) FROM run")[0][0]
+
+    async def commit(self, turns: Sequence[Turn]) -> None:
+        """Commit turns as one: all of them, with the turns they carry along, or none. Returns once they are on disk."""
+        flat: list[Turn] = []
+        for turn in turns:
+            _flatten(turn, flat)
+        if not flat:
+            return
+        rids = [self._rid_for(turn) for turn in flat]
+        rows = [row for turn, rid in zip(flat, rids, strict=True) for row in _rows(turn, rid)]
+        try:
+            await self._database.commit(Member(rows, touches=frozenset(rids)))
+        except WriteRejected as error:
+            names = ", ".join(str(turn.state.key) for turn in flat)
+            raise RunConflict(f"the store refused a turn of {names}, and nothing of it was written: {error}") from error
+        for turn, rid in zip(flat, rids, strict=True):
+            self._remember(turn.state.key, rid)
+
+    def load(self, key: RunKey) -> RunState | None:
+        """Rebuild a run from its history and progress; None when there is no such run."""
+        with self._database.snapshot():
+            found = self._database.read(
+                "SELECT rid, workflow_id, status, next_event, progress_crc, progress FROM run "
+                "WHERE namespace = ? AND run_id = ?",
+                (key.namespace, key.run_id),
+            )
+            if not found or found[0][1] != key.workflow_id:
+                return None
+            rid, _, status, next_event, crc, packed = found[0]
+            if _progress_crc(key.run_id, status, next_event, packed) != crc:
+                raise RunDamaged(key, "the checksum of its progress does not match")
+            rows = list(history.read_all(self._database, key, rid, next_event))
+        self._remember(key, rid)
+        state = replay.replay(key, rows, packed)
+        if state.status != status or state.next_event_id != next_event:
+            raise RunDamaged(key, f"its history ends in status {state.status} where {status} was committed")
+        return state
+
+    def current(self, namespace: str, workflow_id: str) -> RunKey | None:
+        """Return the open run of a workflow id, else its newest, else None."""
+        chain = "SELECT run_id FROM run WHERE namespace = ? AND workflow_id = ?"
+        found = self._database.read(f"{chain} AND status = 1", (namespace, workflow_id)) or self._database.read(
+            f"{chain} ORDER BY rid DESC LIMIT 1", (namespace, workflow_id)
+        )
+        return RunKey(namespace, workflow_id, found[0][0]) if found else None
+
+    def due(self, until_ms: int, limit: int) -> list[tuple[int, RunKey]]:
+        """Return the runs that must be looked at by then, earliest first."""
+        rows = self._database.read(
+            "SELECT due_ms, namespace, workflow_id, run_id FROM run WHERE due_ms <= ? ORDER BY due_ms LIMIT ?",
+            (until_ms, limit),
+        )
+        return [(due_ms, RunKey(*names)) for due_ms, *names in rows]
+
+    def rid(self, key: RunKey) -> int | None:
+        """Return a stored run's row id."""
+        known = self._rids.get(key)
+        if known is not None:
+            return known
+        found = self._database.read(
+            "SELECT rid, workflow_id FROM run WHERE namespace = ? AND run_id = ?", (key.namespace, key.run_id)
+        )
+        if not found or found[0][1] != key.workflow_id:
+            return None
+        self._remember(key, found[0][0])
+        return int(found[0][0])
+
+    def _rid_for(self, turn: Turn) -> int:
+        if turn.before is None:
+            self._last_rid += 1
+            return self._last_rid
+        rid = self.rid(turn.state.key)
+        if rid is None:
+            raise RunConflict(f"a turn of {turn.state.key}, which is not stored")
+        return rid
+
+    def _remember(self, key: RunKey, rid: int) -> None:
+        self._rids[key] = rid
+        if len(self._rids) > RIDS_CACHED_MAX:
+            del self._rids[next(iter(self._rids))]
+
+
+def _flatten(turn: Turn, into: list[Turn]) -> None:
+    for other in turn.also:
+        _flatten(other, into)
+    if turn.events or turn.noted:
+        into.append(turn)
+
+
+def _rows(turn: Turn, rid: int) -> list[tuple[Statement, Row]]:
+    """Return the rows that a turn writes."""
+    before, state = turn.before, turn.state
+    packed = progress.pack(state)
+    crc = _progress_crc(state.key.run_id, state.status, state.next_event_id, packed)
+    rows: list[tuple[Statement, Row]] = []
+    if turn.events:
+        first = turn.events[0].event_id
+        rows.append((history.INSERT_HISTORY, history.row_of(rid, state.key.run_id, first, turn.frames)))
+    due_ms, waiting = deadlines.deadline_ms(state), tasks.pack(state)
+    changed = before is None or before.memo != state.memo or before.search_attributes != state.search_attributes
+    if before is not None and not changed and before.status == state.status:
+        rows.append((MOVE_RUN, (rid, state.next_event_id, due_ms, waiting, crc, packed)))
+        return rows
+    shown = visibility_row(state)
+    closed = not state.open
+    put = (
+        rid,
+        shown.namespace,
+        shown.workflow_id,
+        shown.run_id,
+        shown.status,
+        state.next_event_id,
+        due_ms,
+        waiting,
+        shown.workflow_type,
+        shown.task_queue,
+        shown.start_ms,
+        shown.execution_ms,
+        shown.close_ms,
+        shown.history_events if closed else None,
+        shown.history_size_bytes if closed else None,
+        shown.state_transitions if closed else None,
+        shown.execution_duration_ms if closed else None,
+        shown.parent_workflow_id or None,
+        shown.parent_run_id or None,
+        shown.root_workflow_id or None,
+        shown.root_run_id or None,
+        crc,
+        packed,
+    )
+    rows.append((CLOSE_RUN if closed else OPEN_RUN, put))
+    if changed and (before is not None or shown.memo or shown.search_attributes):
+        rows.append((PUT_ATTRIBUTES, (rid, shown.memo, shown.search_attributes)))
+    return rows
+
+
+def _progress_crc(run_id: str, status: int, next_event_id: int, packed: bytes) -> int:
+    return zlib.crc32(packed, zlib.crc32(f"{run_id}/{status}/{next_event_id}".encode()))

@@ -1,0 +1,94 @@
+"""The store: the one file of a data directory, and its parts."""
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from stormsail.engine.core.ids import RunKey
+from stormsail.engine.core.limits import DEFAULT_LIMITS, Limits
+from stormsail.engine.core.state import RunState
+from stormsail.engine.core.turn import Turn
+from stormsail.engine.core.work import Task
+from stormsail.engine.store import history, tasks
+from stormsail.engine.store.database import Database, DirectoryLock, make_private_directory
+from stormsail.engine.store.history import HistoryPage
+from stormsail.engine.store.namespaces import Namespaces
+from stormsail.engine.store.runs import Runs
+from stormsail.engine.store.visibility import Visibility
+
+
+class Store:
+    """What is on disk. Reads answer at once with the last committed state; commits return after the fsync.
+
+    Used from one event loop at a time. Every method may raise StorageFailed, after which the process must stop.
+    """
+
+    def __init__(self, lock: DirectoryLock, database: Database, limits: Limits, now_ms: Callable[[], int]) -> None:
+        """Use `open`."""
+        self._lock = lock
+        self._database = database
+        self._runs = Runs(database)
+        self.namespaces = Namespaces(database, namespaces_max=limits.namespaces_max)
+        self.visibility = Visibility(database, page_max=limits.visibility_page_max)
+        self.cluster_id = database.identify(str(uuid.uuid4()), now_ms())
+        """Drawn when the file was made; what GetClusterInfo answers."""
+
+    @classmethod
+    def open(cls, directory: Path, *, now_ms: Callable[[], int], limits: Limits = DEFAULT_LIMITS) -> "Store":
+        """Open `<directory>/engine.db`, making both where absent. Raises DataDirInUse, SchemaTooNew, StorageFailed."""
+        make_private_directory(directory)
+        lock = DirectoryLock(directory)
+        try:
+            database = Database(directory / "engine.db", queue_max=limits.commit_queue_max)
+        except BaseException:
+            lock.release()
+            raise
+        try:
+            return cls(lock, database, limits, now_ms)
+        except BaseException:
+            database.close()
+            lock.release()
+            raise
+
+    async def commit(self, turns: Sequence[Turn]) -> None:
+        """Commit turns as one: all of them, with the turns they carry along, or none.
+
+        Returns once they are on disk. Raises StorageFull, CommitQueueFull, StorageBusy and RunConflict with nothing
+        written; StorageFailed where that is unknown. Cancelling the wait does not cancel the commit.
+        """
+        await self._runs.commit(turns)
+
+    def load(self, key: RunKey) -> RunState | None:
+        """Rebuild a run; None when there is no such run. Raises RunDamaged."""
+        return self._runs.load(key)
+
+    def current(self, namespace: str, workflow_id: str) -> RunKey | None:
+        """Return the open run of a workflow id, else its newest, else None."""
+        return self._runs.current(namespace, workflow_id)
+
+    def history(self, key: RunKey, first_event_id: int, *, max_events: int, max_bytes: int) -> HistoryPage:
+        """Return part of a history from an event on: at least one event if there is one. Raises RunDamaged."""
+        rid = self._runs.rid(key)
+        if rid is None:
+            return HistoryPage(b"", 0, 0)
+        return history.page(self._database, key, rid, first_event_id, max_events=max_events, max_bytes=max_bytes)
+
+    def history_reverse(self, key: RunKey, last_event_id: int, *, max_events: int, max_bytes: int) -> HistoryPage:
+        """Return part of a history from an event (0: the newest) down, newest first. Raises RunDamaged."""
+        rid = self._runs.rid(key)
+        if rid is None:
+            return HistoryPage(b"", 0, 0)
+        return history.page_back(self._database, key, rid, last_event_id, max_events=max_events, max_bytes=max_bytes)
+
+    def due(self, until_ms: int, limit: int) -> list[tuple[int, RunKey]]:
+        """Return the runs that must be looked at by then, earliest first."""
+        return self._runs.due(until_ms, limit)
+
+    def waiting_tasks(self) -> Iterator[tuple[RunKey, Task]]:
+        """Yield every task that waits for a poller, run by run in order of creation."""
+        return tasks.waiting(self._database)
+
+    def close(self) -> None:
+        """Finish the commits that wait, close the file and let the directory go. Closing twice is closing once."""
+        self._database.close()
+        self._lock.release()
