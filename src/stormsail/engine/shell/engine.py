@@ -1,0 +1,322 @@
+"""The engine as the API sees it: everything the other rooms of the shell do, wired together.
+
+After each commit, and before anybody is answered, `_committed` tells matching, the timers, the queries and the waiters
+what changed. All of that is in memory and can be rebuilt from the store, which is what `open` does.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import structlog
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.workflowservice.v1 import (
+    DescribeTaskQueueRequest,
+    DescribeTaskQueueResponse,
+    GetWorkflowExecutionHistoryRequest,
+    GetWorkflowExecutionHistoryReverseRequest,
+    PollActivityTaskQueueRequest,
+    PollWorkflowTaskQueueRequest,
+    QueryWorkflowRequest,
+    QueryWorkflowResponse,
+    RecordWorkerHeartbeatRequest,
+    RespondQueryTaskCompletedRequest,
+    RespondWorkflowTaskCompletedRequest,
+    ShutdownWorkerRequest,
+)
+
+from stormsail.engine.core.decide.start import StartReply
+from stormsail.engine.core.errors import InvalidArgument, Refused
+from stormsail.engine.core.ids import Ids, RunKey
+from stormsail.engine.core.limits import Limits
+from stormsail.engine.core.requests import (
+    CompletedWorkflowTask,
+    CompleteWorkflowTask,
+    FireDue,
+    RunRequest,
+    SignalWithStart,
+    StartedWorkflowTask,
+    StartWorkflow,
+    StickyGone,
+    WorkflowTaskToken,
+)
+from stormsail.engine.core.state import RunState
+from stormsail.engine.core.turn import Turn
+from stormsail.engine.core.work import Task, TaskKind, task_changes
+from stormsail.engine.shell.clock import Clock
+from stormsail.engine.shell.deliver import Deliver, Extras
+from stormsail.engine.shell.histories import Histories
+from stormsail.engine.shell.matching import Matching, QueueName
+from stormsail.engine.shell.overload import Admission
+from stormsail.engine.shell.polls import Delivery, Polls
+from stormsail.engine.shell.queries import Queries
+from stormsail.engine.shell.queue_report import describe_task_queue
+from stormsail.engine.shell.runs import Core, Runs, StartRequest, steps
+from stormsail.engine.shell.timers import Timers
+from stormsail.engine.shell.waiters import Waiters
+from stormsail.engine.shell.workers import Workers
+from stormsail.engine.store.store import Store
+
+_log: Final = structlog.get_logger(__name__)
+_STOPPING: Final = "The server is stopping. Connect again once it is back."
+_KIND_OF_TYPE: Final = {
+    TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW: TaskKind.WORKFLOW,
+    TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY: TaskKind.ACTIVITY,
+}
+
+
+class Engine:
+    """Durable execution, without a network. Make one with `open`."""
+
+    def __init__(self, store: Store, *, clock: Clock, ids: Ids, limits: Limits, core: Core | None = None) -> None:
+        self.store = store
+        self.clock = clock
+        self.ids = ids
+        self.limits = limits
+        self.admission = Admission(limits.commit_queue_max)
+        self.runs = Runs(
+            store,
+            clock=clock,
+            ids=ids,
+            limits=limits,
+            admission=self.admission,
+            committed=self._committed,
+            core=core,
+        )
+        self.matching = Matching(clock, limits)
+        self.waiters = Waiters(clock)
+        self.workers = Workers(clock)
+        self.timers = Timers(
+            clock,
+            window_ms=limits.timer_window_ms,
+            due=store.due,
+            fire=self._fire,
+            deadline_ms=self._deadline_ms,
+        )
+        self.queries = Queries(self.runs, self.matching, admission=self.admission, clock=clock, ids=ids, limits=limits)
+        self._deliver = Deliver(self.runs, limits)
+        self._histories = Histories(
+            self.runs,
+            deliver=self._deliver,
+            waiters=self.waiters,
+            admission=self.admission,
+            clock=clock,
+            limits=limits,
+        )
+        self._polls = Polls(
+            self.runs,
+            self.matching,
+            deliver=self._deliver,
+            queries=self.queries,
+            workers=self.workers,
+            admission=self.admission,
+            clock=clock,
+            ids=ids,
+            limits=limits,
+        )
+        self._loops: list[asyncio.Task[None]] = []
+        self._background: set[asyncio.Task[Any]] = set()
+
+    @classmethod
+    async def open(cls, store: Store, *, clock: Clock, ids: Ids, limits: Limits, core: Core | None = None) -> "Engine":
+        """Take up what the store has: waiting tasks go to their queues, deadlines are watched."""
+        engine = cls(store, clock=clock, ids=ids, limits=limits, core=core)
+        for key, task in store.waiting_tasks():
+            engine.matching.add(key, task)
+        loop = asyncio.get_running_loop()
+        engine._loops = [loop.create_task(engine.timers.run()), loop.create_task(engine._watch_storage())]
+        return engine
+
+    @property
+    def failed(self) -> asyncio.Event:
+        """Set when the storage failed: every call is answered UNAVAILABLE, and the process must stop."""
+        return self.runs.failed
+
+    async def execute(self, namespace: str, workflow_id: str, run_id: str, request: RunRequest) -> Any:
+        """Do one request on one run; an empty run id means the current run. Returns once it is on disk."""
+        return await self.runs.execute(namespace, workflow_id, run_id, request)
+
+    async def start(self, namespace: str, request: StartWorkflow | SignalWithStart) -> StartReply:
+        """Start a workflow, or do what its policies say where one is there. Returns once it is on disk."""
+        reply = await self.runs.start(namespace, request)
+        assert isinstance(reply, StartReply)
+        return reply
+
+    def eager_workflow_task(self, started: StartedWorkflowTask) -> bytes:
+        """Return the first workflow task of a run just started, serialised, for the reply to its start."""
+        return self._deliver.workflow_task(started, partial=False, extras=Extras())
+
+    def read(self, namespace: str, workflow_id: str, run_id: str) -> RunState:
+        """Return the newest committed state; not to be changed. An empty run id means the current run."""
+        return self.runs.read(namespace, workflow_id, run_id)
+
+    async def poll_workflow_task(self, request: PollWorkflowTaskQueueRequest, deadline_s: float | None) -> bytes:
+        """Wait for a workflow task or a query. `deadline_s`: seconds that the caller has left. b"" when none came."""
+        return await self._polls.workflow(request, deadline_s)
+
+    async def poll_activity_task(self, request: PollActivityTaskQueueRequest, deadline_s: float | None) -> bytes:
+        """Wait for an activity task. `deadline_s`: seconds that the caller has left. b"" when none came."""
+        return await self._polls.activity(request, deadline_s)
+
+    async def complete_workflow_task(
+        self, token: WorkflowTaskToken, request: RespondWorkflowTaskCompletedRequest
+    ) -> bytes:
+        """Do a worker's commands; return a serialised RespondWorkflowTaskCompletedResponse.
+
+        Raises InvalidArgument when the commands were bad: the task's failure is on disk then.
+        """
+        completing = asyncio.get_running_loop().create_task(self._complete(token, request))
+        try:
+            new_task, activities = await asyncio.shield(completing)
+        except asyncio.CancelledError:
+            completing.add_done_callback(self._keep_reply)
+            raise
+        return self._deliver.completion_reply(
+            new_task.response if new_task else b"", [activity.response for activity in activities]
+        )
+
+    async def query(self, request: QueryWorkflowRequest, deadline_s: float | None) -> QueryWorkflowResponse:
+        """Get a query answered by a worker. `deadline_s`: seconds that the caller has left."""
+        return await self.queries.ask(request, deadline_s)
+
+    async def answer_query(self, request: RespondQueryTaskCompletedRequest) -> None:
+        """Take a worker's answer to a query."""
+        self.queries.answer(request)
+
+    async def history(self, request: GetWorkflowExecutionHistoryRequest, deadline_s: float | None) -> bytes:
+        """Return a serialised GetWorkflowExecutionHistoryResponse. `deadline_s`: seconds that the caller has left."""
+        return await self._histories.read(request, deadline_s)
+
+    async def history_reverse(self, request: GetWorkflowExecutionHistoryReverseRequest) -> bytes:
+        """Return a serialised GetWorkflowExecutionHistoryReverseResponse."""
+        return await self._histories.read_reverse(request)
+
+    def describe_task_queue(self, request: DescribeTaskQueueRequest) -> DescribeTaskQueueResponse:
+        """Tell who polls a task queue, and how much waits in it."""
+        return describe_task_queue(self.matching, request, self.clock.now_ms())
+
+    async def shutdown_worker(self, request: ShutdownWorkerRequest) -> None:
+        """Take note that a worker stops: its polls end now, and what waits for it alone goes to its colleagues."""
+        if request.HasField("worker_heartbeat"):
+            self.workers.record(request.namespace, [request.worker_heartbeat])
+        if request.worker_instance_key:
+            self.workers.shut_down(request.worker_instance_key)
+            self.matching.end_polls_of(request.worker_instance_key)
+        for task_queue_type in request.task_queue_types:
+            kind = _KIND_OF_TYPE.get(task_queue_type)
+            queue = self.matching.queue(QueueName(request.namespace, kind, request.task_queue)) if kind else None
+            if queue is not None:
+                queue.pollers.forget(request.identity)
+        if request.sticky_task_queue:
+            sticky = QueueName(request.namespace, TaskKind.WORKFLOW, request.sticky_task_queue)
+            for key in self.matching.shut_down_sticky(sticky):
+                self._spawn(self._move_from_sticky(key, sticky), key)
+
+    def record_worker_heartbeat(self, request: RecordWorkerHeartbeatRequest) -> None:
+        """Take note of workers' heartbeats."""
+        self.workers.record(request.namespace, request.worker_heartbeat)
+
+    async def close(self) -> None:
+        """Stop: polls end empty, waiting calls end, and what is being written is written. The store stays open."""
+        for loop in self._loops:
+            loop.cancel()
+        self.matching.close()
+        await self._polls.stop()
+        await self.timers.stop()
+        await self.runs.stop(_STOPPING)
+        self._release_waiting()
+        if self._background:
+            await asyncio.wait(self._background)
+        await asyncio.gather(*self._loops, return_exceptions=True)
+
+    def _committed(self, turn: Turn, request: RunRequest | StartRequest) -> None:
+        """Tell everybody what a commit changed."""
+        if isinstance(request, CompleteWorkflowTask):
+            self.queries.answered(request.token.key, request.request.query_results)
+        for step in steps(turn):
+            state = step.state
+            added, dropped = task_changes(step.before, state)
+            for kind, event_id in dropped:
+                self.matching.drop((state.key, kind, event_id))
+            for task in added:
+                self._place(state.key, task)
+            self.timers.set(state.key, self.runs.core.deadline_ms(state))
+            self.queries.committed(state)
+            self.waiters.wake(state.key)
+
+    def _place(self, key: RunKey, task: Task) -> None:
+        self.matching.add(key, task)
+        if task.sticky:
+            queue = QueueName(key.namespace, task.kind, task.queue)
+            if not self.matching.sticky_alive(queue):
+                self._spawn(self._move_from_sticky(key, queue), key)
+
+    async def _move_from_sticky(self, key: RunKey, queue: QueueName) -> None:
+        """Move a run's waiting task to its normal queue. Should that be refused, the sticky timeout does it later."""
+        try:
+            await self.runs.execute(key.namespace, key.workflow_id, key.run_id, StickyGone(queue.name))
+        except Refused as refused:
+            _log.info("sticky_task_not_moved", run=str(key), queue=queue.name, refused=refused.message)
+
+    async def _complete(
+        self, token: WorkflowTaskToken, request: RespondWorkflowTaskCompletedRequest
+    ) -> tuple[Delivery | None, list[Delivery]]:
+        key = token.key
+        reply = await self.runs.execute(
+            key.namespace, key.workflow_id, key.run_id, CompleteWorkflowTask(token, request)
+        )
+        assert isinstance(reply, CompletedWorkflowTask)
+        if reply.failed:
+            raise InvalidArgument(reply.failed)
+        new_task = None
+        if reply.new_task is not None:
+            # Whoever asks for a task in the reply has the run in its cache.
+            queue_name = request.sticky_attributes.worker_task_queue.name or reply.new_task.task_queue
+            new_task = self._polls.workflow_delivery(
+                reply.new_task,
+                QueueName(key.namespace, TaskKind.WORKFLOW, queue_name),
+                Extras(self.queries.waiting(key)),
+                partial=True,
+            )
+        activities = [self._polls.activity_delivery(activity) for activity in reply.activities]
+        return new_task, [activity for activity in activities if activity is not None]
+
+    def _keep_reply(self, completing: "asyncio.Task[tuple[Delivery | None, list[Delivery]]]") -> None:
+        """Give what a vanished worker was to get in its reply to those that poll."""
+        if completing.cancelled() or completing.exception() is not None:
+            return
+        new_task, activities = completing.result()
+        # A normal queue's pollers need the whole history, and this reply has part of it: that task will time out.
+        if new_task is not None and new_task.sticky:
+            self._polls.keep(new_task)
+        for activity in activities:
+            self._polls.keep(activity)
+
+    async def _fire(self, key: RunKey) -> None:
+        await self.runs.execute(key.namespace, key.workflow_id, key.run_id, FireDue())
+
+    def _deadline_ms(self, key: RunKey) -> int | None:
+        return self.runs.core.deadline_ms(self.runs.read(key.namespace, key.workflow_id, key.run_id))
+
+    async def _watch_storage(self) -> None:
+        """Once the storage has failed, end everything that waits: nothing will come any more."""
+        await self.failed.wait()
+        self.matching.close()
+        self._release_waiting()
+
+    def _release_waiting(self) -> None:
+        self.queries.stop()
+        self.waiters.wake_all()
+
+    def _spawn(self, work: Coroutine[Any, Any, None], key: RunKey) -> None:
+        """Do something beside; a failure is logged with its run."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception:
+                _log.exception("background_work_failed", run=str(key))
+
+        task = asyncio.get_running_loop().create_task(guarded())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)

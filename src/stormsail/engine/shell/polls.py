@@ -1,0 +1,300 @@
+"""Polls: wait for a task, start it, hand it out.
+
+A poll whose client goes away gives its task back. Once the start is on its way to disk it cannot be taken back, so the
+response that nobody waits for goes to the next poller of the same queue, as long as it still counts.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from temporalio.api.common.v1 import WorkerVersionCapabilities
+from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest
+
+from stormsail.engine.core.errors import Refused
+from stormsail.engine.core.ids import Ids
+from stormsail.engine.core.limits import Limits
+from stormsail.engine.core.requests import (
+    ActivityToken,
+    StartActivity,
+    StartedActivity,
+    StartedWorkflowTask,
+    StartWorkflowTask,
+    WorkflowTaskToken,
+)
+from stormsail.engine.core.work import TaskKind
+from stormsail.engine.shell.clock import Clock
+from stormsail.engine.shell.deliver import Deliver, Extras
+from stormsail.engine.shell.histories import patience_ms
+from stormsail.engine.shell.matching import Found, Matching, QueryTask, QueueName, Undelivered, WaitingTask
+from stormsail.engine.shell.overload import Admission
+from stormsail.engine.shell.queries import Queries
+from stormsail.engine.shell.runs import Runs
+from stormsail.engine.shell.workers import UNLIMITED_RATE, Workers
+
+_IDLE_POLL_MS: Final = 1_000
+"""A poller that waited longer for a task that came fresh was one too many."""
+
+_OLD_BACKLOG_MS: Final = 200
+_SUGGESTIONS_APART_MS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A response on its way to a worker, and what to do with it if that worker is not there."""
+
+    queue: QueueName
+    response: bytes
+    current: Callable[[], bool]
+    sticky: bool = False
+
+
+class Polls:
+    """Answers the two polls."""
+
+    def __init__(
+        self,
+        runs: Runs,
+        matching: Matching,
+        *,
+        deliver: Deliver,
+        queries: Queries,
+        workers: Workers,
+        admission: Admission,
+        clock: Clock,
+        ids: Ids,
+        limits: Limits,
+    ) -> None:
+        self._runs = runs
+        self._matching = matching
+        self._deliver = deliver
+        self._queries = queries
+        self._workers = workers
+        self._admission = admission
+        self._clock = clock
+        self._ids = ids
+        self._limits = limits
+        self._deliveries: set[asyncio.Task[Delivery | None]] = set()
+
+    async def workflow(self, request: PollWorkflowTaskQueueRequest, deadline_s: float | None) -> bytes:
+        """Wait for a workflow task or a query; b"" when none came."""
+        queue = QueueName(request.namespace, TaskKind.WORKFLOW, request.task_queue.name)
+        identity = request.identity
+
+        async def hand_out(found: Found, waited_ms: int) -> Delivery | None:
+            match found:
+                case WaitingTask():
+                    return await self._start_workflow_task(found, identity, waited_ms)
+                case QueryTask():
+                    return self._hand_out_query(found)
+                case Undelivered():
+                    return Delivery(found.queue, found.response, found.current)
+
+        if not self._seen(queue, request, request.worker_version_capabilities, UNLIMITED_RATE):
+            return b""
+        return await self._poll(queue, identity, request.worker_instance_key, deadline_s, hand_out)
+
+    async def activity(self, request: PollActivityTaskQueueRequest, deadline_s: float | None) -> bytes:
+        """Wait for an activity task; b"" when none came."""
+        queue = QueueName(request.namespace, TaskKind.ACTIVITY, request.task_queue.name)
+        identity, build_id = request.identity, request.deployment_options.build_id
+
+        async def hand_out(found: Found, waited_ms: int) -> Delivery | None:
+            match found:
+                case WaitingTask():
+                    return await self._start_activity(found, identity, build_id, waited_ms)
+                case Undelivered():
+                    return Delivery(found.queue, found.response, found.current)
+                case QueryTask():
+                    raise AssertionError("a query in an activity task queue")
+
+        rate = request.task_queue_metadata.max_tasks_per_second
+        limited = request.task_queue_metadata.HasField("max_tasks_per_second")
+        capabilities = request.worker_version_capabilities
+        if not self._seen(queue, request, capabilities, rate.value if limited else UNLIMITED_RATE):
+            return b""
+        return await self._poll(queue, identity, request.worker_instance_key, deadline_s, hand_out)
+
+    def workflow_delivery(
+        self, started: StartedWorkflowTask, queue: QueueName, extras: Extras, *, partial: bool
+    ) -> Delivery:
+        """Build the delivery of a started workflow task; `partial` when its worker has the run in its cache."""
+        response = self._deliver.workflow_task(started, partial=partial, extras=extras)
+        sticky = queue.name != started.task_queue
+        return Delivery(queue, response, lambda: self._workflow_task_current(started.token), sticky)
+
+    def activity_delivery(self, started: StartedActivity, scaling: int = 0) -> Delivery | None:
+        """Build the delivery of a started activity. None when it is over already."""
+        key = started.token.key
+        state = self._runs.read(key.namespace, key.workflow_id, key.run_id)
+        response = self._deliver.activity_task(started, state, scaling)
+        if response is None:
+            return None
+        queue_name = state.activities[started.scheduled_event_id].scheduled.task_queue.name
+        queue = QueueName(key.namespace, TaskKind.ACTIVITY, queue_name)
+        return Delivery(queue, response, lambda: self._activity_current(started.token))
+
+    def keep(self, delivery: Delivery) -> None:
+        """Keep a response whose worker has gone for the next poller."""
+        self._matching.put_back(Undelivered(delivery.response, delivery.queue, delivery.current))
+
+    async def stop(self) -> None:
+        """Wait for the starts that are under way."""
+        while self._deliveries:
+            await asyncio.wait(self._deliveries)
+
+    async def _poll(
+        self,
+        queue: QueueName,
+        identity: str,
+        worker_instance_key: str,
+        deadline_s: float | None,
+        hand_out: Callable[[Found, int], Awaitable[Delivery | None]],
+    ) -> bytes:
+        began_ms = self._clock.now_ms()
+        until_ms = began_ms + patience_ms(self._limits.long_poll_ms, deadline_s)
+        if until_ms <= began_ms:
+            return b""
+        self._admission.enter_wait()
+        try:
+            while True:
+                left_ms = until_ms - self._clock.now_ms()
+                found = await self._matching.take(queue, identity, worker_instance_key, left_ms)
+                if found is None:
+                    if self._runs.failed.is_set():
+                        self._runs.check_serving()
+                    return b""
+                delivery = await self._handed_out(found, hand_out, self._clock.now_ms() - began_ms)
+                if delivery is not None:
+                    return delivery.response
+        finally:
+            self._admission.leave_wait()
+
+    async def _handed_out(
+        self, found: Found, hand_out: Callable[[Found, int], Awaitable[Delivery | None]], waited_ms: int
+    ) -> Delivery | None:
+        """Start what was found. A task of its own: its caller may be cancelled, the start may not."""
+
+        async def start() -> Delivery | None:
+            return await hand_out(found, waited_ms)
+
+        def keep(done: "asyncio.Task[Delivery | None]") -> None:
+            if done.cancelled() or done.exception() is not None:
+                return
+            delivery = done.result()
+            if isinstance(found, QueryTask):
+                self._matching.put_back(found)
+            elif delivery is not None:
+                self.keep(delivery)
+
+        starting = asyncio.get_running_loop().create_task(start())
+        self._deliveries.add(starting)
+        starting.add_done_callback(self._deliveries.discard)
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(keep)
+            raise
+
+    async def _start_workflow_task(self, found: WaitingTask, identity: str, waited_ms: int) -> Delivery | None:
+        key, task = found.key, found.task
+        request = StartWorkflowTask(task.scheduled_event_id, task.attempt, identity, self._ids.uuid())
+        started = await self._started(found, request)
+        if not isinstance(started, StartedWorkflowTask):
+            return None
+        backlog, _ = self._matching.backlog(found.queue)
+        extras = Extras(self._queries.waiting(key), backlog, self._scaling(found, waited_ms))
+        return self.workflow_delivery(started, found.queue, extras, partial=started.sticky)
+
+    async def _start_activity(
+        self, found: WaitingTask, identity: str, build_id: str, waited_ms: int
+    ) -> Delivery | None:
+        task = found.task
+        request = StartActivity(task.scheduled_event_id, task.attempt, identity, self._ids.uuid(), build_id)
+        started = await self._started(found, request)
+        if not isinstance(started, StartedActivity):
+            return None
+        return self.activity_delivery(started, self._scaling(found, waited_ms))
+
+    async def _started(
+        self, found: WaitingTask, request: StartWorkflowTask | StartActivity
+    ) -> StartedWorkflowTask | StartedActivity | None:
+        """Start a task. None when there is nothing to start any more; put back when it cannot be started now."""
+        key = found.key
+        try:
+            started: StartedWorkflowTask | StartedActivity = await self._runs.execute(
+                key.namespace, key.workflow_id, key.run_id, request
+            )
+        except Refused as refused:
+            if refused.status in ("RESOURCE_EXHAUSTED", "UNAVAILABLE"):
+                self._matching.put_back(found)
+                raise
+            self._matching.done(found)
+            return None
+        self._matching.done(found)
+        return started
+
+    def _hand_out_query(self, found: QueryTask) -> Delivery | None:
+        key = found.key
+        if not found.wanted:
+            return None
+        try:
+            state = self._runs.read(key.namespace, key.workflow_id, key.run_id)
+            partial = found.queue.name == state.sticky_queue
+            response = self._deliver.query_task(state, found.query_id, found.query, partial=partial)
+        except Refused as refused:
+            self._queries.lost(found.query_id, refused)
+            return None
+        return Delivery(found.queue, response, lambda: found.wanted)
+
+    def _seen(
+        self,
+        queue: QueueName,
+        request: PollWorkflowTaskQueueRequest | PollActivityTaskQueueRequest,
+        capabilities: WorkerVersionCapabilities,
+        rate: float,
+    ) -> bool:
+        """Note who polls; return whether the poll may wait. A worker that said it is stopping gets no more tasks."""
+        self._runs.check_serving()
+        if self._workers.is_shut_down(request.worker_instance_key):
+            return False
+        self._matching.seen_polling(queue).pollers.saw(
+            request.identity,
+            self._clock.now_ms(),
+            rate=rate,
+            capabilities=capabilities if request.HasField("worker_version_capabilities") else None,
+            deployment=request.deployment_options if request.HasField("deployment_options") else None,
+        )
+        return True
+
+    def _scaling(self, found: WaitingTask, waited_ms: int) -> int:
+        """Suggest a poll more or fewer to workers that scale their polls."""
+        if not found.backlog and waited_ms >= _IDLE_POLL_MS:
+            return -1
+        count, age_ms = self._matching.backlog(found.queue)
+        if count == 0 or age_ms <= _OLD_BACKLOG_MS:
+            return 0
+        queue = self._matching.seen_polling(found.queue)
+        now_ms = self._clock.now_ms()
+        if now_ms - queue.suggested_at_ms < _SUGGESTIONS_APART_MS:
+            return 0
+        queue.suggested_at_ms = now_ms
+        return 1
+
+    def _workflow_task_current(self, token: WorkflowTaskToken) -> bool:
+        key = token.key
+        try:
+            task = self._runs.read(key.namespace, key.workflow_id, key.run_id).workflow_task
+        except Refused:
+            return False
+        return task is not None and task.nonce == token.nonce and task.started_event_id == token.started_event_id
+
+    def _activity_current(self, token: ActivityToken) -> bool:
+        key = token.key
+        try:
+            activities = self._runs.read(key.namespace, key.workflow_id, key.run_id).activities
+        except Refused:
+            return False
+        activity = activities.get(token.scheduled_event_id)
+        return activity is not None and activity.nonce == token.nonce and activity.started_at_ms > 0

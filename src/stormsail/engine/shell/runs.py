@@ -1,0 +1,324 @@
+"""Turns of runs, in order: load, decide, commit, replace the cached state, wake, reply.
+
+The turns of one workflow id happen one after another, whichever run of the chain they concern. A caller who goes away
+while waiting for its place leaves without trace; one who goes away later does not stop its turn, only misses the reply.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+
+from stormsail.engine.core.deadlines import deadline_ms
+from stormsail.engine.core.decide import decide, decide_start
+from stormsail.engine.core.errors import NotFound, Refused, Unavailable
+from stormsail.engine.core.ids import Ids, RunKey
+from stormsail.engine.core.limits import Limits
+from stormsail.engine.core.requests import RunRequest, SignalWithStart, StartWorkflow
+from stormsail.engine.core.state import RunState
+from stormsail.engine.core.turn import Turn
+from stormsail.engine.shell.clock import Clock
+from stormsail.engine.shell.overload import Admission
+from stormsail.engine.store.errors import StorageFailed
+from stormsail.engine.store.history import HistoryPage
+from stormsail.engine.store.store import Store
+
+_log: Final = structlog.get_logger(__name__)
+Workflow = tuple[str, str]
+StartRequest = StartWorkflow | SignalWithStart
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The pure functions a turn goes through. Tests put faulty ones here."""
+
+    decide: Callable[[RunState, RunRequest, int, Ids, Limits], Turn] = decide
+    decide_start: Callable[[RunState | None, StartRequest, int, Ids, Limits], Turn] = decide_start
+    deadline_ms: Callable[[RunState], int | None] = deadline_ms
+
+
+class RunQuarantined(Refused):
+    """A request met a state that no correct server makes. The run is left as it is on disk, for somebody to look at."""
+
+    status = "INTERNAL"
+
+    def __init__(self, key: RunKey, rule: str) -> None:
+        super().__init__(
+            f"The workflow run {key} is quarantined: {rule}. Nothing of it was lost or changed, and other runs go on. "
+            "Look for its run id in the server's log, report the error, and restart the server to try the run again."
+        )
+
+
+class TurnOrder:
+    """Who has the turn of a workflow id, and who is next."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Workflow, deque[asyncio.Future[None]]] = {}
+
+    async def acquire(self, workflow: Workflow) -> None:
+        """Wait for the turn, first come first served. Being cancelled gives up the place."""
+        queue = self._waiting.get(workflow)
+        if queue is None:
+            self._waiting[workflow] = deque()
+            return
+        place = asyncio.get_running_loop().create_future()
+        queue.append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self.release(workflow)  # the turn came and the cancellation with it: pass it on
+            else:
+                queue.remove(place)
+            raise
+
+    def release(self, workflow: Workflow) -> None:
+        """Pass the turn on to the next."""
+        queue = self._waiting[workflow]
+        while queue:
+            place = queue.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        del self._waiting[workflow]
+
+
+class Runs:
+    """The states of runs, and the only way to change one."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        ids: Ids,
+        limits: Limits,
+        admission: Admission,
+        committed: Callable[[Turn, RunRequest | StartRequest], None],
+        core: Core | None = None,
+    ) -> None:
+        """`committed` is called after each commit, before the reply and before the next turn of the same workflow."""
+        self.core = core or Core()
+        self.failed = asyncio.Event()
+        self.broken = 0
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._limits = limits
+        self._admission = admission
+        self._committed = committed
+        self._order = TurnOrder()
+        self._states: OrderedDict[RunKey, RunState] = OrderedDict()
+        self._current: OrderedDict[Workflow, RunKey] = OrderedDict()
+        self._quarantined: dict[RunKey, str] = {}
+        self._commits: set[asyncio.Task[Any]] = set()
+        self._stopping = ""
+
+    async def execute(self, namespace: str, workflow_id: str, run_id: str, request: RunRequest) -> Any:
+        """Do one request on one run; an empty run id means the current run. Returns once it is on disk."""
+
+        def work() -> Turn:
+            state = self.read(namespace, workflow_id, run_id)
+            return self._decided(
+                state.key, lambda: self.core.decide(state, request, self._clock.now_ms(), self._ids, self._limits)
+            )
+
+        return await self._take_turn((namespace, workflow_id), work, request)
+
+    async def start(self, namespace: str, request: StartRequest) -> Any:
+        """Start a workflow, or do what its policies say where one is there. Returns the reply once it is on disk."""
+        workflow_id = request.request.workflow_id
+
+        def work() -> Turn:
+            key = self._find_current((namespace, workflow_id))
+            current = None if key is None else self._state(key)
+            subject = key or RunKey(namespace, workflow_id, "")
+            return self._decided(
+                subject,
+                lambda: self.core.decide_start(current, request, self._clock.now_ms(), self._ids, self._limits),
+            )
+
+        return await self._take_turn((namespace, workflow_id), work, request)
+
+    def read(self, namespace: str, workflow_id: str, run_id: str) -> RunState:
+        """Return the newest committed state; not to be changed. An empty run id means the current run."""
+        if run_id:
+            return self._state(RunKey(namespace, workflow_id, run_id))
+        key = self._find_current((namespace, workflow_id))
+        if key is None:
+            raise NotFound(f"workflow not found for ID: {workflow_id}")
+        return self._state(key)
+
+    def page(self, key: RunKey, first_event_id: int, *, max_events: int, max_bytes: int) -> HistoryPage:
+        """Return part of a run's stored history."""
+        with self._reading(key):
+            return self._store.history(key, first_event_id, max_events=max_events, max_bytes=max_bytes)
+
+    def page_reverse(self, key: RunKey, first_event_id: int, *, max_events: int, max_bytes: int) -> HistoryPage:
+        """Return part of a run's stored history, newest first."""
+        with self._reading(key):
+            return self._store.history_reverse(key, first_event_id, max_events=max_events, max_bytes=max_bytes)
+
+    def check_serving(self) -> None:
+        """Raise Unavailable when the server is stopping or its storage failed."""
+        if self._stopping:
+            raise Unavailable(self._stopping)
+
+    async def stop(self, reason: str) -> None:
+        """Refuse further turns with this reason, and wait for those that are being written."""
+        self._stopping = self._stopping or reason
+        while self._commits:
+            await asyncio.wait(self._commits)
+
+    def quarantine(self, key: RunKey, broken: Exception) -> RunQuarantined:
+        """Put a run aside because of a broken invariant, count and log it; return the refusal to raise."""
+        rule = str(broken) or type(broken).__name__
+        if key.run_id:
+            self._quarantined[key] = rule
+        self._states.pop(key, None)
+        self.broken += 1
+        _log.error("run_quarantined", run=str(key), rule=rule, quarantined=len(self._quarantined), exc_info=broken)
+        return RunQuarantined(key, rule)
+
+    async def _take_turn(self, workflow: Workflow, work: Callable[[], Turn], request: RunRequest | StartRequest) -> Any:
+        self.check_serving()
+        self._admission.enter_turn(new_work=isinstance(request, StartWorkflow | SignalWithStart))
+        try:
+            await self._order.acquire(workflow)
+        except BaseException:
+            self._admission.leave_turn()
+            raise
+        committing: asyncio.Task[None] | None = None
+        try:
+            self.check_serving()
+            turn = work()
+            if turn.empty:
+                return turn.reply
+            committing = asyncio.get_running_loop().create_task(self._commit(workflow, turn, request))
+        finally:
+            if committing is None:
+                self._leave(workflow)
+        self._commits.add(committing)
+        committing.add_done_callback(self._commits.discard)
+        committing.add_done_callback(_retrieved)
+        await asyncio.shield(committing)
+        return turn.reply
+
+    async def _commit(self, workflow: Workflow, turn: Turn, request: RunRequest | StartRequest) -> None:
+        """Write a turn and let the world know. Runs as a task of its own, which no caller can cancel."""
+        try:
+            await self._store.commit([turn])
+            for each in steps(turn):
+                self._keep(each)
+            self._committed(turn, request)
+        except Refused:
+            raise
+        except StorageFailed as error:
+            self._storage_failed(error)
+            raise Unavailable(self._stopping) from error
+        except AssertionError as broken:
+            raise self.quarantine(turn.state.key, broken) from broken
+        except BaseException:
+            # Nobody knows whether it is on disk. What the disk says is the truth: forget ours.
+            for each in steps(turn):
+                self._states.pop(each.state.key, None)
+            self._current.pop(workflow, None)
+            raise
+        finally:
+            self._leave(workflow)
+
+    def _leave(self, workflow: Workflow) -> None:
+        self._order.release(workflow)
+        self._admission.leave_turn()
+
+    def _storage_failed(self, error: StorageFailed) -> None:
+        self._stopping = f"The server's storage failed and it is stopping: {error}. Restart it once the disk is sound."
+        if not self.failed.is_set():
+            _log.critical("storage_failed", error=str(error))
+        self.failed.set()
+
+    def _decided(self, key: RunKey, deciding: Callable[[], Turn]) -> Turn:
+        try:
+            return deciding()
+        except AssertionError as broken:
+            raise self.quarantine(key, broken) from broken
+
+    def _state(self, key: RunKey) -> RunState:
+        rule = self._quarantined.get(key)
+        if rule is not None:
+            raise RunQuarantined(key, rule)
+        state = self._states.get(key)
+        if state is None:
+            state = self._load(key)
+            self._remember(state)
+        else:
+            self._states.move_to_end(key)
+        return state
+
+    def _load(self, key: RunKey) -> RunState:
+        with self._reading(key):
+            state = self._store.load(key)
+        if state is None:
+            raise NotFound(
+                f'workflow execution not found for workflow ID "{key.workflow_id}" and run ID "{key.run_id}"'
+            )
+        return state
+
+    @contextmanager
+    def _reading(self, key: RunKey) -> Iterator[None]:
+        """Turn what can go wrong when reading a run into what its caller is told."""
+        try:
+            yield
+        except StorageFailed as error:
+            self._storage_failed(error)
+            raise Unavailable(self._stopping) from error
+        except AssertionError as broken:
+            raise self.quarantine(key, broken) from broken
+
+    def _find_current(self, workflow: Workflow) -> RunKey | None:
+        key = self._current.get(workflow)
+        if key is not None:
+            self._current.move_to_end(workflow)
+            return key
+        with self._reading(RunKey(*workflow, "")):
+            key = self._store.current(*workflow)
+        if key is not None:
+            self._remember_current(key)
+        return key
+
+    def _keep(self, turn: Turn) -> None:
+        self._remember(turn.state)
+        if turn.before is None:
+            current = self._current.get(turn.state.key.workflow)
+            held = None if current is None else self._states.get(current)
+            if turn.state.open or held is None or not held.open:
+                self._remember_current(turn.state.key)
+
+    def _remember(self, state: RunState) -> None:
+        self._states[state.key] = state
+        self._states.move_to_end(state.key)
+        while len(self._states) > self._limits.open_runs_cached_max:
+            self._states.popitem(last=False)
+
+    def _remember_current(self, key: RunKey) -> None:
+        self._current[key.workflow] = key
+        self._current.move_to_end(key.workflow)
+        while len(self._current) > self._limits.open_runs_cached_max:
+            self._current.popitem(last=False)
+
+
+def steps(turn: Turn) -> Iterator[Turn]:
+    """Yield a turn and the turns that go with it, in the order in which they take effect."""
+    for other in turn.also:
+        yield from steps(other)
+    yield turn
+
+
+def _retrieved(task: "asyncio.Task[Any]") -> None:
+    """Take note of a commit's failure even where its caller has gone: it has been logged where it arose."""
+    if not task.cancelled():
+        task.exception()
