@@ -17,6 +17,7 @@ from temporalio.api.history.v1 import (
 from stormsail.engine.core import events, failures, notes
 from stormsail.engine.core.decide.workflow_task import ensure_workflow_task
 from stormsail.engine.core.errors import InvalidArgument, NotFound
+from stormsail.engine.core.events import NO_EXTRAS, Extras
 from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.requests import (
     ActivityRef,
@@ -165,7 +166,14 @@ def heartbeat(turn: Turn, request: HeartbeatActivity, limits: Limits) -> None:
     turn.reply = HeartbeatReply(cancel_requested=activity.cancel_requested_event_id != 0)
 
 
-def request_cancel(turn: Turn, scheduled_event_id: int, *, task_completed_event_id: int, identity: str) -> None:
+def request_cancel(
+    turn: Turn,
+    scheduled_event_id: int,
+    *,
+    task_completed_event_id: int,
+    identity: str,
+    extras: Extras = NO_EXTRAS,
+) -> None:
     """Carry out a RequestCancelActivityTask command: started activities learn of it by heartbeat, others end now.
 
     The end of one that nobody started is postponed to the next `flush`, after the events of the task's other commands.
@@ -184,7 +192,8 @@ def request_cancel(turn: Turn, scheduled_event_id: int, *, task_completed_event_
     requested = turn.emit(
         ActivityTaskCancelRequestedEventAttributes(
             scheduled_event_id=scheduled_event_id, workflow_task_completed_event_id=task_completed_event_id
-        )
+        ),
+        extras=extras,
     )
     if activity is None or activity.started_at_ms:
         return
