@@ -10,7 +10,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from delivery.providers.local_account import hello
-
 from stormsail.delivery.model.server_group import Capacity
 from stormsail.delivery.providers.local.provider import open_provider
 from stormsail.delivery.providers.provider import (

@@ -11,13 +11,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from contracts.provider_contract import finish
 from delivery.providers import rolling_caller
 from delivery.providers.local_account import Traffic, hello, running
-
 from stormsail.delivery.model.server_group import Capacity
+from stormsail.delivery.providers.local.converge import look
 from stormsail.delivery.providers.local.process import count_processes
 from stormsail.delivery.providers.local.provider import LocalProvider, open_provider, stop_everything
+from stormsail.delivery.providers.local.state import Home
 from stormsail.delivery.providers.provider import (
     CreateServerGroup,
     DestroyServerGroup,
@@ -66,23 +68,26 @@ async def test_no_request_fails_while_another_application_comes_and_goes(provide
     traffic = Traffic((await provider.observe("shop")).address)
     with traffic.flowing():
         for number in range(3):
-            create = CreateServerGroup(name=f"cart-v00{number}", capacity=Capacity.fixed(1), launch=hello("cart"))
-            await finish(provider, f"c{number}", create.model_copy(update={"name": f"cart{number}-v000"}))
-            await finish(provider, f"e{number}", EnableServerGroup(name=f"cart{number}-v000"))
-            await finish(provider, f"x{number}", DestroyServerGroup(name=f"cart{number}-v000"))
+            name = f"cart{number}-v000"
+            create = CreateServerGroup(name=name, capacity=Capacity.fixed(1), launch=hello("cart"))
+            await finish(provider, f"create {name}", create)
+            await finish(provider, f"enable {name}", EnableServerGroup(name=name))
+            await finish(provider, f"destroy {name}", DestroyServerGroup(name=name))
         traffic.wait_for_more()
     assert traffic.failures == []
     assert traffic.versions == {"v1"}
 
 
-async def test_a_request_in_flight_is_finished_before_its_instance_stops(provider: LocalProvider) -> None:
+async def test_a_request_in_flight_is_finished_before_its_instance_stops(
+    provider: LocalProvider, tmp_path: Path
+) -> None:
     await finish(provider, "c1", CreateServerGroup(name="shop-v001", capacity=Capacity.fixed(1), launch=hello("v1")))
     await finish(provider, "e1", EnableServerGroup(name="shop-v001"))
     address = (await provider.observe("shop")).address
     answers: list[str] = []
     slow = threading.Thread(target=lambda: answers.append(_get_slow(address)))
     slow.start()
-    time.sleep(0.3)
+    await _in_flight(tmp_path)
     await finish(provider, "c2", CreateServerGroup(name="shop-v002", capacity=Capacity.fixed(1), launch=hello("v2")))
     await finish(provider, "e2", EnableServerGroup(name="shop-v002"))
     destroy = DestroyServerGroup(name="shop-v001")
@@ -93,7 +98,7 @@ async def test_a_request_in_flight_is_finished_before_its_instance_stops(provide
     assert answers == ["v1"]
 
 
-async def test_requests_that_outlast_the_drain_limit_are_cut_off(provider: LocalProvider) -> None:
+async def test_requests_that_outlast_the_drain_limit_are_cut_off(provider: LocalProvider, tmp_path: Path) -> None:
     launch = hello("v1", drain_seconds=0.5, stop_seconds=0.5)
     await finish(provider, "c1", CreateServerGroup(name="shop-v001", capacity=Capacity.fixed(1), launch=launch))
     await finish(provider, "e1", EnableServerGroup(name="shop-v001"))
@@ -101,7 +106,7 @@ async def test_requests_that_outlast_the_drain_limit_are_cut_off(provider: Local
     answers: list[str] = []
     slow = threading.Thread(target=lambda: answers.append(_get_slow(address, seconds=20)))
     slow.start()
-    time.sleep(0.3)
+    await _in_flight(tmp_path)
     started = time.monotonic()
     await finish(provider, "x1", DestroyServerGroup(name="shop-v001"))
     slow.join()
@@ -156,6 +161,17 @@ def _address(data_dir: Path) -> str:
 def _stop(data_dir: Path) -> None:
     asyncio.run(stop_everything(data_dir))
     assert count_processes(data_dir) == {}
+
+
+async def _in_flight(data_dir: Path) -> None:
+    """Wait until a request stays in flight; once could be the load balancer's own health check."""
+    deadline = time.monotonic() + 20
+    seen = 0
+    while seen < 10:
+        assert time.monotonic() < deadline, "no request is in flight"
+        await asyncio.sleep(0.02)
+        servers = look(Home(data_dir).application("shop")).servers
+        seen = seen + 1 if sum(server.sessions for server in servers.values()) else 0
 
 
 def _get_slow(address: str, seconds: int = 3) -> str:
