@@ -14,7 +14,7 @@ from temporalio.api.errordetails.v1 import (
 from temporalio.api.failure.v1 import Failure
 
 
-class Refused(Exception):  # noqa: N818 - it reads as what happened; it is a reply, not a breakdown
+class Refused(Exception):
     """A request understood and turned down; state is unchanged. Becomes a gRPC status.
 
     `detail` is packed into google.rpc.Status.details, where the SDKs look for it.
@@ -57,8 +57,8 @@ class NamespaceAlreadyExists(Refused):
 
     status = "ALREADY_EXISTS"
 
-    def __init__(self) -> None:
-        super().__init__("Namespace already exists.", NamespaceAlreadyExistsFailure())
+    def __init__(self, namespace: str) -> None:
+        super().__init__(f'Namespace "{namespace}" already exists', NamespaceAlreadyExistsFailure())
 
 
 class AlreadyStarted(Refused):

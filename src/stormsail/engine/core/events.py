@@ -1,10 +1,14 @@
 """History events: how one is built from its attributes, framed and kept. The protocol's own messages, nothing else."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf.message import Message
+from temporalio.api.common.v1 import Link
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.sdk.v1 import EventGroupMarker, UserMetadata
 
 EVENT_TAG: Final = b"\x0a"
 """Field 1, length-delimited: `temporal.api.history.v1.History.events`. Frames laid end to end are a History message."""
@@ -24,12 +28,35 @@ KINDS: Final = _kinds()
 FIELD_OF_TYPE: Final[dict[int, str]] = dict(KINDS.values())
 
 
-def build(event_id: int, at_ms: int, attributes: Message) -> HistoryEvent:
-    """Build the event that these attributes belong to. `attributes` is not copied by the caller's promise, but by protobuf."""
+NAME_OF_TYPE: Final[dict[int, str]] = {
+    number: name.removeprefix("EVENT_TYPE_").title().replace("_", "") for name, number in EventType.items() if number
+}
+"""Event types as histories show them and the machines' tables name them: `WorkflowTaskScheduled`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What an event may carry beside its attributes."""
+
+    user_metadata: UserMetadata | None = None
+    links: Sequence[Link] = ()
+    group_markers: Sequence[EventGroupMarker] = ()
+
+
+NO_EXTRAS: Final = Extras()
+
+
+def build(event_id: int, at_ms: int, attributes: Message, extras: Extras = NO_EXTRAS) -> HistoryEvent:
+    """Build the event that these attributes belong to. They are copied."""
     event_type, field = KINDS[attributes.DESCRIPTOR.full_name]
     event = HistoryEvent(event_id=event_id, event_type=event_type)  # type: ignore[arg-type]
     event.event_time.FromMilliseconds(at_ms)
     getattr(event, field).CopyFrom(attributes)
+    if extras is not NO_EXTRAS:
+        event.links.extend(extras.links)
+        event.event_group_markers.extend(extras.group_markers)
+        if extras.user_metadata is not None:
+            event.user_metadata.CopyFrom(extras.user_metadata)
     return event
 
 

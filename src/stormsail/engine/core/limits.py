@@ -36,8 +36,6 @@ class Limits:
     """How long a worker may ask for one workflow task after the other without any command."""
     continue_as_new_interval_min_ms: int = 1_000
     """A run that follows another begins at least this long after it."""
-    workflow_id_reuse_interval_min_ms: int = 0
-    """How soon after its start a run may be replaced under its workflow id. 0, as Temporal's dev server, for no wait."""
     default_activity_retry_initial_ms: int = 1_000
     default_activity_retry_coefficient: float = 2.0
     default_activity_retry_max_interval_factor: int = 100

@@ -1,6 +1,6 @@
 """Notes: changes of a run's progress, which histories do not record. `note` is to them what `apply` is to events.
 
-Every progress change that must survive a crash is one of these values, so that nothing but `apply` and `note` changes a state.
+Every progress change that must survive a crash is one of these values: nothing but `apply` and `note` changes a state.
 """
 
 from dataclasses import dataclass, replace

@@ -1,9 +1,9 @@
-"""What the engine is asked. Where a request is an RPC, its own message is carried; validation of shape came before (api/validate)."""
+"""What the engine is asked. Where a request is an RPC, its own message is carried; its shape was checked before."""
 
 from dataclasses import dataclass
 
-from temporalio.api.common.v1 import Payloads, WorkerVersionStamp
-from temporalio.api.enums.v1 import WorkflowTaskFailedCause
+from temporalio.api.common.v1 import Link, Payloads, WorkerVersionStamp
+from temporalio.api.enums.v1 import WorkflowExecutionStatus, WorkflowTaskFailedCause
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import (
@@ -76,7 +76,7 @@ class ActivityToken:
 
 @dataclass(frozen=True, slots=True)
 class StartWorkflowTask:
-    """A poller takes the workflow task. Refused with NotFound when there is none to take any more. Reply: StartedWorkflowTask."""
+    """A poller takes the workflow task. NotFound when there is none to take any more. Reply: StartedWorkflowTask."""
 
     scheduled_event_id: int
     attempt: int
@@ -104,6 +104,21 @@ class StartedWorkflowTask:
 
 
 @dataclass(frozen=True, slots=True)
+class StartReply:
+    """What a start led to: a new run, or the one that was found."""
+
+    run_id: str
+    first_execution_run_id: str
+    started: bool
+    """Whether this request, or an earlier try of it, began the run."""
+    status: WorkflowExecutionStatus.ValueType
+    link: Link
+    """To the event that the request caused."""
+    first_task: StartedWorkflowTask | None = None
+    """The first workflow task, where the caller asked for it (eager start)."""
+
+
+@dataclass(frozen=True, slots=True)
 class CompleteWorkflowTask:
     """A worker's commands. Reply: CompletedWorkflowTask."""
 
@@ -115,7 +130,7 @@ class CompleteWorkflowTask:
 class CompletedWorkflowTask:
     """What a completion led to: activities started eagerly, and the next workflow task where the worker asked for it.
 
-    `failed` is set when the commands were bad and the task was failed instead: the RPC then answers INVALID_ARGUMENT with it.
+    `failed` is set when the commands were bad and the task failed instead: the RPC answers INVALID_ARGUMENT with it.
     """
 
     new_task: "StartedWorkflowTask | None" = None

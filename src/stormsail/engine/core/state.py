@@ -1,19 +1,21 @@
 """What a run is right now. Only `apply` and `notes` change one, and only inside a Turn, on the Turn's own copy.
 
-Two parts: what its history says (rebuilt by `replay`), and its *progress*: what Temporal keeps out of histories but a
-crash must not lose (attempts, heartbeats, buffered events, the sticky queue). `progress.py` turns the second into bytes.
+Two parts: what its history says (rebuilt by `replay`), and its *progress*: what Temporal keeps out of histories but
+a crash must not lose (attempts, heartbeats, buffered events, the sticky queue); `progress.py` makes bytes of that.
 """
 
 from dataclasses import dataclass, field, replace
 
-from temporalio.api.common.v1 import Payloads, WorkflowExecution
+from temporalio.api.common.v1 import Link, Payloads, WorkflowExecution
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import (
     ActivityTaskScheduledEventAttributes,
     HistoryEvent,
     WorkflowExecutionStartedEventAttributes,
+    WorkflowTaskCompletedEventAttributes,
 )
+from temporalio.api.sdk.v1 import UserMetadata
 
 from stormsail.engine.core.ids import RunKey
 
@@ -84,6 +86,11 @@ class WorkflowTask:
     """Drawn at each start; a task token with another nonce is stale."""
     identity: str = ""
     transient: bool = False
+    request_id: str = ""
+    """Of the start: a repetition of it gets the same task."""
+    history_size_bytes: int = 0
+    """What the started event says; kept for a transient task, whose event is written when it completes."""
+    suggest_continue_as_new_reasons: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -113,8 +120,16 @@ class RunState:
     last_completed_task_started_event_id: int = 0
     """The started event of the last completed workflow task: `previous_started_event_id` of the next."""
     last_completed_task_event_id: int = 0
+    last_completed_task: WorkflowTaskCompletedEventAttributes | None = None
+    """What its worker said of itself: build, deployment, versioning behaviour."""
     cancel_requested: bool = False
-    cancel_request_id: str = ""
+    start_request_id: str = ""
+    """Progress: whose repetition is answered with this run."""
+    attached_request_ids: dict[str, None] = field(default_factory=dict)
+    """Of starts that found this run in use and asked to be attached to it."""
+    user_metadata: UserMetadata | None = None
+    """Of the start."""
+    start_links: tuple[Link, ...] = ()
     signals: int = 0
     signal_request_ids: dict[str, None] = field(default_factory=dict)
     """Progress: request ids of signals seen, oldest first, bounded."""
@@ -124,6 +139,10 @@ class RunState:
     sticky_queue: str = ""
     sticky_timeout_ms: int = 0
     sticky_touched_at_ms: int = 0
+    close_attempted: bool = False
+    """Progress: the worker wanted to close the run, but had not seen all events. Signals wait for its second try."""
+    state_transitions: int = 0
+    """Progress: turns that changed the run."""
     buffered: list[HistoryEvent] = field(default_factory=list)
     """Progress: events that happened while a workflow task was started; they get ids when it ends."""
     first_task_ready: bool = True
@@ -162,6 +181,7 @@ class RunState:
             activities=dict(self.activities),
             activity_by_id=dict(self.activity_by_id),
             timers=dict(self.timers),
+            attached_request_ids=dict(self.attached_request_ids),
             signal_request_ids=dict(self.signal_request_ids),
             memo=dict(self.memo),
             search_attributes=dict(self.search_attributes),

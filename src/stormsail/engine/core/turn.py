@@ -1,6 +1,6 @@
 """One atomic step of one run: the events and progress it adds, the runs it begins, the reply it earns.
 
-A Turn works on its own copy of the state. Nothing of it exists for anybody else until the store has committed it; a turn
+A Turn works on its own copy of the state. Nothing of it exists for others until the store has committed it; a turn
 that is dropped leaves no trace. Durable effects (task rows, the run's next deadline, its visibility row) are not listed
 here: they are *derived* by comparing `before` with `state` (see `work.py`), so that no handler can forget one.
 """
@@ -12,6 +12,8 @@ from google.protobuf.message import Message
 from temporalio.api.history.v1 import HistoryEvent
 
 from stormsail.engine.core import apply, events, notes
+from stormsail.engine.core.errors import Refused
+from stormsail.engine.core.events import NO_EXTRAS, Extras
 from stormsail.engine.core.state import RunState
 
 
@@ -28,8 +30,10 @@ class Turn:
     noted: bool = False
     """Whether progress changed."""
     also: "list[Turn]" = field(default_factory=list)
-    """Turns of other runs of the same workflow id, committed in the same transaction, before this one."""
+    """Turns of other runs of the same workflow id, committed in the same transaction; in the order of `every`."""
     reply: Any = None
+    refusal: Refused | None = None
+    """The caller is refused with this although the turn is committed: a workflow task that the server fails itself."""
 
     @classmethod
     def on(cls, state: RunState, now_ms: int) -> "Turn":
@@ -46,20 +50,25 @@ class Turn:
         """Whether there is nothing to commit."""
         return not self.events and not self.noted and not self.also
 
-    def emit(self, attributes: Message, *, at_ms: int | None = None) -> HistoryEvent:
+    @property
+    def every(self) -> "list[Turn]":
+        """This turn and those of the other runs, closing ones first: a workflow id has at most one open run."""
+        return sorted([*self.also, self], key=lambda turn: turn.state.open)
+
+    def emit(self, attributes: Message, *, at_ms: int | None = None, extras: Extras = NO_EXTRAS) -> HistoryEvent:
         """Add an event to history and apply it. Where a workflow task is started and the event's type is one that waits
         for its end, the event is buffered instead (id 0). `at_ms` is for an event told later than it happened."""
         if apply.waits_for_task_end(self.state, attributes):
-            return self.postpone(attributes, at_ms=at_ms)
-        return self._append(events.build(self.state.next_event_id, self._at(at_ms), attributes))
+            return self.postpone(attributes, at_ms=at_ms, extras=extras)
+        return self._append(events.build(self.state.next_event_id, self._at(at_ms), attributes, extras))
 
-    def postpone(self, attributes: Message, *, at_ms: int | None = None) -> HistoryEvent:
+    def postpone(self, attributes: Message, *, at_ms: int | None = None, extras: Extras = NO_EXTRAS) -> HistoryEvent:
         """Buffer an event: it takes effect now and enters history at the next `flush`.
 
         Called directly for what a command causes but is not itself a command's event (the cancellation of an activity
         that nobody had started): it must follow the events of all commands of its workflow task.
         """
-        event = events.build(0, self._at(at_ms), attributes)
+        event = events.build(0, self._at(at_ms), attributes, extras)
         self.note(notes.EventBuffered(event))
         apply.take_effect(self.state, event)
         return event
@@ -70,14 +79,13 @@ class Turn:
         self.noted = True
 
     def flush(self) -> None:
-        """Give the buffered events their ids, in `apply.flush_order`. Call when the started workflow task has ended."""
-        waiting = apply.flush_order(self.state)
-        if not self.state.buffered:
+        """Give the buffered events their ids. Call when the started workflow task has ended."""
+        waiting = apply.numbered_buffer(self.state)
+        if not waiting:
             return
         self.note(notes.BufferCleared())
         for event in waiting:
-            numbered = apply.numbered(self.state, event, self.state.next_event_id)
-            self._append(numbered, seen=True)
+            self._append(event, seen=True)
 
     def _at(self, at_ms: int | None) -> int:
         return self.now_ms if at_ms is None else at_ms

@@ -18,7 +18,7 @@ class TaskKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task waiting for a poller. (kind, scheduled_event_id) names it within its run; at most one workflow task waits."""
+    """One task waiting for a poller. (kind, scheduled_event_id) names it within its run; one workflow task at most."""
 
     kind: TaskKind
     queue: str

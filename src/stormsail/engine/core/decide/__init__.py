@@ -1,0 +1,105 @@
+"""What a request does to a run: pure functions from state and request to a Turn."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from temporalio.api.enums.v1 import WorkflowTaskFailedCause
+from temporalio.api.history.v1 import WorkflowExecutionTerminatedEventAttributes
+
+from stormsail.engine.core import notes
+from stormsail.engine.core.decide import activity, cancel, complete, due, signal, workflow_task
+from stormsail.engine.core.decide.start import decide_start
+from stormsail.engine.core.errors import InvalidArgument
+from stormsail.engine.core.ids import Ids
+from stormsail.engine.core.limits import Limits
+from stormsail.engine.core.requests import (
+    CancelActivity,
+    CompleteActivity,
+    CompleteWorkflowTask,
+    FailActivity,
+    FailWorkflowTask,
+    FireDue,
+    HeartbeatActivity,
+    RequestCancel,
+    ResetSticky,
+    RunRequest,
+    SignalWorkflow,
+    StartActivity,
+    StartWorkflowTask,
+    StickyGone,
+    Terminate,
+)
+from stormsail.engine.core.state import RunState
+from stormsail.engine.core.turn import Turn
+
+__all__ = ["decide", "decide_start"]
+
+TOO_MANY_EVENTS: Final = "Workflow history count exceeds limit."
+TOO_MANY_BYTES: Final = "Workflow history size exceeds limit."
+
+
+def decide(state: RunState, request: RunRequest, now_ms: int, ids: Ids, limits: Limits) -> Turn:
+    """Decide what a request does to a run. Raises Refused to turn it down; `state` is left as it is."""
+    if isinstance(request, CompleteWorkflowTask):
+        turn = complete.complete(state, request, now_ms, ids, limits)
+    else:
+        turn = Turn.on(state, now_ms)
+        _DECIDING[type(request)](turn, request, ids, limits)
+    if turn.empty:
+        return turn
+    excess = _excess(turn, limits)
+    if excess:
+        return _ended_by_limit(state, excess, now_ms)
+    _keep_buffer_small(turn, limits)
+    turn.note(notes.TransitionCounted())
+    return turn
+
+
+def _excess(turn: Turn, limits: Limits) -> str:
+    """Say which limit of an open run's history the turn breaks, "" for none."""
+    if not turn.state.open or not turn.events:
+        return ""
+    if turn.state.last_event_id > limits.history_events_max:
+        return TOO_MANY_EVENTS
+    return TOO_MANY_BYTES if turn.state.history_size_bytes > limits.history_size_max else ""
+
+
+def _ended_by_limit(state: RunState, reason: str, now_ms: int) -> Turn:
+    """Terminate the run instead of doing what was asked: its history may grow no more."""
+    turn = Turn.on(state, now_ms)
+    attributes = WorkflowExecutionTerminatedEventAttributes(reason=reason, identity=workflow_task.HISTORY_SERVICE)
+    workflow_task.terminate(turn, attributes)
+    turn.note(notes.TransitionCounted())
+    turn.refusal = InvalidArgument(reason)
+    return turn
+
+
+def _keep_buffer_small(turn: Turn, limits: Limits) -> None:
+    """End a workflow task that has been started for so long that too many events wait for its end."""
+    buffered = turn.state.buffered
+    small = len(buffered) <= limits.buffered_events_max
+    if small and sum(event.ByteSize() for event in buffered) <= limits.buffered_events_size_max:
+        return
+    cause = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND
+    workflow_task.fail_task(turn, cause, None, workflow_task.HISTORY_SERVICE)
+    workflow_task.schedule(turn, limits)
+
+
+Deciding = Callable[[Turn, Any, Ids, Limits], None]
+
+_DECIDING: Final[Mapping[type, Deciding]] = {
+    SignalWorkflow: lambda turn, asked, _, limits: signal.signal(turn, asked.request, limits),
+    RequestCancel: lambda turn, asked, _, limits: cancel.request_cancel(turn, asked.request, limits),
+    Terminate: lambda turn, asked, _, __: cancel.terminate(turn, asked.request),
+    StartWorkflowTask: workflow_task.start,
+    FailWorkflowTask: lambda turn, asked, _, limits: workflow_task.fail(turn, asked, limits),
+    StickyGone: lambda turn, asked, _, __: workflow_task.sticky_gone(turn, asked),
+    ResetSticky: lambda turn, asked, _, __: workflow_task.reset_sticky(turn, asked),
+    StartActivity: lambda turn, asked, _, __: activity.start(turn, asked),
+    CompleteActivity: lambda turn, asked, _, limits: activity.complete(turn, asked, limits),
+    FailActivity: lambda turn, asked, _, limits: activity.fail(turn, asked, limits),
+    CancelActivity: lambda turn, asked, _, limits: activity.cancel(turn, asked, limits),
+    HeartbeatActivity: lambda turn, asked, _, limits: activity.heartbeat(turn, asked, limits),
+    FireDue: lambda turn, _, ids, limits: due.fire_due(turn, ids, limits),
+}
+"""By type of request; CompleteWorkflowTask makes its Turn itself, for it may have to begin again."""

@@ -1,0 +1,464 @@
+"""The commands of a completed workflow task, each turned into its event.
+
+A bad command raises BadCommand: the whole task then fails and nothing of it is done (`complete.py`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from google.protobuf.message import Message
+from temporalio.api.command.v1 import (
+    CancelTimerCommandAttributes,
+    CancelWorkflowExecutionCommandAttributes,
+    Command,
+    CompleteWorkflowExecutionCommandAttributes,
+    ContinueAsNewWorkflowExecutionCommandAttributes,
+    FailWorkflowExecutionCommandAttributes,
+    ModifyWorkflowPropertiesCommandAttributes,
+    RecordMarkerCommandAttributes,
+    RequestCancelActivityTaskCommandAttributes,
+    ScheduleActivityTaskCommandAttributes,
+    StartTimerCommandAttributes,
+    UpsertWorkflowSearchAttributesCommandAttributes,
+)
+from temporalio.api.common.v1 import Memo, SearchAttributes
+from temporalio.api.enums.v1 import CommandType, EventType, WorkflowTaskFailedCause
+from temporalio.api.history.v1 import (
+    ActivityTaskScheduledEventAttributes,
+    MarkerRecordedEventAttributes,
+    TimerCanceledEventAttributes,
+    TimerStartedEventAttributes,
+    UpsertWorkflowSearchAttributesEventAttributes,
+    WorkflowExecutionCanceledEventAttributes,
+    WorkflowExecutionCompletedEventAttributes,
+    WorkflowExecutionContinuedAsNewEventAttributes,
+    WorkflowExecutionFailedEventAttributes,
+    WorkflowPropertiesModifiedEventAttributes,
+)
+
+from stormsail.engine.core import notes
+from stormsail.engine.core.apply import merge_payloads
+from stormsail.engine.core.decide import activity, command_rules
+from stormsail.engine.core.decide.begin import attributes_with_value, with_value
+from stormsail.engine.core.decide.close import end_run
+from stormsail.engine.core.errors import InvalidArgument
+from stormsail.engine.core.events import Extras
+from stormsail.engine.core.ids import Ids
+from stormsail.engine.core.limits import Limits
+from stormsail.engine.core.turn import Turn
+
+Cause = WorkflowTaskFailedCause
+
+CLOSING: Final = frozenset(
+    {
+        CommandType.COMMAND_TYPE_CONTINUE_AS_NEW_WORKFLOW_EXECUTION,
+        CommandType.COMMAND_TYPE_COMPLETE_WORKFLOW_EXECUTION,
+        CommandType.COMMAND_TYPE_FAIL_WORKFLOW_EXECUTION,
+        CommandType.COMMAND_TYPE_CANCEL_WORKFLOW_EXECUTION,
+    }
+)
+"""They end the run, so nothing may follow them."""
+
+
+class BadCommand(Exception):
+    """A command that cannot be carried out: its workflow task fails with this cause.
+
+    `terminates`: no repetition would be better (something is too large to keep), so the run is terminated.
+    """
+
+    def __init__(self, cause: Cause.ValueType, text: str = "", *, terminates: bool = False) -> None:
+        name = camel(Cause.Name(cause), "WORKFLOW_TASK_FAILED_CAUSE_")
+        self.message = f"{name}: {text}" if text else name
+        self.cause = cause
+        self.terminates = terminates
+        super().__init__(self.message)
+
+
+@dataclass(slots=True)
+class Carrying:
+    """What the commands of one task have in common."""
+
+    turn: Turn
+    completed_event_id: int
+    """Of the workflow task whose commands they are."""
+    identity: str
+    unseen: bool
+    """Events were buffered that the worker has not seen: the run may not close on what it knew."""
+    ids: Ids
+    limits: Limits
+    eager: list[str] = field(default_factory=list)
+    """Ids of the activities that the worker wants to start itself."""
+
+    def refuse_large(self, size_bytes: int, cause: Cause.ValueType, text: str) -> None:
+        """End the run where a command carries more than one event may."""
+        if size_bytes > self.limits.blob_size_max:
+            raise BadCommand(cause, text, terminates=True)
+
+
+def check_sequence(commands: Sequence[Command]) -> None:
+    """Refuse unknown commands, and any that follow one which closes the run."""
+    closing = None
+    for command in commands:
+        if closing is not None:
+            names = ", ".join(_name(one) for one in commands)
+            raise InvalidArgument(
+                f"invalid command sequence: [{names}], command {_name(closing)} must be the last command."
+            )
+        if command.command_type not in _CARRYING and command.command_type not in _NOT_SERVED:
+            raise InvalidArgument(f"unknown command type: {command.command_type}")
+        if command.command_type in CLOSING:
+            closing = command
+
+
+def carry_out(carrying: Carrying, commands: Sequence[Command]) -> list[str]:
+    """Carry out the commands in order. Returns the ids of the activities that the worker wants to start eagerly."""
+    for command in commands:
+        if command.command_type in _NOT_SERVED:
+            raise BadCommand(
+                Cause.WORKFLOW_TASK_FAILED_CAUSE_FEATURE_DISABLED,
+                f"the command {_name(command)} is not served yet; change the workflow so that it does not use it",
+            )
+        kind = _CARRYING[command.command_type]
+        attributes = getattr(command, kind.attributes)
+        if not command.HasField(kind.attributes):  # type: ignore[arg-type]
+            raise BadCommand(kind.cause, f"{_name(command)}CommandAttributes is not set on {_name(command)}Command.")
+        metadata = command.user_metadata if command.HasField("user_metadata") else None
+        extras = Extras(user_metadata=metadata, group_markers=tuple(command.event_group_markers))
+        if command.command_type in CLOSING and carrying.unseen:
+            raise BadCommand(Cause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND)
+        try:
+            kind.carry_out(carrying, attributes, extras)
+        except InvalidArgument as wrong:
+            raise BadCommand(kind.cause, wrong.message) from None
+    return carrying.eager
+
+
+def camel(name: str, prefix: str) -> str:
+    """Return an enum's name as Temporal's server prints it: `ScheduleActivityTask`."""
+    return name.removeprefix(prefix).title().replace("_", "")
+
+
+def _name(command: Command) -> str:
+    return camel(CommandType.Name(command.command_type), "COMMAND_TYPE_")
+
+
+def _schedule_activity(carrying: Carrying, command: ScheduleActivityTaskCommandAttributes, extras: Extras) -> None:
+    turn, limits = carrying.turn, carrying.limits
+    command_rules.complete_activity(command, turn.state, limits)
+    carrying.refuse_large(
+        command.input.ByteSize(),
+        Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_SCHEDULE_ACTIVITY_ATTRIBUTES,
+        "ScheduleActivityTaskCommandAttributes.Input exceeds size limit.",
+    )
+    pending = len(turn.state.activities)
+    if pending >= limits.pending_activities_max:
+        raise BadCommand(
+            Cause.WORKFLOW_TASK_FAILED_CAUSE_PENDING_ACTIVITIES_LIMIT_EXCEEDED,
+            f"the number of pending activities, {pending}, has reached the per-workflow limit of "
+            f"{limits.pending_activities_max}",
+        )
+    if command.activity_id in turn.state.activity_by_id:
+        raise BadCommand(
+            Cause.WORKFLOW_TASK_FAILED_CAUSE_SCHEDULE_ACTIVITY_DUPLICATE_ID,
+            _invalid_action("add-activitytask-scheduled-event", f"ActivityID: {command.activity_id}"),
+        )
+    event = ActivityTaskScheduledEventAttributes(
+        activity_id=command.activity_id,
+        activity_type=command.activity_type,
+        task_queue=command.task_queue,
+        header=_given(command, "header"),
+        input=_given(command, "input"),
+        schedule_to_close_timeout=command.schedule_to_close_timeout,
+        schedule_to_start_timeout=command.schedule_to_start_timeout,
+        start_to_close_timeout=command.start_to_close_timeout,
+        heartbeat_timeout=command.heartbeat_timeout,
+        workflow_task_completed_event_id=carrying.completed_event_id,
+        retry_policy=command.retry_policy,
+        use_workflow_build_id=command.use_workflow_build_id,
+        priority=_given(command, "priority"),
+    )
+    turn.emit(event, extras=extras)
+    if command.request_eager_execution and len(carrying.eager) < limits.eager_activities_max:
+        carrying.eager.append(command.activity_id)
+
+
+def _cancel_activity(carrying: Carrying, command: RequestCancelActivityTaskCommandAttributes, extras: Extras) -> None:
+    if command.scheduled_event_id <= 0:
+        raise InvalidArgument("ScheduledEventId is not set on RequestCancelActivityTaskCommand.")
+    activity.request_cancel(
+        carrying.turn,
+        command.scheduled_event_id,
+        task_completed_event_id=carrying.completed_event_id,
+        identity=carrying.identity,
+        extras=extras,
+    )
+
+
+def _start_timer(carrying: Carrying, command: StartTimerCommandAttributes, extras: Extras) -> None:
+    turn, limits = carrying.turn, carrying.limits
+    command_rules.check_id(command.timer_id, "TimerId", "StartTimerCommand", limits)
+    if fault := command_rules.duration_fault(command.start_to_fire_timeout):
+        raise InvalidArgument(
+            f"An invalid StartToFireTimeout is set on StartTimerCommand: {fault}. TimerId={command.timer_id}"
+        )
+    if command.timer_id in turn.state.timers:
+        raise BadCommand(
+            Cause.WORKFLOW_TASK_FAILED_CAUSE_START_TIMER_DUPLICATE_ID,
+            _invalid_action("add-timer-started-event", f"TimerID: {command.timer_id}"),
+        )
+    if len(turn.state.timers) >= limits.pending_timers_max:
+        raise InvalidArgument(
+            f"the number of pending timers, {len(turn.state.timers)}, has reached the per-workflow limit of "
+            f"{limits.pending_timers_max}"
+        )
+    event = TimerStartedEventAttributes(
+        timer_id=command.timer_id,
+        start_to_fire_timeout=command.start_to_fire_timeout,
+        workflow_task_completed_event_id=carrying.completed_event_id,
+    )
+    turn.emit(event, extras=extras)
+
+
+def _cancel_timer(carrying: Carrying, command: CancelTimerCommandAttributes, extras: Extras) -> None:
+    """Cancel a timer, or one that has fired without the worker knowing: its firing is then never told."""
+    turn = carrying.turn
+    command_rules.check_id(command.timer_id, "TimerId", "CancelTimerCommand", carrying.limits)
+    timer = turn.state.timers.get(command.timer_id)
+    started_event_id = timer.started_event_id if timer is not None else _fired_unseen(turn, command.timer_id)
+    if not started_event_id:
+        raise InvalidArgument(_invalid_action("add-timer-canceled-event", f"TimerID: {command.timer_id}"))
+    event = TimerCanceledEventAttributes(
+        timer_id=command.timer_id,
+        started_event_id=started_event_id,
+        workflow_task_completed_event_id=carrying.completed_event_id,
+        identity=carrying.identity,
+    )
+    turn.emit(event, extras=extras)
+    if timer is None:
+        turn.note(notes.BufferedTimerFiredDropped(command.timer_id, started_event_id))
+        # Nothing else may have been unseen: then the run may close after all.
+        carrying.unseen = carrying.unseen and bool(turn.state.buffered)
+
+
+def _fired_unseen(turn: Turn, timer_id: str) -> int:
+    """Return the started event id of a timer whose firing is buffered, 0 when there is none of this id."""
+    for event in turn.state.buffered:
+        if event.event_type == EventType.EVENT_TYPE_TIMER_FIRED:
+            fired = event.timer_fired_event_attributes
+            if fired.timer_id == timer_id:
+                return fired.started_event_id
+    return 0
+
+
+def _record_marker(carrying: Carrying, command: RecordMarkerCommandAttributes, extras: Extras) -> None:
+    command_rules.check_id(command.marker_name, "MarkerName", "RecordMarkerCommand", carrying.limits)
+    carrying.refuse_large(
+        sum(len(key.encode()) + payloads.ByteSize() for key, payloads in command.details.items()),
+        Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_RECORD_MARKER_ATTRIBUTES,
+        "RecordMarkerCommandAttributes.Details exceeds size limit.",
+    )
+    event = MarkerRecordedEventAttributes(
+        marker_name=command.marker_name,
+        details=command.details,
+        workflow_task_completed_event_id=carrying.completed_event_id,
+        header=_given(command, "header"),
+        failure=_given(command, "failure"),
+    )
+    carrying.turn.emit(event, extras=extras)
+
+
+def _upsert_search_attributes(
+    carrying: Carrying, command: UpsertWorkflowSearchAttributesCommandAttributes, extras: Extras
+) -> None:
+    turn = carrying.turn
+    name = "UpsertWorkflowSearchAttributesCommand"
+    if not command.HasField("search_attributes"):
+        raise InvalidArgument(f"SearchAttributes is not set on {name}.")
+    fields = command.search_attributes.indexed_fields
+    if not fields:
+        raise InvalidArgument(f"IndexedFields is not set on {name}.")
+    cause = Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_SEARCH_ATTRIBUTES
+    carrying.refuse_large(command_rules.payloads_size(fields), cause, f"{name}Attributes exceeds size limit.")
+    merged = dict(turn.state.search_attributes)
+    merge_payloads(merged, fields)
+    carrying.refuse_large(_size(merged), cause, f"{name}Attributes exceeds size limit.")
+    event = UpsertWorkflowSearchAttributesEventAttributes(
+        workflow_task_completed_event_id=carrying.completed_event_id,
+        search_attributes=SearchAttributes(indexed_fields=fields),
+    )
+    turn.emit(event, extras=extras)
+
+
+def _modify_properties(carrying: Carrying, command: ModifyWorkflowPropertiesCommandAttributes, extras: Extras) -> None:
+    turn = carrying.turn
+    name = "ModifyWorkflowPropertiesCommand"
+    if not command.HasField("upserted_memo"):
+        raise InvalidArgument(f"UpsertedMemo is not set on {name}.")
+    fields = command.upserted_memo.fields
+    if not fields:
+        raise InvalidArgument(f"UpsertedMemo.Fields is not set on {name}.")
+    cause = Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_MODIFY_WORKFLOW_PROPERTIES_ATTRIBUTES
+    carrying.refuse_large(command_rules.payloads_size(fields), cause, f"{name}Attributes exceeds size limit.")
+    merged = dict(turn.state.memo)
+    merge_payloads(merged, fields)
+    if _size(merged) > carrying.limits.memo_size_max:
+        raise BadCommand(cause, f"{name}Attributes. Memo exceeds size limit.", terminates=True)
+    event = WorkflowPropertiesModifiedEventAttributes(
+        workflow_task_completed_event_id=carrying.completed_event_id, upserted_memo=Memo(fields=fields)
+    )
+    turn.emit(event, extras=extras)
+
+
+def _complete_workflow(carrying: Carrying, command: CompleteWorkflowExecutionCommandAttributes, extras: Extras) -> None:
+    carrying.refuse_large(
+        command.result.ByteSize(),
+        Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_COMPLETE_WORKFLOW_EXECUTION_ATTRIBUTES,
+        "CompleteWorkflowExecutionCommandAttributes.Result exceeds size limit.",
+    )
+    event = WorkflowExecutionCompletedEventAttributes(
+        result=_given(command, "result"), workflow_task_completed_event_id=carrying.completed_event_id
+    )
+    end_run(carrying.turn, event, carrying.ids, carrying.limits, extras=extras)
+
+
+def _fail_workflow(carrying: Carrying, command: FailWorkflowExecutionCommandAttributes, extras: Extras) -> None:
+    if not command.HasField("failure"):
+        raise InvalidArgument("Failure is not set on FailWorkflowExecutionCommand.")
+    carrying.refuse_large(
+        command.failure.ByteSize(),
+        Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_FAIL_WORKFLOW_EXECUTION_ATTRIBUTES,
+        "FailWorkflowExecutionCommandAttributes.Failure exceeds size limit.",
+    )
+    event = WorkflowExecutionFailedEventAttributes(
+        failure=command.failure, workflow_task_completed_event_id=carrying.completed_event_id
+    )
+    end_run(carrying.turn, event, carrying.ids, carrying.limits, extras=extras)
+
+
+def _cancel_workflow(carrying: Carrying, command: CancelWorkflowExecutionCommandAttributes, extras: Extras) -> None:
+    event = WorkflowExecutionCanceledEventAttributes(
+        details=_given(command, "details"), workflow_task_completed_event_id=carrying.completed_event_id
+    )
+    end_run(carrying.turn, event, carrying.ids, carrying.limits, extras=extras)
+
+
+def _continue_as_new(
+    carrying: Carrying, command: ContinueAsNewWorkflowExecutionCommandAttributes, extras: Extras
+) -> None:
+    cause = Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_CONTINUE_AS_NEW_ATTRIBUTES
+    if command.cron_schedule:
+        raise InvalidArgument("cron_schedule is not served yet; continue as new without it, or after a timer")
+    command_rules.complete_continue_as_new(command, carrying.turn.state, carrying.limits)
+    name = "ContinueAsNewWorkflowExecutionCommandAttributes"
+    carrying.refuse_large(command.input.ByteSize(), cause, f"{name}. Input exceeds size limit.")
+    if command.memo.ByteSize() > carrying.limits.memo_size_max:
+        raise BadCommand(cause, f"{name}. Memo exceeds size limit.", terminates=True)
+    event = WorkflowExecutionContinuedAsNewEventAttributes(
+        workflow_type=command.workflow_type,
+        task_queue=command.task_queue,
+        input=_given(command, "input"),
+        workflow_run_timeout=command.workflow_run_timeout,
+        workflow_task_timeout=command.workflow_task_timeout,
+        workflow_task_completed_event_id=carrying.completed_event_id,
+        backoff_start_interval=_given(command, "backoff_start_interval"),
+        initiator=command.initiator,
+        failure=_given(command, "failure"),
+        last_completion_result=_given(command, "last_completion_result"),
+        header=_given(command, "header"),
+        memo=with_value(command.memo),
+        search_attributes=attributes_with_value(command.search_attributes),
+        inherit_build_id=command.inherit_build_id,
+    )
+    end_run(carrying.turn, event, carrying.ids, carrying.limits, command=command, extras=extras)
+
+
+def _given(message: Message, name: str) -> Any:
+    """Return a sub-message where it is set, else None: events must not gain empty fields."""
+    return getattr(message, name) if message.HasField(name) else None
+
+
+def _size(fields: Mapping[str, bytes]) -> int:
+    return sum(len(key.encode()) + len(value) for key, value in fields.items())
+
+
+def _invalid_action(action: str, details: str) -> str:
+    return f"invalid history builder state for action: {action}, {details}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How one type of command is carried out."""
+
+    attributes: str
+    """Its field in Command."""
+    cause: Cause.ValueType
+    """Why the task fails where its attributes are wrong."""
+    carry_out: Callable[[Carrying, Any, Extras], None]
+
+
+_CARRYING: Final[Mapping[int, _Kind]] = {
+    CommandType.COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK: _Kind(
+        "schedule_activity_task_command_attributes",
+        Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_SCHEDULE_ACTIVITY_ATTRIBUTES,
+        _schedule_activity,
+    ),
+    CommandType.COMMAND_TYPE_REQUEST_CANCEL_ACTIVITY_TASK: _Kind(
+        "request_cancel_activity_task_command_attributes",
+        Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_REQUEST_CANCEL_ACTIVITY_ATTRIBUTES,
+        _cancel_activity,
+    ),
+    CommandType.COMMAND_TYPE_START_TIMER: _Kind(
+        "start_timer_command_attributes", Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_START_TIMER_ATTRIBUTES, _start_timer
+    ),
+    CommandType.COMMAND_TYPE_CANCEL_TIMER: _Kind(
+        "cancel_timer_command_attributes", Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_CANCEL_TIMER_ATTRIBUTES, _cancel_timer
+    ),
+    CommandType.COMMAND_TYPE_RECORD_MARKER: _Kind(
+        "record_marker_command_attributes",
+        Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_RECORD_MARKER_ATTRIBUTES,
+        _record_marker,
+    ),
+    CommandType.COMMAND_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES: _Kind(
+        "upsert_workflow_search_attributes_command_attributes",
+        Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_SEARCH_ATTRIBUTES,
+        _upsert_search_attributes,
+    ),
+    CommandType.COMMAND_TYPE_MODIFY_WORKFLOW_PROPERTIES: _Kind(
+        "modify_workflow_properties_command_attributes",
+        Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_MODIFY_WORKFLOW_PROPERTIES_ATTRIBUTES,
+        _modify_properties,
+    ),
+    CommandType.COMMAND_TYPE_COMPLETE_WORKFLOW_EXECUTION: _Kind(
+        "complete_workflow_execution_command_attributes",
+        Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_COMPLETE_WORKFLOW_EXECUTION_ATTRIBUTES,
+        _complete_workflow,
+    ),
+    CommandType.COMMAND_TYPE_FAIL_WORKFLOW_EXECUTION: _Kind(
+        "fail_workflow_execution_command_attributes",
+        Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_FAIL_WORKFLOW_EXECUTION_ATTRIBUTES,
+        _fail_workflow,
+    ),
+    CommandType.COMMAND_TYPE_CANCEL_WORKFLOW_EXECUTION: _Kind(
+        "cancel_workflow_execution_command_attributes",
+        Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_CANCEL_WORKFLOW_EXECUTION_ATTRIBUTES,
+        _cancel_workflow,
+    ),
+    CommandType.COMMAND_TYPE_CONTINUE_AS_NEW_WORKFLOW_EXECUTION: _Kind(
+        "continue_as_new_workflow_execution_command_attributes",
+        Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_CONTINUE_AS_NEW_ATTRIBUTES,
+        _continue_as_new,
+    ),
+}
+
+_NOT_SERVED: Final = frozenset(
+    {
+        CommandType.COMMAND_TYPE_PROTOCOL_MESSAGE,
+        CommandType.COMMAND_TYPE_START_CHILD_WORKFLOW_EXECUTION,
+        CommandType.COMMAND_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION,
+        CommandType.COMMAND_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION,
+        CommandType.COMMAND_TYPE_SCHEDULE_NEXUS_OPERATION,
+        CommandType.COMMAND_TYPE_REQUEST_CANCEL_NEXUS_OPERATION,
+    }
+)
+"""Known commands that fail their task."""

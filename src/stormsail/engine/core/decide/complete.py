@@ -1,0 +1,171 @@
+"""RespondWorkflowTaskCompleted: a worker's commands, carried out all together or not at all."""
+
+from dataclasses import replace
+from typing import Final
+
+from temporalio.api.deployment.v1 import WorkerDeploymentVersion
+from temporalio.api.enums.v1 import TimeoutType, VersioningBehavior, WorkerVersioningMode, WorkflowTaskFailedCause
+from temporalio.api.history.v1 import (
+    WorkflowExecutionTerminatedEventAttributes,
+    WorkflowTaskCompletedEventAttributes,
+)
+from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedRequest
+
+from stormsail.engine.core import failures, notes
+from stormsail.engine.core.decide import activity, workflow_task
+from stormsail.engine.core.decide.commands import BadCommand, Carrying, carry_out, check_sequence
+from stormsail.engine.core.decide.workflow_task import HISTORY_SERVICE, TASK_GONE
+from stormsail.engine.core.errors import InvalidArgument, NotFound
+from stormsail.engine.core.ids import Ids
+from stormsail.engine.core.limits import Limits
+from stormsail.engine.core.requests import CompletedWorkflowTask, CompleteWorkflowTask, StartedActivity
+from stormsail.engine.core.retry import duration_ms
+from stormsail.engine.core.state import RunState, WorkflowTask
+from stormsail.engine.core.turn import Turn
+
+RETURNED_REQUEST_ID: Final = "request-from-RespondWorkflowTaskCompleted"
+"""The request id of a workflow task that is handed out in the reply to the one before."""
+
+_UNHANDLED: Final = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
+_VERSIONED: Final = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
+
+
+def complete(state: RunState, request: CompleteWorkflowTask, now_ms: int, ids: Ids, limits: Limits) -> Turn:
+    """Carry out a worker's commands. Where one of them is bad, nothing of them is done and the task fails instead: the
+    turn then says so in its reply (`failed`)."""
+    if not state.open:
+        raise NotFound(TASK_GONE)
+    task = workflow_task.held(state, request.token)
+    _check_versioning(request.request)
+    check_sequence(request.request.commands)
+    try:
+        return _carried_out(Turn.on(state, now_ms), task, request.request, ids, limits)
+    except BadCommand as bad:
+        if task.attempt > 1 and bad.cause != _UNHANDLED:
+            # The task is left to its timeout, which grows: a broken worker is slowed down, and fills no history.
+            raise InvalidArgument(bad.message) from None
+        return _failed(Turn.on(state, now_ms), request.request, bad, limits)
+
+
+def _check_versioning(request: RespondWorkflowTaskCompletedRequest) -> None:
+    if (
+        request.versioning_behavior
+        and not request.HasField("deployment")
+        and request.deployment_options.worker_versioning_mode != _VERSIONED
+    ):
+        raise InvalidArgument(
+            "versioning behavior cannot be specified without deployment options being set with versioned mode"
+        )
+
+
+def _carried_out(
+    turn: Turn, task: WorkflowTask, request: RespondWorkflowTaskCompletedRequest, ids: Ids, limits: Limits
+) -> Turn:
+    heartbeat = request.force_create_new_workflow_task and not request.commands and not request.messages
+    beats_ms = turn.now_ms - task.original_scheduled_at_ms
+    if heartbeat and beats_ms > limits.workflow_task_heartbeat_timeout_ms:
+        return _heartbeats_over(turn, limits)
+    completed_event_id = _complete_task(turn, task, request)
+    _set_sticky(turn, request)
+    carrying = Carrying(turn, completed_event_id, request.identity, bool(turn.state.buffered), ids, limits)
+    eager = carry_out(carrying, request.commands)
+    reply = CompletedWorkflowTask()
+    if turn.state.open:
+        reply = replace(reply, activities=_start_eagerly(turn, eager, request.identity, ids))
+        if request.force_create_new_workflow_task or turn.state.buffered:
+            original_at_ms = task.original_scheduled_at_ms if heartbeat else None
+            workflow_task.schedule(turn, limits, original_at_ms=original_at_ms)
+            if request.return_new_workflow_task:
+                new_task = workflow_task.start_pending(turn, request.identity, RETURNED_REQUEST_ID, ids, limits)
+                # The worker that asks still has the run in its cache, whichever queue the task was scheduled on.
+                reply = replace(reply, new_task=replace(new_task, sticky=True))
+    turn.reply = reply
+    return turn
+
+
+def _complete_task(turn: Turn, task: WorkflowTask, request: RespondWorkflowTaskCompletedRequest) -> int:
+    """Write the task's completion, and for a transient task the events that were only shown to the worker before.
+    Returns the id of the completed event."""
+    scheduled_event_id, started_event_id = task.scheduled_event_id, task.started_event_id
+    if task.transient:
+        turn.note(notes.WorkflowTaskPlaced(None))
+        attributes = workflow_task.scheduled_event(turn.state, task.timeout_ms, task.attempt)
+        scheduled_event_id = turn.emit(attributes, at_ms=task.scheduled_at_ms).event_id
+        started = workflow_task.started_event(task, request.identity)
+        started.scheduled_event_id = scheduled_event_id
+        started_event_id = turn.emit(started, at_ms=task.started_at_ms).event_id
+    completed = WorkflowTaskCompletedEventAttributes(
+        scheduled_event_id=scheduled_event_id,
+        started_event_id=started_event_id,
+        identity=request.identity,
+        binary_checksum=request.binary_checksum,
+    )
+    if request.HasField("worker_version_stamp"):
+        completed.worker_version.CopyFrom(request.worker_version_stamp)
+    if request.HasField("sdk_metadata"):
+        completed.sdk_metadata.CopyFrom(request.sdk_metadata)
+    if request.HasField("metering_metadata"):
+        completed.metering_metadata.CopyFrom(request.metering_metadata)
+    _add_deployment(completed, request)
+    event = turn.emit(completed)
+    workflow_task.note_close_attempt(turn, False)
+    return event.event_id
+
+
+def _add_deployment(
+    completed: WorkflowTaskCompletedEventAttributes, request: RespondWorkflowTaskCompletedRequest
+) -> None:
+    options = request.deployment_options
+    name = options.deployment_name or request.deployment.series_name
+    completed.worker_deployment_name = name
+    versioned = options.worker_versioning_mode == _VERSIONED
+    if request.HasField("deployment"):
+        build_id = request.deployment.build_id
+        completed.deployment_version.CopyFrom(WorkerDeploymentVersion(deployment_name=name, build_id=build_id))
+    elif versioned:
+        completed.deployment_version.CopyFrom(
+            WorkerDeploymentVersion(deployment_name=options.deployment_name, build_id=options.build_id)
+        )
+    # RespondWorkflowTaskCompleted: SDKs send a behaviour also where versioning is off; it then counts for nothing.
+    unversioned = request.HasField("deployment_options") and not versioned
+    behavior = VersioningBehavior.VERSIONING_BEHAVIOR_UNSPECIFIED if unversioned else request.versioning_behavior
+    completed.versioning_behavior = behavior
+
+
+def _set_sticky(turn: Turn, request: RespondWorkflowTaskCompletedRequest) -> None:
+    queue = request.sticky_attributes.worker_task_queue.name
+    timeout_ms = duration_ms(request.sticky_attributes.schedule_to_start_timeout) if queue else 0
+    if queue or turn.state.sticky_queue:
+        turn.note(notes.StickySet(queue, timeout_ms, turn.now_ms))
+
+
+def _start_eagerly(turn: Turn, wanted: list[str], identity: str, ids: Ids) -> tuple[StartedActivity, ...]:
+    """Hand the worker the activities it asked for, as far as they are still pending after all commands."""
+    started = []
+    for activity_id in wanted:
+        scheduled_event_id = turn.state.activity_by_id.get(activity_id)
+        if scheduled_event_id is not None:
+            started.append(activity.start_attempt(turn, scheduled_event_id, identity, ids.uuid()))
+    return tuple(started)
+
+
+def _heartbeats_over(turn: Turn, limits: Limits) -> Turn:
+    """End a task that was prolonged for too long; the next one goes to whoever polls the normal queue."""
+    attempt = workflow_task.time_out_task(turn, TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE)
+    workflow_task.schedule(turn, limits, attempt=attempt)
+    turn.reply = CompletedWorkflowTask()
+    turn.refusal = NotFound("workflow task heartbeat timeout")
+    return turn
+
+
+def _failed(turn: Turn, request: RespondWorkflowTaskCompletedRequest, bad: BadCommand, limits: Limits) -> Turn:
+    """Fail the task instead of completing it; a command too large to keep ends the run."""
+    failure = failures.server_failure(bad.message, non_retryable=False)
+    attempt = workflow_task.fail_task(turn, bad.cause, failure, request.identity, request.binary_checksum)
+    if bad.terminates:
+        turn.flush()
+        turn.emit(WorkflowExecutionTerminatedEventAttributes(reason=bad.message, identity=HISTORY_SERVICE))
+    else:
+        workflow_task.schedule(turn, limits, attempt=attempt)
+    turn.reply = CompletedWorkflowTask(failed=bad.message)
+    return turn

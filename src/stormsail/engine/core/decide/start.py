@@ -1,0 +1,289 @@
+"""Starting workflows, and what happens where the workflow id is taken. Concerns the whole chain of a workflow id."""
+
+from dataclasses import replace
+from typing import Final
+
+from temporalio.api.common.v1 import Link
+from temporalio.api.enums.v1 import (
+    EventType,
+    TaskQueueKind,
+    WorkflowExecutionStatus,
+    WorkflowIdConflictPolicy,
+    WorkflowIdReusePolicy,
+)
+from temporalio.api.history.v1 import (
+    WorkflowExecutionOptionsUpdatedEventAttributes,
+    WorkflowExecutionStartedEventAttributes,
+    WorkflowExecutionTerminatedEventAttributes,
+)
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    SignalWithStartWorkflowExecutionRequest,
+    StartWorkflowExecutionRequest,
+)
+
+from stormsail.engine.core import failures, notes
+from stormsail.engine.core.decide import signal, workflow_task
+from stormsail.engine.core.decide.begin import (
+    as_duration,
+    attributes_with_value,
+    begin_run,
+    run_timeout_ms,
+    task_timeout_ms,
+    with_value,
+)
+from stormsail.engine.core.decide.workflow_task import HISTORY_SERVICE
+from stormsail.engine.core.errors import AlreadyStarted, InvalidArgument, Unimplemented
+from stormsail.engine.core.events import Extras
+from stormsail.engine.core.ids import Ids, RunKey
+from stormsail.engine.core.limits import Limits
+from stormsail.engine.core.requests import SignalWithStart, StartReply, StartWorkflow
+from stormsail.engine.core.retry import duration_ms
+from stormsail.engine.core.state import RunState
+from stormsail.engine.core.turn import Turn
+
+AnyStart = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
+
+_STARTED: Final = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
+_OPTIONS_UPDATED: Final = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED
+_SIGNALED: Final = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
+_SUCCEEDED: Final = frozenset(
+    {
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_COMPLETED,
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW,
+    }
+)
+_NOT_SERVED: Final = ("cron_schedule", "completion_callbacks", "time_skipping_config")
+
+
+def decide_start(
+    current: RunState | None, request: StartWorkflow | SignalWithStart, now_ms: int, ids: Ids, limits: Limits
+) -> Turn:
+    """Decide a start. `current` is the newest run of the workflow id, open or closed. Reply: StartReply."""
+    wanted = request.request
+    _check(wanted, limits)
+    if current is not None:
+        found = _answer_repeated(current, request, now_ms)
+        if found is not None:
+            return found
+        if current.open:
+            found = _resolve_conflict(current, request, now_ms, limits)
+            if found is not None:
+                return found
+        else:
+            _check_reuse(current, wanted)
+    turn = _begin(request, now_ms, ids, limits)
+    if current is not None and current.open:
+        turn.also.append(_terminate(current, turn.state.key.run_id, now_ms))
+    return turn
+
+
+def _check(request: AnyStart, limits: Limits) -> None:
+    """Refuse what the engine cannot do, and what would make a run that makes no sense."""
+    for name in _NOT_SERVED:
+        if name not in request.DESCRIPTOR.fields_by_name:
+            continue
+        field = request.DESCRIPTOR.fields_by_name[name]
+        if getattr(request, name) if field.message_type is None or field.is_repeated else request.HasField(name):  # type: ignore[arg-type]
+            raise Unimplemented(f"{name} of a workflow start is not served here; start the workflow without it.")
+    if not request.request_id:
+        raise InvalidArgument("Missing request ID.")
+    if not request.task_queue.name:
+        raise InvalidArgument("Missing Taskqueue.")
+    if not request.workflow_type.name:
+        raise InvalidArgument("Missing WorkflowType.")
+    if request.input.ByteSize() > limits.blob_size_max:
+        raise InvalidArgument("Blob data size exceeds limit.")
+    if request.memo.ByteSize() > limits.memo_size_max:
+        raise InvalidArgument("Memo size exceeds limit.")
+    if isinstance(request, SignalWithStartWorkflowExecutionRequest):
+        signal.check_size(request.signal_input, limits)
+
+
+def _answer_repeated(current: RunState, request: StartWorkflow | SignalWithStart, now_ms: int) -> Turn | None:
+    """Answer a request that was carried out before and whose reply was lost, or return None where it is a new one."""
+    wanted = request.request
+    turn = Turn.on(current, now_ms)
+    if wanted.request_id == current.start_request_id:
+        turn.reply = _reply(current, started=isinstance(request, StartWorkflow))
+        if isinstance(request, SignalWithStart):
+            turn.reply = replace(turn.reply, link=_request_link(current.key, wanted.request_id, _SIGNALED))
+        elif request.request.request_eager_execution and current.open and _first_task_held(current):
+            turn.reply = replace(turn.reply, first_task=workflow_task.started_task(current))
+        return turn
+    if isinstance(request, StartWorkflow) and wanted.request_id in current.attached_request_ids:
+        link = _request_link(current.key, wanted.request_id, _OPTIONS_UPDATED)
+        turn.reply = replace(_reply(current, started=False), link=link)
+        return turn
+    return None
+
+
+def _first_task_held(state: RunState) -> bool:
+    """Say whether the eager first workflow task is still with the client that started the run."""
+    task = state.workflow_task
+    return task is not None and task.started_event_id == 3 and task.attempt == 1
+
+
+def _resolve_conflict(
+    current: RunState, request: StartWorkflow | SignalWithStart, now_ms: int, limits: Limits
+) -> Turn | None:
+    """Do what the conflict policy says of an open run: refuse, use it, or return None where it is to be terminated."""
+    match _conflict_policy(request):
+        case WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING:
+            return None
+        case WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING:
+            return _use(current, request, now_ms, limits)
+        case _:
+            message = (
+                "Workflow execution is already running. "
+                f"WorkflowId: {current.key.workflow_id}, RunId: {current.key.run_id}."
+            )
+            raise _already_started(message, current)
+
+
+def _conflict_policy(request: StartWorkflow | SignalWithStart) -> WorkflowIdConflictPolicy.ValueType:
+    wanted = request.request
+    if wanted.workflow_id_reuse_policy == WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING:
+        return WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
+    if wanted.workflow_id_conflict_policy:
+        return wanted.workflow_id_conflict_policy
+    if isinstance(request, SignalWithStart):
+        return WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
+    return WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL
+
+
+def _use(current: RunState, request: StartWorkflow | SignalWithStart, now_ms: int, limits: Limits) -> Turn:
+    """Use the open run: signal it, or attach the request to it as far as asked for."""
+    turn = Turn.on(current, now_ms)
+    turn.reply = _reply(current, started=False)
+    wanted = request.request
+    if isinstance(request, SignalWithStart):
+        signal.signal_found(turn, request.request, limits)
+        turn.reply = replace(turn.reply, link=_request_link(current.key, wanted.request_id, _SIGNALED))
+    elif request.request.HasField("on_conflict_options"):
+        options = request.request.on_conflict_options
+        attached = wanted.request_id if options.attach_request_id else ""
+        attributes = WorkflowExecutionOptionsUpdatedEventAttributes(attached_request_id=attached)
+        turn.emit(attributes, extras=Extras(links=tuple(wanted.links) if options.attach_links else ()))
+        if attached:
+            turn.reply = replace(turn.reply, link=_request_link(current.key, attached, _OPTIONS_UPDATED))
+    return turn
+
+
+def _check_reuse(current: RunState, request: AnyStart) -> None:
+    """Refuse a start that the reuse policy forbids after a closed run."""
+    where = f"WorkflowId: {current.key.workflow_id}, RunId: {current.key.run_id}."
+    match request.workflow_id_reuse_policy:
+        case WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE:
+            message = (
+                f"Workflow execution already finished. {where} Workflow Id reuse policy: reject duplicate workflow Id."
+            )
+            raise _already_started(message, current)
+        case WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY if current.status in _SUCCEEDED:
+            message = (
+                f"Workflow execution already finished successfully. {where} Workflow Id reuse policy: "
+                "allow duplicate workflow Id if last run failed."
+            )
+            raise _already_started(message, current)
+
+
+def _already_started(message: str, current: RunState) -> AlreadyStarted:
+    return AlreadyStarted(message, current.start_request_id, current.key.run_id)
+
+
+def _begin(request: StartWorkflow | SignalWithStart, now_ms: int, ids: Ids, limits: Limits) -> Turn:
+    """Begin a new run: its start, the signal that comes with it, its first workflow task."""
+    wanted = request.request
+    key = RunKey(wanted.namespace, wanted.workflow_id, ids.uuid())
+    metadata = wanted.user_metadata if wanted.HasField("user_metadata") else None
+    delayed = duration_ms(wanted.workflow_start_delay) > 0
+    eager = isinstance(request, StartWorkflow) and request.request.request_eager_execution and not delayed
+    turn = begin_run(
+        key,
+        _started_event(wanted, key.run_id, now_ms, eager, limits),
+        now_ms,
+        request_id=wanted.request_id,
+        extras=Extras(user_metadata=metadata, links=tuple(wanted.links)),
+    )
+    turn.reply = _reply(turn.state, started=True)
+    if isinstance(request, SignalWithStart):
+        signal.signal_from_start(turn, request.request, limits)
+        turn.reply = replace(turn.reply, link=_request_link(key, wanted.request_id, _SIGNALED))
+    workflow_task.ensure_workflow_task(turn, limits)
+    if eager:
+        first_task = workflow_task.start_pending(turn, wanted.identity, wanted.request_id, ids, limits)
+        turn.reply = replace(turn.reply, first_task=first_task)
+    return turn
+
+
+def _started_event(
+    request: AnyStart, run_id: str, now_ms: int, eager: bool, limits: Limits
+) -> WorkflowExecutionStartedEventAttributes:
+    """Describe the run: the request with its defaults filled in and its timeouts kept within each other."""
+    run_ms = run_timeout_ms(request.workflow_run_timeout, request.workflow_execution_timeout)
+    start = WorkflowExecutionStartedEventAttributes(
+        workflow_id=request.workflow_id,
+        workflow_type=request.workflow_type,
+        task_queue=TaskQueue(name=request.task_queue.name, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
+        workflow_execution_timeout=as_duration(duration_ms(request.workflow_execution_timeout)),
+        workflow_run_timeout=as_duration(run_ms),
+        workflow_task_timeout=as_duration(task_timeout_ms(request.workflow_task_timeout, run_ms, limits)),
+        original_execution_run_id=run_id,
+        first_execution_run_id=run_id,
+        identity=request.identity,
+        attempt=1,
+        first_workflow_task_backoff=as_duration(duration_ms(request.workflow_start_delay)),
+        memo=with_value(request.memo),
+        search_attributes=attributes_with_value(request.search_attributes),
+        eager_execution_accepted=eager,
+    )
+    for name in ("input", "header", "retry_policy", "priority", "versioning_override"):
+        if request.HasField(name):
+            getattr(start, name).CopyFrom(getattr(request, name))
+    if isinstance(request, StartWorkflowExecutionRequest):
+        if request.HasField("continued_failure"):
+            start.continued_failure.CopyFrom(request.continued_failure)
+        if request.HasField("last_completion_result"):
+            start.last_completion_result.CopyFrom(request.last_completion_result)
+    execution_ms = duration_ms(request.workflow_execution_timeout)
+    if execution_ms > 0:
+        start.workflow_execution_expiration_time.FromMilliseconds(now_ms + execution_ms)
+    return start
+
+
+def _terminate(current: RunState, new_run_id: str, now_ms: int) -> Turn:
+    """End the open run in favour of a new one."""
+    turn = Turn.on(current, now_ms)
+    attributes = WorkflowExecutionTerminatedEventAttributes(
+        reason="TerminateIfRunning WorkflowIdReusePolicy",
+        details=failures.text_payloads(f"terminated by new runID: {new_run_id}"),
+        identity=HISTORY_SERVICE,
+    )
+    workflow_task.terminate(turn, attributes)
+    turn.note(notes.TransitionCounted())
+    return turn
+
+
+def _reply(state: RunState, *, started: bool) -> StartReply:
+    link = Link.WorkflowEvent(
+        namespace=state.key.namespace,
+        workflow_id=state.key.workflow_id,
+        run_id=state.key.run_id,
+        event_ref=Link.WorkflowEvent.EventReference(event_id=1, event_type=_STARTED),
+    )
+    return StartReply(
+        run_id=state.key.run_id,
+        first_execution_run_id=state.start.first_execution_run_id,
+        started=started,
+        status=WorkflowExecutionStatus.ValueType(state.status),
+        link=Link(workflow_event=link),
+    )
+
+
+def _request_link(key: RunKey, request_id: str, event_type: EventType.ValueType) -> Link:
+    """Return a link to an event that may not have its id yet: it is found by the request id."""
+    reference = Link.WorkflowEvent.RequestIdReference(request_id=request_id, event_type=event_type)
+    event = Link.WorkflowEvent(
+        namespace=key.namespace, workflow_id=key.workflow_id, run_id=key.run_id, request_id_ref=reference
+    )
+    return Link(workflow_event=event)

@@ -1,0 +1,360 @@
+"""The one pending workflow task: scheduling and starting it, its failing and its timing out.
+
+A task that fails is tried again as a *transient* one: no event tells of it before it completes, so a broken worker does
+not fill the history. It becomes a normal one again when there is something new to tell.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from temporalio.api.enums.v1 import (
+    SuggestContinueAsNewReason,
+    TaskQueueKind,
+    TimeoutType,
+    WorkflowTaskFailedCause,
+)
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import (
+    HistoryEvent,
+    WorkflowExecutionTerminatedEventAttributes,
+    WorkflowTaskFailedEventAttributes,
+    WorkflowTaskScheduledEventAttributes,
+    WorkflowTaskStartedEventAttributes,
+    WorkflowTaskTimedOutEventAttributes,
+)
+from temporalio.api.taskqueue.v1 import TaskQueue
+
+from stormsail.engine.core import events, notes
+from stormsail.engine.core.decide.begin import as_duration
+from stormsail.engine.core.errors import NotFound
+from stormsail.engine.core.ids import Ids
+from stormsail.engine.core.limits import Limits
+from stormsail.engine.core.requests import (
+    FailWorkflowTask,
+    ResetSticky,
+    StartedWorkflowTask,
+    StartWorkflowTask,
+    StickyGone,
+    WorkflowTaskToken,
+)
+from stormsail.engine.core.retry import duration_ms
+from stormsail.engine.core.state import RunState, WorkflowTask
+from stormsail.engine.core.turn import Turn
+
+RUN_COMPLETED: Final = "workflow execution already completed"
+TASK_GONE: Final = "Workflow task not found."
+HISTORY_SERVICE: Final = "history-service"
+"""The identity under which the server itself closes a run."""
+
+_FORCE_CLOSE: Final = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND
+_SCHEDULE_TO_START: Final = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
+
+
+def ensure_workflow_task(turn: Turn, limits: Limits) -> None:
+    """Schedule a workflow task if the run is open, none is pending and the first one need not wait any more."""
+    if turn.state.first_task_ready:
+        wake(turn, limits)
+
+
+def wake(turn: Turn, limits: Limits) -> None:
+    """Schedule a workflow task if the run is open and none is pending, even before a start delay is over."""
+    if turn.state.open and turn.state.workflow_task is None:
+        schedule(turn, limits)
+
+
+def first_task_due(turn: Turn, limits: Limits) -> None:
+    """Let the first workflow task run: its delay or backoff is over."""
+    turn.note(notes.FirstTaskReady())
+    ensure_workflow_task(turn, limits)
+
+
+def schedule(turn: Turn, limits: Limits, *, attempt: int = 1, original_at_ms: int | None = None) -> None:
+    """Schedule a workflow task; none may be pending. Buffered events enter history before it, and make it a normal one.
+
+    `original_at_ms` is carried over the heartbeats of a long workflow task, which are tasks of their own.
+    """
+    state = turn.state
+    if state.buffered:
+        attempt = 1
+        turn.flush()
+    timeout_ms = _timeout_ms(duration_ms(state.start.workflow_task_timeout), attempt, limits)
+    if attempt == 1:
+        turn.emit(scheduled_event(state, timeout_ms, attempt))
+        if original_at_ms is not None:
+            turn.note(notes.WorkflowTaskPlaced(replace(_pending(state), original_scheduled_at_ms=original_at_ms)))
+        return
+    transient = WorkflowTask(
+        scheduled_event_id=state.next_event_id,
+        scheduled_at_ms=turn.now_ms,
+        original_scheduled_at_ms=turn.now_ms,
+        attempt=attempt,
+        timeout_ms=timeout_ms,
+        queue=state.task_queue,
+        ready_at_ms=turn.now_ms,
+        transient=True,
+    )
+    turn.note(notes.WorkflowTaskPlaced(transient))
+
+
+def start(turn: Turn, request: StartWorkflowTask, ids: Ids, limits: Limits) -> None:
+    """Hand the workflow task to a poller. The same request asked again gets the same answer."""
+    if not turn.state.open:
+        raise NotFound(RUN_COMPLETED)
+    task = turn.state.workflow_task
+    if task is None or (task.scheduled_event_id, task.attempt) != (request.scheduled_event_id, request.attempt):
+        raise NotFound(TASK_GONE)
+    if task.started_at_ms:
+        if not request.request_id or task.request_id != request.request_id:
+            raise NotFound("Workflow task already started.")
+        turn.reply = started_task(turn.state)
+        return
+    if not task.ready:
+        raise NotFound(TASK_GONE)
+    turn.reply = start_pending(turn, request.identity, request.request_id, ids, limits)
+
+
+def start_pending(turn: Turn, identity: str, request_id: str, ids: Ids, limits: Limits) -> StartedWorkflowTask:
+    """Start the scheduled workflow task, for a poll or eagerly."""
+    state = turn.state
+    task = _pending(state)
+    if task.transient and task.scheduled_event_id != state.next_event_id:
+        # Something happened since it was scheduled, so there is news: it is told as a normal, first attempt.
+        turn.note(notes.WorkflowTaskPlaced(None))
+        turn.emit(scheduled_event(state, task.timeout_ms, 1))
+        task = _pending(state)
+    reasons = _continue_as_new_reasons(state, limits)
+    if task.transient:
+        started = replace(
+            task,
+            ready=False,
+            started_event_id=task.scheduled_event_id + 1,
+            started_at_ms=turn.now_ms,
+            identity=identity,
+            request_id=request_id,
+            history_size_bytes=state.history_size_bytes,
+            suggest_continue_as_new_reasons=tuple(reasons),
+        )
+    else:
+        turn.emit(
+            WorkflowTaskStartedEventAttributes(
+                scheduled_event_id=task.scheduled_event_id,
+                identity=identity,
+                request_id=request_id,
+                history_size_bytes=state.history_size_bytes,
+                suggest_continue_as_new=bool(reasons),
+                suggest_continue_as_new_reasons=reasons,
+            )
+        )
+        started = _pending(state)
+    turn.note(notes.WorkflowTaskPlaced(replace(started, nonce=ids.uuid())))
+    return started_task(state)
+
+
+def started_task(state: RunState) -> StartedWorkflowTask:
+    """Describe the started workflow task as its worker needs it."""
+    task = state.workflow_task
+    assert task is not None and task.started_at_ms
+    return StartedWorkflowTask(
+        token=WorkflowTaskToken(state.key, task.scheduled_event_id, task.started_event_id, task.attempt, task.nonce),
+        previous_started_event_id=state.last_completed_task_started_event_id,
+        started_event_id=task.started_event_id,
+        attempt=task.attempt,
+        scheduled_at_ms=task.scheduled_at_ms,
+        started_at_ms=task.started_at_ms,
+        workflow_type=state.workflow_type,
+        task_queue=state.task_queue,
+        sticky=task.sticky,
+        history_through=min(state.last_event_id, task.started_event_id),
+        transient_events=transient_events(state, task) if task.transient else (),
+    )
+
+
+def transient_events(state: RunState, task: WorkflowTask) -> tuple[HistoryEvent, ...]:
+    """Return the events that a transient task will have in history if it completes."""
+    return (
+        events.build(
+            task.scheduled_event_id, task.scheduled_at_ms, scheduled_event(state, task.timeout_ms, task.attempt)
+        ),
+        events.build(task.started_event_id, task.started_at_ms, started_event(task, task.identity)),
+    )
+
+
+def scheduled_event(state: RunState, timeout_ms: int, attempt: int) -> WorkflowTaskScheduledEventAttributes:
+    """Return the attributes of a task scheduled now: on the sticky queue, where there is one."""
+    queue = TaskQueue(name=state.task_queue, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL)
+    if state.sticky_queue:
+        sticky = TaskQueueKind.TASK_QUEUE_KIND_STICKY
+        queue = TaskQueue(name=state.sticky_queue, kind=sticky, normal_name=state.task_queue)
+    return WorkflowTaskScheduledEventAttributes(
+        task_queue=queue, start_to_close_timeout=as_duration(timeout_ms), attempt=attempt
+    )
+
+
+def started_event(task: WorkflowTask, identity: str) -> WorkflowTaskStartedEventAttributes:
+    """Return the attributes of a transient task's start."""
+    reasons = [SuggestContinueAsNewReason.ValueType(reason) for reason in task.suggest_continue_as_new_reasons]
+    return WorkflowTaskStartedEventAttributes(
+        scheduled_event_id=task.scheduled_event_id,
+        identity=identity,
+        request_id=task.request_id,
+        history_size_bytes=task.history_size_bytes,
+        suggest_continue_as_new=bool(reasons),
+        suggest_continue_as_new_reasons=reasons,
+    )
+
+
+def held(state: RunState, token: WorkflowTaskToken) -> WorkflowTask:
+    """Find the started workflow task that a token is of. One of another start, or of a task that ended, is stale."""
+    task = state.workflow_task
+    if task is None or not task.started_at_ms:
+        raise NotFound(TASK_GONE)
+    mine = (task.scheduled_event_id, task.started_event_id, task.attempt, task.nonce)
+    if mine != (token.scheduled_event_id, token.started_event_id, token.attempt, token.nonce):
+        raise NotFound(TASK_GONE)
+    return task
+
+
+def fail(turn: Turn, request: FailWorkflowTask, limits: Limits) -> None:
+    """Record that a worker could not do its workflow task, and schedule the next attempt."""
+    if not turn.state.open:
+        raise NotFound(RUN_COMPLETED)
+    held(turn.state, request.token)
+    if request.cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_GRPC_MESSAGE_TOO_LARGE:
+        # RespondWorkflowTaskFailed: the history can never be sent, so no attempt will ever do better.
+        terminate(
+            turn, WorkflowExecutionTerminatedEventAttributes(reason="GrpcMessageTooLarge", identity=HISTORY_SERVICE)
+        )
+        return
+    attempt = fail_task(turn, request.cause, request.failure, request.identity, request.binary_checksum)
+    schedule(turn, limits, attempt=attempt)
+
+
+def fail_task(
+    turn: Turn,
+    cause: WorkflowTaskFailedCause.ValueType,
+    failure: Failure | None,
+    identity: str,
+    binary_checksum: str = "",
+) -> int:
+    """End the started workflow task as failed, leaving none. Returns the number of the attempt that follows."""
+    task = turn.state.workflow_task
+    assert task is not None and task.started_at_ms
+    if task.transient:
+        turn.note(notes.WorkflowTaskPlaced(None))
+    else:
+        turn.emit(
+            WorkflowTaskFailedEventAttributes(
+                scheduled_event_id=task.scheduled_event_id,
+                started_event_id=task.started_event_id,
+                cause=cause,
+                failure=failure,
+                identity=identity,
+                binary_checksum=binary_checksum,
+            )
+        )
+    note_close_attempt(turn, cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND)
+    return _attempt_after(turn, task)
+
+
+def time_out_workflow_task(turn: Turn, timeout_type: TimeoutType.ValueType, limits: Limits) -> None:
+    """Record that the workflow task ran out of time, or waited too long in a sticky queue; schedule the next one."""
+    schedule(turn, limits, attempt=time_out_task(turn, timeout_type))
+
+
+def time_out_task(turn: Turn, timeout_type: TimeoutType.ValueType) -> int:
+    """End the workflow task as timed out, leaving none. Returns the number of the attempt that follows."""
+    task = turn.state.workflow_task
+    assert task is not None
+    if task.transient:
+        turn.note(notes.WorkflowTaskPlaced(None))
+    else:
+        turn.emit(
+            WorkflowTaskTimedOutEventAttributes(
+                scheduled_event_id=task.scheduled_event_id,
+                started_event_id=task.started_event_id,
+                timeout_type=timeout_type,
+            )
+        )
+    note_close_attempt(turn, False)
+    after = _attempt_after(turn, task)
+    # Waiting in vain in a sticky queue is not the workflow's failure: its task is scheduled anew as a first attempt.
+    return 1 if timeout_type == _SCHEDULE_TO_START else after
+
+
+def end_task_by_force(turn: Turn) -> None:
+    """End a started workflow task because the run ends, and put the buffered events into history."""
+    task = turn.state.workflow_task
+    if task is not None and task.started_at_ms:
+        fail_task(turn, _FORCE_CLOSE, None, HISTORY_SERVICE)
+        turn.flush()
+
+
+def terminate(
+    turn: Turn, attributes: WorkflowExecutionTerminatedEventAttributes, extras: events.Extras = events.NO_EXTRAS
+) -> None:
+    """Terminate an open run: nothing follows it, whatever its retry policy."""
+    end_task_by_force(turn)
+    turn.emit(attributes, extras=extras)
+
+
+def sticky_gone(turn: Turn, request: StickyGone) -> None:
+    """Forget a sticky queue whose worker is gone; a task that waits there moves to the normal queue."""
+    if turn.state.open and turn.state.sticky_queue == request.queue:
+        clear_sticky(turn)
+
+
+def reset_sticky(turn: Turn, _request: ResetSticky) -> None:
+    """Forget the sticky queue. A task that waits there moves to the normal queue, for nobody else would find it."""
+    if not turn.state.open:
+        raise NotFound(RUN_COMPLETED)
+    clear_sticky(turn)
+
+
+def clear_sticky(turn: Turn) -> None:
+    """Forget the sticky queue, and let no task wait in it."""
+    task = turn.state.workflow_task
+    if turn.state.sticky_queue:
+        turn.note(notes.StickySet("", 0, turn.now_ms))
+    if task is not None and task.sticky and not task.started_at_ms:
+        moved = replace(task, queue=turn.state.task_queue, sticky=False, ready_at_ms=turn.now_ms)
+        turn.note(notes.WorkflowTaskPlaced(moved))
+
+
+def note_close_attempt(turn: Turn, attempted: bool) -> None:
+    """Note whether the workflow task that ended wanted to close the run in vain."""
+    if turn.state.close_attempted != attempted:
+        turn.note(notes.CloseAttempted(attempted))
+
+
+def _attempt_after(turn: Turn, task: WorkflowTask) -> int:
+    """Return the number of the attempt after `task`. A worker that had the run in its cache may just have lost it, so
+    the first failure there costs no attempt, only the cache."""
+    if turn.state.sticky_queue:
+        turn.note(notes.StickySet("", 0, turn.now_ms))
+        return 1
+    return task.attempt + 1
+
+
+def _timeout_ms(default_ms: int, attempt: int, limits: Limits) -> int:
+    """Return an attempt's start-to-close timeout. It grows from the fourth attempt on, and with it the time between
+    attempts, because SDKs do not report repeated failures but let them time out."""
+    beyond = attempt - limits.workflow_task_retry_free_attempts
+    if beyond <= 0:
+        return default_ms
+    doubled_ms: int = limits.workflow_task_retry_initial_ms << min(beyond - 1, 32)
+    return default_ms + min(doubled_ms, limits.workflow_task_retry_max_ms)
+
+
+def _pending(state: RunState) -> WorkflowTask:
+    task = state.workflow_task
+    assert task is not None
+    return task
+
+
+def _continue_as_new_reasons(state: RunState, limits: Limits) -> list[SuggestContinueAsNewReason.ValueType]:
+    reasons = []
+    if state.history_size_bytes >= limits.history_size_suggest_continue_as_new:
+        reasons.append(SuggestContinueAsNewReason.SUGGEST_CONTINUE_AS_NEW_REASON_HISTORY_SIZE_TOO_LARGE)
+    if state.next_event_id >= limits.history_events_suggest_continue_as_new:
+        reasons.append(SuggestContinueAsNewReason.SUGGEST_CONTINUE_AS_NEW_REASON_TOO_MANY_HISTORY_EVENTS)
+    return reasons

@@ -1,0 +1,39 @@
+"""The life of the one pending workflow task. What is absent is impossible.
+
+A transient task (a second or later attempt) leaves no event until it completes; its scheduled and started events are
+then written just before, so histories follow this table whatever was retried.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from stormsail.engine.core import state
+
+
+class WorkflowTask(StrEnum):
+    """Where the workflow task stands."""
+
+    ABSENT = "absent"
+    SCHEDULED = "scheduled"
+    """In a task queue."""
+    STARTED = "started"
+    """A worker holds it."""
+
+
+WORKFLOW_TASK: Final[Mapping[tuple[WorkflowTask, str], WorkflowTask]] = {
+    (WorkflowTask.ABSENT, "WorkflowTaskScheduled"): WorkflowTask.SCHEDULED,
+    (WorkflowTask.SCHEDULED, "WorkflowTaskStarted"): WorkflowTask.STARTED,
+    # A task waited too long in a sticky queue.
+    (WorkflowTask.SCHEDULED, "WorkflowTaskTimedOut"): WorkflowTask.ABSENT,
+    (WorkflowTask.STARTED, "WorkflowTaskCompleted"): WorkflowTask.ABSENT,
+    (WorkflowTask.STARTED, "WorkflowTaskFailed"): WorkflowTask.ABSENT,
+    (WorkflowTask.STARTED, "WorkflowTaskTimedOut"): WorkflowTask.ABSENT,
+}
+
+
+def stands(task: state.WorkflowTask | None) -> WorkflowTask:
+    """Say where a workflow task stands; None is no task."""
+    if task is None:
+        return WorkflowTask.ABSENT
+    return WorkflowTask.STARTED if task.started_at_ms else WorkflowTask.SCHEDULED

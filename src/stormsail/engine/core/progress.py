@@ -1,0 +1,117 @@
+"""A run's progress as bytes: what its history does not say and a crash must not lose.
+
+JSON, because these bytes are small and read by people after something went wrong; protocol messages in it are base64.
+Only what differs from a run fresh out of replay is written.
+"""
+
+import json
+from base64 import b64decode, b64encode
+from dataclasses import asdict, replace
+from typing import Any, Final
+
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Payloads
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import HistoryEvent
+
+from stormsail.engine.core.apply import take_effect
+from stormsail.engine.core.errors import InvalidTransition
+from stormsail.engine.core.state import Activity, RunState, WorkflowTask
+
+VERSION: Final = 1
+"""Written as "v". A file with another one is of another release: it is refused, not guessed at."""
+
+_PLAIN: Final = (
+    "start_request_id",
+    "sticky_queue",
+    "sticky_timeout_ms",
+    "sticky_touched_at_ms",
+    "close_attempted",
+    "state_transitions",
+)
+"""Fields of RunState written as they are."""
+
+_ACTIVITY_PLAIN: Final = (
+    "attempt",
+    "ready",
+    "ready_at_ms",
+    "started_at_ms",
+    "nonce",
+    "identity",
+    "build_id",
+    "heartbeat_at_ms",
+    "last_attempt_completed_at_ms",
+)
+
+
+def pack(state: RunState) -> bytes:
+    """Return the state's progress as bytes."""
+    out: dict[str, Any] = {"v": VERSION}
+    for name in _PLAIN:
+        if value := getattr(state, name):
+            out[name] = value
+    if state.open:
+        out["first_task_ready"] = state.first_task_ready
+        if state.workflow_task is not None:
+            out["workflow_task"] = asdict(state.workflow_task)
+        if state.activities:
+            out["activities"] = {key: _activity(one) for key, one in state.activities.items()}
+        if state.buffered:
+            out["buffered"] = [_message(event) for event in state.buffered]
+    if state.signal_request_ids:
+        out["signal_request_ids"] = list(state.signal_request_ids)
+    return json.dumps(out, separators=(",", ":")).encode()
+
+
+def unpack_into(state: RunState, progress: bytes) -> None:
+    """Add progress to a state that has been replayed from history. None, as before the first turn: changes nothing."""
+    if not progress:
+        return
+    found = json.loads(progress)
+    if found.get("v") != VERSION:
+        raise InvalidTransition(f"run {state.key}: its progress is of version {found.get('v')}, not {VERSION}")
+    for name in _PLAIN:
+        if name in found:
+            setattr(state, name, found[name])
+    state.signal_request_ids = dict.fromkeys(found.get("signal_request_ids", ()))
+    if not state.open:
+        return
+    state.first_task_ready = found["first_task_ready"]
+    for event in found.get("buffered", ()):
+        take_effect(state, _restored(event))
+        state.buffered.append(_restored(event))
+    for key, fields in found.get("activities", {}).items():
+        state.activities[int(key)] = _restored_activity(state.activities[int(key)], fields)
+    task = found.get("workflow_task")
+    state.workflow_task = _restored_task(task) if task is not None else None
+
+
+def _activity(activity: Activity) -> dict[str, Any]:
+    out = {name: getattr(activity, name) for name in _ACTIVITY_PLAIN}
+    if activity.heartbeat_details is not None:
+        out["heartbeat_details"] = _message(activity.heartbeat_details)
+    if activity.last_failure is not None:
+        out["last_failure"] = _message(activity.last_failure)
+    return out
+
+
+def _restored_activity(activity: Activity, fields: dict[str, Any]) -> Activity:
+    known = {name: fields[name] for name in _ACTIVITY_PLAIN}
+    if "heartbeat_details" in fields:
+        known["heartbeat_details"] = Payloads.FromString(b64decode(fields["heartbeat_details"]))
+    if "last_failure" in fields:
+        known["last_failure"] = Failure.FromString(b64decode(fields["last_failure"]))
+    return replace(activity, **known)
+
+
+def _restored_task(fields: dict[str, Any]) -> WorkflowTask:
+    reasons = tuple(fields.pop("suggest_continue_as_new_reasons"))
+    return WorkflowTask(**fields, suggest_continue_as_new_reasons=reasons)
+
+
+def _restored(event: str) -> HistoryEvent:
+    return HistoryEvent.FromString(b64decode(event))
+
+
+def _message(message: Message) -> str:
+    return b64encode(message.SerializeToString()).decode("ascii")

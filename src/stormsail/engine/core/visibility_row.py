@@ -1,0 +1,67 @@
+"""The row by which list and count find a run, derived from its state."""
+
+from dataclasses import dataclass
+
+from temporalio.api.common.v1 import Memo, Payload, SearchAttributes
+
+from stormsail.engine.core.state import RunState
+
+
+@dataclass(frozen=True, slots=True)
+class VisibilityRow:
+    """What is indexed of a run. Two equal rows need not be written twice."""
+
+    namespace: str
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    status: int
+    start_ms: int
+    execution_ms: int
+    """When the first workflow task may run."""
+    close_ms: int | None
+    execution_duration_ms: int | None
+    """From `execution_ms` to the close."""
+    history_events: int
+    """Temporal sets it, and the size and the transitions, when the run closes; 0 before."""
+    history_size_bytes: int
+    state_transitions: int
+    task_queue: str
+    memo: bytes
+    """A serialised Memo."""
+    search_attributes: bytes
+    """A serialised SearchAttributes."""
+    parent_workflow_id: str
+    parent_run_id: str
+    root_workflow_id: str
+    root_run_id: str
+
+
+def visibility_row(state: RunState) -> VisibilityRow:
+    """Return the run's row as it is now."""
+    closed = not state.open
+    root = state.start.root_workflow_execution if state.start.HasField("root_workflow_execution") else state.execution
+    parent = state.start.parent_workflow_execution
+    memo = Memo(fields={key: Payload.FromString(value) for key, value in state.memo.items()})
+    attributes = {key: Payload.FromString(value) for key, value in state.search_attributes.items()}
+    return VisibilityRow(
+        namespace=state.key.namespace,
+        workflow_id=state.key.workflow_id,
+        run_id=state.key.run_id,
+        workflow_type=state.workflow_type,
+        status=state.status,
+        start_ms=state.started_at_ms,
+        execution_ms=state.execution_started_at_ms,
+        close_ms=state.closed_at_ms if closed else None,
+        execution_duration_ms=max(0, state.closed_at_ms - state.execution_started_at_ms) if closed else None,
+        history_events=state.last_event_id if closed else 0,
+        history_size_bytes=state.history_size_bytes if closed else 0,
+        state_transitions=state.state_transitions if closed else 0,
+        task_queue=state.task_queue,
+        memo=memo.SerializeToString(deterministic=True),
+        search_attributes=SearchAttributes(indexed_fields=attributes).SerializeToString(deterministic=True),
+        parent_workflow_id=parent.workflow_id,
+        parent_run_id=parent.run_id,
+        root_workflow_id=root.workflow_id,
+        root_run_id=root.run_id,
+    )
