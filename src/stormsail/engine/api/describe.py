@@ -2,7 +2,6 @@
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType, PendingActivityState, PendingWorkflowTaskState, TaskQueueKind
 from temporalio.api.workflow.v1 import PendingActivityInfo, WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
@@ -149,11 +148,6 @@ def _fill_options(info: PendingActivityInfo, activity: Activity) -> None:
     options.retry_policy.CopyFrom(scheduled.retry_policy)
     if scheduled.HasField("priority"):
         options.priority.CopyFrom(scheduled.priority)
-
-
-def payload(text: bytes, type_name: str) -> Payload:
-    """A search attribute's value: JSON that says its type."""
-    return Payload(metadata={"encoding": b"json/plain", "type": type_name.encode()}, data=text)
 
 
 def _timestamp(at_ms: int) -> Timestamp:

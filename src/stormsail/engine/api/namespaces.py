@@ -159,6 +159,8 @@ def _shown(namespace: StoredNamespace, limits: Limits) -> DescribeNamespaceRespo
     capabilities = shown.namespace_info.capabilities
     capabilities.eager_workflow_start = True
     capabilities.worker_heartbeats = True
+    capabilities.poller_autoscaling = True
+    capabilities.worker_poll_complete_on_shutdown = True
     shown.namespace_info.limits.blob_size_limit_error = limits.blob_size_max
     shown.namespace_info.limits.memo_size_limit_error = limits.memo_size_max
     return shown

@@ -1,8 +1,10 @@
 """RPCs that only look: history, describe, query, list and count."""
 
+from typing import Final
+
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload
-from temporalio.api.enums.v1 import HistoryEventFilterType, QueryRejectCondition
+from temporalio.api.enums.v1 import HistoryEventFilterType, QueryRejectCondition, WorkflowExecutionStatus
 from temporalio.api.workflowservice.v1 import (
     CountWorkflowExecutionsRequest,
     CountWorkflowExecutionsResponse,
@@ -22,6 +24,8 @@ from stormsail.engine.api.transport import Call
 from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.shell.engine import Engine
 from stormsail.engine.store.visibility import VisibilityPage
+
+_STATUS_PREFIX: Final = "WORKFLOW_EXECUTION_STATUS_"
 
 
 async def get_workflow_execution_history(
@@ -88,7 +92,8 @@ async def count_workflow_executions(engine: Engine, _: Call, request: CountWorkf
     counted = engine.store.visibility.count(request.namespace, request.query)
     response = CountWorkflowExecutionsResponse(count=counted.total)
     for status, count in counted.groups:
-        value = Payload(metadata={"encoding": b"json/plain", "type": b"Keyword"}, data=f'"{status}"'.encode())
+        name = WorkflowExecutionStatus.Name(status).removeprefix(_STATUS_PREFIX).title().replace("_", "")  # type: ignore[arg-type]
+        value = Payload(metadata={"encoding": b"json/plain", "type": b"Keyword"}, data=f'"{name}"'.encode())
         response.groups.add(count=count, group_values=[value])
     return response
 

@@ -1,5 +1,7 @@
 """RPCs that begin runs or push open ones: start, signal, signal-with-start, cancel, terminate."""
 
+from typing import Final
+
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Link
 from temporalio.api.enums.v1 import EventType, WorkflowIdConflictPolicy
@@ -19,21 +21,24 @@ from temporalio.api.workflowservice.v1 import (
 from stormsail.engine.api import search_attributes, validate
 from stormsail.engine.api.transport import Call
 from stormsail.engine.core.errors import InvalidArgument, Unimplemented
+from stormsail.engine.core.events import varint
 from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.requests import RequestCancel, SignalWithStart, SignalWorkflow, StartWorkflow, Terminate
+from stormsail.engine.shell.deliver import field_bytes
 from stormsail.engine.shell.engine import Engine
+
+_EAGER_FIELD: Final = StartWorkflowExecutionResponse.DESCRIPTOR.fields_by_name["eager_workflow_task"]
+_EAGER_TAG: Final = varint(_EAGER_FIELD.number << 3 | 2)
 
 _STARTS = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
 
 
-async def start_workflow_execution(engine: Engine, _: Call, request: StartWorkflowExecutionRequest) -> Message:
+async def start_workflow_execution(engine: Engine, _: Call, request: StartWorkflowExecutionRequest) -> bytes | Message:
     """Start a workflow."""
     limits = engine.limits
     validate.id_policies(request, WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL)
     validate.workflow_id(request.workflow_id, limits)
     _check_start(request, limits)
-    if request.completion_callbacks:
-        raise Unimplemented("completion_callbacks of StartWorkflowExecution are not served here: Nexus is not.")
     options = request.on_conflict_options
     if options.attach_completion_callbacks and not options.attach_request_id:
         raise InvalidArgument("attaching request ID is required for attaching completion callbacks")
@@ -43,13 +48,11 @@ async def start_workflow_execution(engine: Engine, _: Call, request: StartWorkfl
         first_execution_run_id=started.first_execution_run_id,
         started=started.started,
         status=started.status,
+        link=started.link,
     )
-    link = response.link.workflow_event
-    link.namespace, link.workflow_id, link.run_id = request.namespace, request.workflow_id, started.run_id
-    link.event_ref.event_id, link.event_ref.event_type = 1, EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
-    if started.first_task is not None:
-        response.eager_workflow_task.CopyFrom(started.first_task)
-    return response
+    if started.first_task is None:
+        return response
+    return response.SerializeToString() + field_bytes(_EAGER_TAG, engine.eager_workflow_task(started.first_task))
 
 
 async def signal_with_start_workflow_execution(
@@ -67,13 +70,12 @@ async def signal_with_start_workflow_execution(
         )
     validate.id_policies(request, WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING)
     _check_start(request, limits)
-    validate.blob(request.signal_input, limits)
     started = await engine.start(request.namespace, SignalWithStart(request))
     return SignalWithStartWorkflowExecutionResponse(
         run_id=started.run_id,
         first_execution_run_id=started.first_execution_run_id,
         started=started.started,
-        signal_link=_signal_link(request.namespace, request.workflow_id, started.run_id, request.request_id),
+        signal_link=started.link,
     )
 
 
@@ -85,7 +87,6 @@ async def signal_workflow_execution(engine: Engine, _: Call, request: SignalWork
     validate.required(request.signal_name, "SignalName", limits)
     validate.bounded(request.request_id, "RequestId", limits)
     validate.links(request.links)
-    validate.blob(request.input, limits)
     run_id = await engine.execute(request.namespace, target.workflow_id, target.run_id, SignalWorkflow(request))
     if not request.request_id:
         return SignalWorkflowExecutionResponse()
@@ -119,13 +120,12 @@ async def terminate_workflow_execution(engine: Engine, _: Call, request: Termina
 
 
 def _check_start(request: _STARTS, limits: Limits) -> None:
-    """What both ways to start have in common, in the order in which Temporal looks."""
+    """What both ways to start have in common, in the order in which Temporal looks. Sizes, and fields that are not
+    served, are the core's to refuse."""
     if request.HasField("retry_policy"):
         validate.retry_policy(request.retry_policy, limits)
     delayed = request.HasField("workflow_start_delay")
     validate.start_delay(request.workflow_start_delay, present=delayed, cron_schedule=request.cron_schedule)
-    if request.cron_schedule:
-        raise Unimplemented("cron_schedule is not served here; let the workflow continue as new after a timer.")
     validate.required(request.workflow_type.name, "WorkflowType", limits)
     validate.task_queue(request.task_queue, limits, present=request.HasField("task_queue"), by_user=True)
     validate.workflow_timeouts(
@@ -135,12 +135,8 @@ def _check_start(request: _STARTS, limits: Limits) -> None:
     search_attributes.check(request.search_attributes, request.namespace)
     validate.priority(request.priority)
     validate.links(request.links)
-    if request.HasField("time_skipping_config"):
-        raise Unimplemented("The Time-Skipping feature is not enabled for namespace.")
     if request.HasField("versioning_override"):
         raise Unimplemented("versioning_override is not served here: worker versioning is not.")
-    validate.blob(request.input, limits)
-    validate.memo(request.memo, limits)
 
 
 def _signal_link(namespace: str, workflow_id: str, run_id: str, request_id: str) -> Link:
