@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import re
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from stormsail.cli.connection import detached
 from stormsail.cli.errors import CommandFailed, ExitCode
 from stormsail.cli.follow import follow, say_outcome
 from stormsail.cli.options import ChangeOptions, Place
-from stormsail.cli.output import note, show_one
+from stormsail.cli.output import note, short_id, show_one
 from stormsail.delivery.client import DeliveryClient
 from stormsail.delivery.model.operation import OperationRequest, OperationResult, OperationStatus
 
@@ -80,7 +81,7 @@ async def carry_out(
     except asyncio.CancelledError:
         handle = await starting
         raise detached(handle.operation_id, place) from None
-    short = handle.operation_id[:8]
+    short = short_id(handle.operation_id)
     if handle.attached:
         note(f"operation {short}: was started before with this idempotency key; not started again")
     else:
@@ -115,7 +116,7 @@ def finish(
         return int(ExitCode.OK)
     if output not in {"table", "wide"}:
         show_one(record, "", "operation_id", output)
-    note(f"next:  `stormsail operation get {operation_id[:8]}` shows every step")
+    note(f"next:  `stormsail operation get {short_id(operation_id)}` shows every step")
     return int(ExitCode.OPERATION_FAILED)
 
 
@@ -143,8 +144,13 @@ def output_lines(result: OperationResult) -> list[str]:
     """Return the result's own output as `key: value` lines."""
     lines = []
     for key, value in result.output.items():
-        if value in ("", None, [], {}):
-            continue
-        words = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        lines.append(f"  {key.replace('_', ' ')}: {words}")
+        if value not in ("", None, [], {}):
+            name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", key).replace("_", " ").lower()
+            lines.append(f"  {name}: {_words(value)}")
     return lines
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_words(item)}" for key, item in value.items())
+    return ", ".join(map(_words, value)) if isinstance(value, list) else str(value)

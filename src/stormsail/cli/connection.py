@@ -11,6 +11,7 @@ from temporalio.service import TLSConfig
 
 from stormsail.cli.errors import CommandFailed, Detached, ExitCode
 from stormsail.cli.options import Place
+from stormsail.cli.output import short_id
 from stormsail.delivery import client_types as failures
 from stormsail.delivery.client import DeliveryClient
 from stormsail.delivery.model.operation import TASK_QUEUE
@@ -69,9 +70,9 @@ def detached(operation_id: str, place: Place) -> Detached:
     """Return what to raise when Ctrl-C ends a wait."""
     where = f" --engine {place.engine}" if place.engine else ""
     return Detached(
-        f"\ndetached: operation {operation_id[:8]} goes on.\n"
-        f"next:  watch it again with `stormsail operation watch {operation_id[:8]}{where}`,"
-        f" or stop it with `stormsail operation cancel {operation_id[:8]}{where}`",
+        f"\ndetached: operation {short_id(operation_id)} goes on.\n"
+        f"next:  watch it again with `stormsail operation watch {short_id(operation_id)}{where}`,"
+        f" or stop it with `stormsail operation cancel {short_id(operation_id)}{where}`",
     )
 
 
@@ -106,7 +107,7 @@ def _next_step(error: failures.DeliveryError) -> str:
         case failures.EngineRefused() if error.status in _AUTH_STATUS:
             return "set TEMPORAL_API_KEY, or the TEMPORAL_TLS_* variables, to what this engine expects"
         case failures.OperationFailed():
-            return f"`stormsail operation get {error.operation_id[:8]}` shows how far it came"
+            return f"`stormsail operation get {short_id(error.operation_id)}` shows how far it came"
         case _:
             return ""
 

@@ -1,12 +1,14 @@
 """The part of `deploy` and `rollback` that talks to the engine; imported only when one of them runs."""
 
+import contextlib
 from typing import Any
 
 from stormsail.cli.changes import Plan, carry_out, output_lines, request_for
 from stormsail.cli.connection import connected, run
 from stormsail.cli.errors import CommandFailed, ExitCode
 from stormsail.cli.options import ACCOUNT, ChangeOptions, Place
-from stormsail.delivery.client import ApplicationNotFound, DeliveryClient
+from stormsail.cli.output import note
+from stormsail.delivery.client import ApplicationNotFound, DeliveryClient, DeliveryError
 from stormsail.delivery.model.names import InvalidName, Moniker, checked, next_sequence
 from stormsail.delivery.model.operation import OperationResult
 from stormsail.delivery.model.server_group import Observation, ServerGroup
@@ -24,7 +26,10 @@ def run_deploy(application: str, payload: dict[str, Any], place: Place, change: 
                 _default_capacity(payload, groups)
             plan = Plan(_deploy_lines(cluster, groups, payload))
             request = request_for("createServerGroup", application, payload, change, ACCOUNT)
-            return await carry_out(client, place, request, plan, change, output, _deployed)
+            code = await carry_out(client, place, request, plan, change, output, _deployed)
+            if code == ExitCode.OK and change.wait and not change.dry_run and output in {"table", "wide"}:
+                await _say_where(client, application)
+            return code
 
     return run(main)
 
@@ -66,6 +71,14 @@ def run_rollback(
             return await carry_out(client, place, request, plan, change, output, _rolled_back)
 
     return run(main)
+
+
+async def _say_where(client: DeliveryClient, application: str) -> None:
+    """Say where the application answers, where that can be told; the deployment itself is done either way."""
+    with contextlib.suppress(DeliveryError):
+        seen = await client.observe(ACCOUNT, application)
+        if seen.address:
+            note(f"next:  try it with `curl http://{seen.address}/`")
 
 
 async def _observe(client: DeliveryClient, application: str) -> Observation | None:

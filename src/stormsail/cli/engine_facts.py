@@ -1,6 +1,8 @@
 """What `status` and `doctor` ask an engine about itself and about who polls it."""
 
+import time
 from dataclasses import dataclass
+from typing import Final
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -8,6 +10,8 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, GetClust
 from temporalio.service import RPCError
 
 from stormsail.delivery.client import DeliveryClient, EngineRefused
+
+POLLED_SECONDS_AGO_MAX: Final = 75.0
 
 
 @dataclass(frozen=True)
@@ -46,4 +50,6 @@ async def _pollers(client: DeliveryClient, kind: TaskQueueType.ValueType) -> tup
             task_queue_type=kind,
         ),
     )
-    return tuple(sorted({poller.identity for poller in reply.pollers}))
+    # Servers go on listing a worker that was killed for minutes; a living one polls again at least once a minute.
+    oldest = time.time() - POLLED_SECONDS_AGO_MAX
+    return tuple(sorted({poller.identity for poller in reply.pollers if poller.last_access_time.seconds >= oldest}))

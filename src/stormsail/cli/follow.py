@@ -9,7 +9,7 @@ from typing import Any, Final
 from stormsail.cli.connection import detached
 from stormsail.cli.errors import CommandFailed, ExitCode
 from stormsail.cli.options import Place
-from stormsail.cli.output import is_terminal, note, span, stamped
+from stormsail.cli.output import is_terminal, note, short_id, span, stamped
 from stormsail.delivery.client import DeliveryClient
 from stormsail.delivery.model.operation import OperationProgress, OperationResult, Step, StepStatus
 
@@ -56,8 +56,8 @@ async def follow(client: DeliveryClient, operation_id: str, place: Place, timeou
                     await asyncio.gather(watching, return_exceptions=True)
     except TimeoutError:
         raise CommandFailed(
-            f"operation {operation_id[:8]} did not end within {span((timeout_s or 0) * 1000)}; it goes on",
-            next_step=f"`stormsail operation watch {operation_id[:8]}` waits again",
+            f"operation {short_id(operation_id)} did not end within {span((timeout_s or 0) * 1000)}; it goes on",
+            next_step=f"`stormsail operation watch {short_id(operation_id)}` waits again",
             code=ExitCode.TIMEOUT,
         ) from None
     except asyncio.CancelledError:
@@ -89,7 +89,9 @@ class PlainView:
         for index, step in enumerate(progress.steps):
             now = (step.status, step.detail)
             if step.status is not StepStatus.NOT_STARTED and self.shown.get(index) != now:
-                stamped(step_line(step))
+                # How long a step that has just begun has been running is no news on a line that stays.
+                begun = step.status is StepStatus.RUNNING
+                stamped(step_line(step.model_copy(update={"started_at_ms": 0}) if begun else step))
             self.shown[index] = now
 
 

@@ -1,5 +1,6 @@
 """The command line's front door: which commands there are, and how any failure becomes one text and one exit code."""
 
+import contextlib
 import os
 import sys
 from typing import Final
@@ -57,14 +58,19 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with the code that `ExitCode` promises."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # Not sys.exit: threads of the SDK's core may call into an interpreter that is being torn down, which aborts.
+    os._exit(code)
 
 
 def run(arguments: list[str], commands: click.Command = cli) -> int:
     """Run one command line; every failure is printed as one text, never as a stack trace."""
     try:
         code = commands.main(arguments, prog_name="stormsail", standalone_mode=False)
-        sys.stdout.flush()
+        sys.stdout.flush()  # Here, where a reader that has gone is understood.
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return int(ExitCode.OK)

@@ -9,7 +9,7 @@ from stormsail.cli.connection import connected, run
 from stormsail.cli.errors import CommandFailed, ExitCode
 from stormsail.cli.follow import follow, step_line
 from stormsail.cli.options import Place
-from stormsail.cli.output import Column, instant, note, show_list, show_one, span, style
+from stormsail.cli.output import Column, instant, note, short_id, show_list, show_one, span, style
 from stormsail.delivery.client import OperationCanceled, OperationDetail, OperationSummary
 from stormsail.delivery.model.operation import OperationResult, OperationStatus
 
@@ -20,7 +20,7 @@ _STATUS_WORDS: Final = {
     "CANCELED": "⊘ cancelled",
 }
 _COLUMNS: Final = (
-    Column("operation", lambda r: r["operation_id"][:8]),
+    Column("operation", lambda r: short_id(r["operation_id"])),
     Column("id", lambda r: str(r["operation_id"]), wide=True),
     Column("type", lambda r: str(r["operation_type"])),
     Column("cluster", lambda r: str(r["cluster"])),
@@ -85,7 +85,7 @@ def run_cancel(operation_id: str, reason: str, wait: bool, timeout: float | None
             if summary.status is not OperationStatus.RUNNING:
                 raise _ended_before(summary)
             await client.cancel(summary.operation_id, reason or f"cancelled by {requested_by()}")
-            note(f"asked operation {summary.operation_id[:8]} to stop")
+            note(f"asked operation {short_id(summary.operation_id)} to stop")
             left_behind: tuple[str, ...] = ()
             if wait:
                 try:
@@ -116,8 +116,8 @@ def summary_record(summary: OperationSummary) -> dict[str, Any]:
 
 def _ended_before(summary: OperationSummary) -> CommandFailed:
     return CommandFailed(
-        f"operation {summary.operation_id[:8]} has ended already, there is nothing to cancel",
-        next_step=f"`stormsail operation get {summary.operation_id[:8]}` shows how it ended",
+        f"operation {short_id(summary.operation_id)} has ended already, there is nothing to cancel",
+        next_step=f"`stormsail operation get {short_id(summary.operation_id)}` shows how it ended",
         code=ExitCode.CONFLICT,
     )
 

@@ -87,6 +87,11 @@ def stamped(text: str) -> None:
     click.echo(f"{time.strftime('%H:%M:%S')} {text}", err=True)
 
 
+def short_id(operation_id: str) -> str:
+    """Return what people type of an operation's id. Ids begin with the time: 13 characters reach the millisecond."""
+    return operation_id[:13]
+
+
 def is_terminal() -> bool:
     """Whether progress goes to a person's terminal that can be redrawn."""
     return sys.stderr.isatty()

@@ -116,7 +116,7 @@ class _Pair:
             process = child.process
             if process is not None and process.returncode is not None and child.starts == 1:
                 child.stopping = True
-                raise _first_start_failed(child, process.returncode)
+                raise start_failed(child, process.returncode)
             said = read_note(self.place.data_dir / name)
             if process is not None and said.get("pid") == process.pid:
                 return str(said.get("address", ""))
@@ -150,8 +150,8 @@ def read_note(path: Path) -> dict[str, object]:
     return {}
 
 
-def _first_start_failed(child: Child, code: int) -> CommandFailed:
-    """Turn what the child printed into the failure of `up` itself."""
+def start_failed(child: Child, code: int) -> CommandFailed:
+    """Turn what a child printed before it ended into the failure of the command that started it."""
     lines = tail(child.log)
     said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     step = [line.removeprefix("next:  ") for line in lines if line.startswith("next:  ")]

@@ -55,7 +55,7 @@ def _works_for(pid: int, data_dir: bytes) -> bool:
     if b"--data-dir=" + data_dir in arguments:
         return True
     if arguments[0].endswith(b"haproxy"):
-        return any(argument.startswith(data_dir + b"/") for argument in arguments)
+        return _directory(pid).startswith(data_dir + b"/")
     environment = _read(pid, "environ").split(b"\0")
     mine = b"STORMSAIL_DATA_DIR=" + data_dir in environment
     return mine and any(item.startswith(b"STORMSAIL_SERVER_GROUP=") for item in environment)
@@ -87,6 +87,13 @@ def _pids() -> list[int]:
 def _read(pid: int, name: str) -> bytes:
     try:
         return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def _directory(pid: int) -> bytes:
+    try:
+        return bytes(Path(f"/proc/{pid}/cwd").readlink())
     except OSError:
         return b""
 

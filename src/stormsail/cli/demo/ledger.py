@@ -14,6 +14,7 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 from stormsail.cli.changes import requested_by
+from stormsail.cli.errors import CommandFailed
 from stormsail.delivery.client import DeliveryClient, OperationConflict, OperationFailed
 from stormsail.delivery.model.operation import OperationRequest
 
@@ -27,6 +28,8 @@ class Ledger:
     """What was acknowledged: operations by run id with their workflow id, and signals by run id."""
 
     client: DeliveryClient
+    name: str
+    """Tells this demo's idempotency keys from those of others on the same engine."""
     operations: dict[str, str] = field(default_factory=dict)
     signals: dict[str, list[int]] = field(default_factory=dict)
     current: str = ""
@@ -41,24 +44,29 @@ class Ledger:
         self.operations[handle.operation_id] = handle.workflow_id
         return handle.operation_id
 
+    async def prepare(self, program: str) -> None:
+        """Make the server group that the small operations are about; it has no instance."""
+        payload = {
+            "application": SIDE_APPLICATION,
+            "capacity": {"min": 0, "desired": 0, "max": 0},
+            "launch": {"command": [program, "-c", ""]},
+            "strategy": "none",
+        }
+        wrong = await wait_for_end(self.client, await self.start(_request("createServerGroup", payload, self.name)))
+        if wrong:
+            raise CommandFailed(f"the ledger's server group could not be made: {wrong}")
+
     async def keep_asking(self) -> None:
-        """Start small operations one after the other until told to stop: their business is to be refused quickly."""
+        """Start small operations one after the other until told to stop; they change a bound and start no process."""
         number = 0
         while not self.stopping:
             number += 1
-            request = OperationRequest(
-                operation_type="resizeServerGroup",
-                payload={
-                    "serverGroupName": f"{SIDE_APPLICATION}-v000",
-                    "capacity": {"min": 1, "desired": 1, "max": number},
-                },
-                application=SIDE_APPLICATION,
-                reason=f"ledger entry {number}",
-                requested_by=requested_by(),
-                idempotency_key=f"ledger-{number}",
-            )
+            payload = {
+                "serverGroupName": f"{SIDE_APPLICATION}-v000",
+                "capacity": {"min": 0, "desired": 0, "max": number},
+            }
             try:
-                operation_id = await self.start(request)
+                operation_id = await self.start(_request("resizeServerGroup", payload, f"{self.name}-{number}"))
             except OperationConflict:
                 # The entry before this one has not ended yet, because the worker was killed.
                 await asyncio.sleep(PAUSE_SECONDS)
@@ -115,6 +123,17 @@ class Ledger:
             f"signal {number} to {run_id} was acknowledged and is not there" for number in sent if not found[number]
         ]
         return lost + [f"signal {number} to {run_id} is there {n} times" for number, n in found.items() if n > 1]
+
+
+def _request(operation_type: str, payload: dict[str, Any], key: str) -> OperationRequest:
+    return OperationRequest(
+        operation_type=operation_type,
+        payload=payload,
+        application=SIDE_APPLICATION,
+        reason="demo: the ledger's entry",
+        requested_by=requested_by(),
+        idempotency_key=key,
+    )
 
 
 async def replay_all(client: DeliveryClient) -> tuple[int, list[str]]:

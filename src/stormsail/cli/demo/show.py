@@ -133,8 +133,9 @@ class _Demo:
 
     async def _play(self) -> None:
         client = await connect(self.stage.place)
-        ledger = Ledger(client)
+        ledger = Ledger(client, self.data_dir.name)
         async with _background(self.census.run()):
+            await ledger.prepare(sys.executable)
             await self._deploy(ledger, "v1", 0.0, 0)
             seen = await client.observe(ACCOUNT, APPLICATION)
             host, port = _endpoint(seen)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from stormsail.cli.errors import CommandFailed
+from stormsail.cli.errors import CommandFailed, ExitCode
 from stormsail.cli.options import Place
-from stormsail.cli.process import Child, stormsail_command, tail
-from stormsail.cli.up import read_note
+from stormsail.cli.process import Child, stormsail_command
+from stormsail.cli.up import read_note, start_failed
 
 READY_SECONDS: Final = 60.0
 GAP_SECONDS: Final = (0.05, 2.0)
@@ -82,11 +82,12 @@ class Stage:
             if process is not None and said.get("pid") == process.pid:
                 return str(said.get("address", ""))
             if child.starts > 3 and process is not None and process.returncode is not None:
-                break
+                raise start_failed(child, process.returncode)
             await asyncio.sleep(0.05)
-        last = "\n".join(tail(child.log, 5))
         raise CommandFailed(
-            f"the {child.name} did not start:\n{last}", next_step="`stormsail doctor` checks this machine"
+            f"the {child.name} was not ready within {READY_SECONDS:.0f} s",
+            next_step="run `stormsail doctor`",
+            code=ExitCode.TIMEOUT,
         )
 
 
