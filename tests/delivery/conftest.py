@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+
 from delivery.engines import NAMES, EngineProcess
 from delivery.stage import Stage
 

@@ -14,13 +14,12 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from stormsail.delivery.model.operation import ApplicationList
-from stormsail.delivery.model.server_group import Health, Observation, ServerGroup
-from stormsail.delivery.operations.operation import healthy
+from stormsail.delivery.model.server_group import Observation, ServerGroup
+from stormsail.delivery.operations.judging import down_outcome, guard_broken, up_outcome
 from stormsail.delivery.operations.orders import (
     ChangeOrder,
     ChangeOutcome,
     DownOrder,
-    HealthGuard,
     ObserveOrder,
     UpOrder,
     WaitOutcome,
@@ -34,8 +33,6 @@ HEARTBEAT_S: Final = 1.0
 POLL_S: Final = 0.05
 POLL_MAX_S: Final = 1.0
 POLL_GROWTH: Final = 1.5
-SICK_SHOWN_MAX: Final = 3
-"""How many unhealthy instances a message describes."""
 
 
 class Heartbeat:
@@ -63,7 +60,7 @@ class CloudActivities:
         async with _attempt() as heartbeat:
             provider = self._provider(order.account)
             if order.guard is not None:
-                refused = _broken(order.guard, await provider.observe(order.application))
+                refused = guard_broken(order.guard, await provider.observe(order.application))
                 if refused:
                     return ChangeOutcome(done=False, refused=refused)
             progress = await provider.begin(order.token, order.change)
@@ -138,45 +135,6 @@ class CloudActivities:
             known = ", ".join(sorted(self._providers)) or "none"
             raise NotFound(f"this worker serves no account {account!r}; it serves {known}")
         return provider
-
-
-def up_outcome(order: UpOrder, group: ServerGroup) -> WaitOutcome:
-    """Judge one observation of a server group whose instances are to come up."""
-    up = group.count(Health.UP) if order.serving else healthy(group)
-    there = len(group.instances)
-    reached = up >= order.up_at_least and (not order.serving or group.enabled) and order.exactly in (None, there)
-    sick = [
-        f"{instance.id} is {instance.health.value}{': ' if instance.detail else ''}{instance.detail}"
-        for instance in group.instances
-        if instance.health not in (Health.UP, Health.OUT_OF_SERVICE)
-    ]
-    more = f" and {len(sick) - SICK_SHOWN_MAX} more" if len(sick) > SICK_SHOWN_MAX else ""
-    described = f" ({'; '.join(sick[:SICK_SHOWN_MAX])}{more})" if sick else ""
-    return WaitOutcome(reached=reached, detail=f"{up} of {group.capacity.desired} healthy{described}")
-
-
-def down_outcome(order: DownOrder, group: ServerGroup | None) -> WaitOutcome:
-    """Judge one observation of a server group that is to stop serving or to be gone."""
-    if group is None:
-        return WaitOutcome(reached=True, detail="gone")
-    weight = group.weight_percent if group.enabled else 0
-    detail = f"{group.count(Health.UP)} instances take traffic" if weight else "takes no traffic"
-    if order.gone:
-        return WaitOutcome(reached=False, detail=f"{len(group.instances)} instances are left")
-    return WaitOutcome(reached=weight <= order.weight_percent_max, detail=detail)
-
-
-def _broken(guard: HealthGuard, observation: Observation) -> str:
-    """Return why a guard does not hold, or an empty text."""
-    group = observation.find(guard.server_group)
-    if group is None:
-        return f"{guard.server_group} is not there"
-    if not group.enabled:
-        return f"{guard.server_group} is disabled"
-    up = group.count(Health.UP)
-    if up < guard.up_at_least:
-        return f"{guard.server_group} has {up} healthy instances of the {guard.up_at_least} it must have"
-    return ""
 
 
 def _deadline(timeout_s: float) -> float:

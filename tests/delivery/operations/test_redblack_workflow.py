@@ -1,7 +1,6 @@
 """createServerGroup with redblack, as a workflow on real engines against the model cloud."""
 
 from delivery.stage import Stage
-
 from stormsail.delivery.model.operation import StepStatus
 
 

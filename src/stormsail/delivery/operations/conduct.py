@@ -79,6 +79,7 @@ class Conduct:
         self._undos: list[Undo] = []
         self._in_flight: ChangeOrder | None = None
         self._stopped = False
+        self._winding_down = False
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -87,12 +88,12 @@ class Conduct:
 
     @property
     def stopped(self) -> bool:
-        """Whether `stop` was called and winding down has not begun."""
+        """Whether `stop` came before the operation began to wind down."""
         return self._stopped
 
     def stop(self) -> None:
-        """Let no further step begin; those of winding down still do."""
-        self._stopped = True
+        """Let no further step begin. A wind-down that has begun is not stopped any more."""
+        self._stopped = not self._winding_down
 
     def undo(self, undo: Undo) -> None:
         """Remember how to take back what is about to be done. Say it before doing it."""
@@ -222,12 +223,16 @@ class Conduct:
             await self.cloud.sleep(seconds)
             self._refuse_when_stopped()
 
+    def ending_after(self, failure: OperationFailure) -> Ending:
+        """Return how to wind down after a failure."""
+        return Ending.ROLL_BACK if self.rolls_back and not failure.keep else Ending.KEEP
+
     async def wind_down(self, ending: Ending) -> Undone:
         """Put back what was done, newest first. Never raises OperationFailure: what fails is named as left behind.
 
         When giving traffic back fails, nothing that takes traffic away is tried: serving badly beats not serving.
         """
-        self._stopped = False
+        self._winding_down = True
         left_behind: list[str] = []
         undone = False
         in_flight, self._in_flight = self._in_flight, None
@@ -264,7 +269,7 @@ class Conduct:
         return f"{self._calls:03d}-{name}"
 
     def _refuse_when_stopped(self) -> None:
-        if self._stopped:
+        if self._stopped and not self._winding_down:
             raise asyncio.CancelledError
 
     def _end_step(self, index: int, status: StepStatus, detail: str) -> None:

@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from stormsail.delivery.model.names import InvalidName, Moniker, checked, parse_name
 from stormsail.delivery.model.operation import OperationError
-from stormsail.delivery.model.server_group import Health, Observation, ServerGroup
+from stormsail.delivery.model.server_group import Observation, ServerGroup
 from stormsail.delivery.operations.cloud import OperationFailure
 from stormsail.delivery.operations.conduct import Conduct
 from stormsail.delivery.operations.orders import HEALTH_TIMEOUT_S
@@ -140,8 +140,3 @@ def names(groups: Sequence[ServerGroup]) -> tuple[str, ...]:
 def share(count: int, percent: int) -> int:
     """Return a percentage of a count of instances, rounded up: half an instance is an instance."""
     return math.ceil(count * percent / 100)
-
-
-def healthy(group: ServerGroup) -> int:
-    """Count the instances that are healthy, whether or not they take traffic."""
-    return group.count(Health.UP) + group.count(Health.OUT_OF_SERVICE)

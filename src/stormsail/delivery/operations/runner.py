@@ -83,13 +83,13 @@ class UntypedCloudOperationRunner:
         return await registered.run(self._conduct, wanted)
 
     async def _failed(self, failure: OperationFailure) -> OperationResult:
-        keep = failure.keep or not self._conduct.rolls_back
-        undone = await _uninterrupted(self._conduct.wind_down(Ending.KEEP if keep else Ending.ROLL_BACK))
+        ending = self._conduct.ending_after(failure)
+        undone = await _uninterrupted(self._conduct.wind_down(ending))
         return OperationResult(
             ok=False,
             errors=failure.errors,
             steps=self._conduct.steps,
-            rolled_back=not keep and undone.any and not undone.left_behind,
+            rolled_back=ending is Ending.ROLL_BACK and undone.any and not undone.left_behind,
             left_behind=undone.left_behind,
         )
 

@@ -13,6 +13,7 @@ from typing import Final
 from stormsail.delivery.model.server_group import Capacity, Health, Observation, ServerGroup
 from stormsail.delivery.operations.cloud import OperationFailure
 from stormsail.delivery.operations.conduct import CANCEL_ONLY, Conduct, Ending, Undo
+from stormsail.delivery.operations.judging import guard_broken
 from stormsail.delivery.operations.orders import HealthGuard
 from stormsail.delivery.providers.provider import (
     DestroyServerGroup,
@@ -50,19 +51,6 @@ def phases(rollout: Rollout) -> tuple[Phase, ...]:
         Phase.SCALE_DOWN: rollout.scale_down,
     }
     return tuple(phase for phase in Phase if wanted[phase])
-
-
-def unfit(observation: Observation, rollout: Rollout) -> str:
-    """Return why the new group is not good in this observation, or an empty text."""
-    group = observation.find(rollout.server_group)
-    if group is None:
-        return f"{rollout.server_group} is not there"
-    if not group.enabled:
-        return f"{rollout.server_group} is disabled"
-    up = group.count(Health.UP)
-    if up < rollout.up_at_least:
-        return f"{rollout.server_group} has {up} healthy instances of the {rollout.up_at_least} it must have"
-    return ""
 
 
 class RedBlack:
@@ -130,7 +118,7 @@ async def _scale_down(conduct: Conduct, rollout: Rollout) -> tuple[str, ...]:
 async def _good(conduct: Conduct, rollout: Rollout) -> Observation:
     """Read the cloud and raise unless the new group is good in that very observation."""
     observation = await conduct.observe()
-    if reason := unfit(observation, rollout):
+    if reason := guard_broken(_guard(rollout), observation):
         raise OperationFailure("Unhealthy", f"the older server groups are left serving: {reason}")
     return observation
 

@@ -140,9 +140,8 @@ class ModelCloud:
             case ResizeServerGroup():
                 group = self._group(change.name)
                 if change.expected is not None and change.expected != group.capacity:
-                    raise Conflict(
-                        f"{change.name} has capacity {_sizes(group.capacity)}, not {_sizes(change.expected)} as expected",
-                    )
+                    there, expected = _sizes(group.capacity), _sizes(change.expected)
+                    raise Conflict(f"{change.name} has capacity {there}, not {expected} as expected")
                 self._limit(change.capacity.desired - len(group.launched))
                 self._sized(group, change.capacity)
                 self._happened("resize", change.name, _sizes(change.capacity))

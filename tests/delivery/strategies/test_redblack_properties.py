@@ -1,0 +1,153 @@
+"""What redblack keeps whatever happens: random clouds, faults, sick instances and cancels, on a virtual clock."""
+
+import asyncio
+from typing import Any
+
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from delivery.direct_cloud import ACCOUNT, APPLICATION, Clock, run_directly
+from stormsail.delivery.model.server_group import Capacity, Health, ServerGroup
+from stormsail.delivery.providers.model.cloud import Effect, ModelCloud
+from stormsail.delivery.providers.model.faults import SeededFaults
+
+DESIRED = 3
+CAPACITY = {"min": 1, "desired": DESIRED, "max": 5}
+
+launch_settings = st.one_of(
+    st.just({}),
+    st.builds(lambda ms: {"healthy_after_ms": ms}, st.integers(0, 20_000)),
+    st.just({"never_healthy": True}),
+    st.just({"sick_under_traffic": True}),
+    st.just({"not_launchable": True}),
+)
+
+
+class Watched:
+    """A model cloud that checks the guarantee at each of its effects."""
+
+    def __init__(self, changes_take: int) -> None:
+        self.clock = Clock()
+        self.cloud = ModelCloud(self.clock, changes_take=changes_take, after=self._check)
+        self.new_group = ""
+        self.may_be_down = False
+
+    def groups(self) -> dict[str, ServerGroup]:
+        return {group.name: group for group in self.cloud.server_groups(ACCOUNT, APPLICATION)}
+
+    def good(self) -> list[str]:
+        """The groups that serve with all their instances up."""
+        return [name for name, group in self.groups().items() if group.enabled and group.count(Health.UP) >= DESIRED]
+
+    def _check(self, effect: Effect) -> None:
+        if not self.new_group:
+            return
+        assert self.good() or self.may_be_down, f"nothing serves whole after {effect}; all of it: {self.cloud.effects}"
+        takes_away = effect.kind in ("disable", "destroy") or (effect.kind == "resize" and "/0/" in effect.detail)
+        served = effect.name != self.new_group
+        if takes_away and served and effect.kind != "destroy":
+            assert self.new_group in self.good(), f"{effect} came before {self.new_group} was good"
+
+
+async def _deploy(watched: Watched, identity: str, version: str, **more: Any) -> Any:
+    launch = {"version": version, "command": ["serve"], "settings": more.pop("launch_settings", {})}
+    return await run_directly(
+        watched.cloud,
+        watched.clock,
+        identity,
+        "createServerGroup",
+        **{"capacity": CAPACITY, "strategy": "redblack", "launch": launch, "healthTimeout": 30, **more},
+    )
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    sick=launch_settings,
+    seed=st.integers(0, 10_000),
+    probability=st.sampled_from([0.0, 0.1, 0.4]),
+    changes_take=st.integers(0, 3),
+    cancel_at_call=st.integers(0, 25),
+    earlier=st.integers(1, 3),
+    options=st.fixed_dictionaries(
+        {
+            "scaleDown": st.booleans(),
+            "maxRemainingAsgs": st.integers(0, 2),
+            "delayBeforeCleanup": st.sampled_from([0, 5]),
+            "delayBeforeScaleDown": st.sampled_from([0, 5]),
+            "rollback": st.fixed_dictionaries({"destroyLatest": st.booleans()}),
+        },
+    ),
+)
+def test_the_old_group_serves_until_the_new_one_was_seen_good(
+    sick: dict[str, Any],
+    seed: int,
+    probability: float,
+    changes_take: int,
+    cancel_at_call: int,
+    earlier: int,
+    options: dict[str, Any],
+) -> None:
+    async def scenario() -> None:
+        watched = Watched(changes_take)
+        for number in range(earlier):
+            assert (await _deploy(watched, f"earlier-{number}", f"v{number}")).ok
+        old = f"web-v{earlier - 1:03d}"
+        watched.new_group = f"web-v{earlier:03d}"
+        result = await _deploy(
+            watched,
+            "new",
+            "new",
+            launch_settings=sick,
+            faults=SeededFaults(seed, probability),
+            cancel_at_call=cancel_at_call,
+            **options,
+        )
+        groups = watched.groups()
+        created = [
+            effect for effect in watched.cloud.effects if (effect.kind, effect.name) == ("create", watched.new_group)
+        ]
+        assert len(created) <= 1
+        event("cancelled" if result is None else "deployed" if result.ok else f"failed: {result.errors[0].kind}")
+        if result is not None and result.ok:
+            assert watched.good() == [watched.new_group]
+            assert groups[old].capacity.desired == (0 if options["scaleDown"] else DESIRED)
+            assert groups[old].capacity.min == (0 if options["scaleDown"] else CAPACITY["min"])
+            return
+        assert watched.good() == [old]
+        assert groups[old].capacity.min == CAPACITY["min"], "the pinned minimum was given back"
+        assert not groups[watched.new_group].enabled if watched.new_group in groups else True
+        if result is None or options["rollback"]["destroyLatest"]:
+            assert watched.new_group not in groups
+        if result is not None:
+            assert result.rolled_back
+
+    asyncio.run(scenario())
+
+
+@settings(max_examples=200, deadline=None)
+@given(breaks_at_call=st.integers(1, 14), scale_down=st.booleans(), changes_take=st.integers(0, 2))
+def test_a_new_group_that_goes_bad_never_costs_the_old_one_its_traffic(
+    breaks_at_call: int,
+    scale_down: bool,
+    changes_take: int,
+) -> None:
+    async def scenario() -> None:
+        watched = Watched(changes_take)
+        assert (await _deploy(watched, "earlier", "v0")).ok
+        watched.new_group = "web-v001"
+
+        def go_bad() -> None:
+            groups = watched.groups()
+            if "web-v001" in groups:
+                watched.cloud.break_group("web-v001")
+                # Broken when it already serves alone: no order of steps could have prevented that.
+                watched.may_be_down = not groups["web-v000"].enabled
+
+        result = await _deploy(watched, "new", "new", at_call={breaks_at_call: go_bad}, scaleDown=scale_down)
+        event("deployed" if result.ok else f"failed: {result.errors[0].kind}")
+        if not result.ok:
+            assert watched.good() == ["web-v000"]
+            assert result.errors[0].kind in ("NeverHealthy", "Unhealthy")
+            assert watched.groups()["web-v000"].capacity == Capacity(**CAPACITY)
+
+    asyncio.run(scenario())
