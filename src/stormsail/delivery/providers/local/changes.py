@@ -158,7 +158,8 @@ def _wanted(
         return group.applying(token, change.kind, capacity=change.capacity)
     share = group.percent if group.enabled else 0
     if isinstance(change, EnableServerGroup):
-        return group.applying(token, change.kind, enabled=True, percent=max(share, change.percent))
+        percent = max(share, change.percent)
+        return group.applying(token, change.kind, enabled=True, percent=percent, enabled_at_ms=now_ms)
     left = min(share, 100 - change.percent)
     # A disabled group keeps 100, the share it would have: `weight_percent` speaks of while it is enabled.
     return group.applying(token, change.kind, enabled=left > 0, percent=left or 100)
@@ -177,6 +178,7 @@ def _created(application: ApplicationFiles, token: str, change: CreateServerGrou
         directory=directory,
         created_at_ms=max(now_ms, newest_at_ms + 1),
         enabled=change.enabled,
+        enabled_at_ms=now_ms if change.enabled else 0,
     ).sized()
 
 
@@ -207,7 +209,11 @@ def _revert(application: ApplicationFiles, group: GroupRecord, token: str) -> bo
     mine = group.applied(token)
     if mine is None or group.superseded(token):
         return False
-    before: dict[str, Any] = {"enabled": mine.enabled, "percent": mine.percent}
+    before: dict[str, Any] = {
+        "enabled": mine.enabled,
+        "percent": mine.percent,
+        "enabled_at_ms": mine.enabled_at_ms,
+    }
     if mine.kind == "resizeServerGroup":
         before = {"capacity": mine.capacity}
     changes = tuple(change for change in group.changes if change is not mine)

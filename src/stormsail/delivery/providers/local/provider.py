@@ -235,6 +235,7 @@ class LocalProvider:
             instances=tuple(instances),
             launch=group.launch,
             created_at_ms=group.created_at_ms,
+            enabled_at_ms=group.enabled_at_ms,
             token=group.token,
         )
 

@@ -49,6 +49,7 @@ class AppliedChange(BaseModel):
     capacity: Capacity
     enabled: bool
     percent: int
+    enabled_at_ms: int = 0
 
 
 class GroupRecord(BaseModel):
@@ -64,6 +65,8 @@ class GroupRecord(BaseModel):
     """The working directory of its instances."""
     created_at_ms: int
     enabled: bool
+    enabled_at_ms: int = 0
+    """When traffic was last wanted for it; 0 when it never was."""
     percent: int = 100
     destroying: bool = False
     failure: str = ""
@@ -85,7 +88,14 @@ class GroupRecord(BaseModel):
 
     def applying(self, token: str, kind: str, **wanted: Any) -> "GroupRecord":
         """Return the record with a change applied and noted."""
-        note = AppliedChange(token=token, kind=kind, capacity=self.capacity, enabled=self.enabled, percent=self.percent)
+        note = AppliedChange(
+            token=token,
+            kind=kind,
+            capacity=self.capacity,
+            enabled=self.enabled,
+            percent=self.percent,
+            enabled_at_ms=self.enabled_at_ms,
+        )
         return self.model_copy(update={**wanted, "changes": (*self.changes, note)[-CHANGES_MAX:]}).sized()
 
     def sized(self) -> "GroupRecord":
