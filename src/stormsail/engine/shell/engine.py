@@ -25,7 +25,6 @@ from temporalio.api.workflowservice.v1 import (
     ShutdownWorkerRequest,
 )
 
-from stormsail.engine.core.decide.start import StartReply
 from stormsail.engine.core.errors import InvalidArgument, Refused
 from stormsail.engine.core.ids import Ids, RunKey
 from stormsail.engine.core.limits import Limits
@@ -36,6 +35,7 @@ from stormsail.engine.core.requests import (
     RunRequest,
     SignalWithStart,
     StartedWorkflowTask,
+    StartReply,
     StartWorkflow,
     StickyGone,
     WorkflowTaskToken,
@@ -51,7 +51,7 @@ from stormsail.engine.shell.overload import Admission
 from stormsail.engine.shell.polls import Delivery, Polls
 from stormsail.engine.shell.queries import Queries
 from stormsail.engine.shell.queue_report import describe_task_queue
-from stormsail.engine.shell.runs import Core, Runs, StartRequest, steps
+from stormsail.engine.shell.runs import Core, Runs, StartRequest
 from stormsail.engine.shell.timers import Timers
 from stormsail.engine.shell.waiters import Waiters
 from stormsail.engine.shell.workers import Workers
@@ -121,7 +121,7 @@ class Engine:
     async def open(cls, store: Store, *, clock: Clock, ids: Ids, limits: Limits, core: Core | None = None) -> "Engine":
         """Take up what the store has: waiting tasks go to their queues, deadlines are watched."""
         engine = cls(store, clock=clock, ids=ids, limits=limits, core=core)
-        for key, task in store.waiting_tasks():
+        for key, task in sorted(store.waiting_tasks(), key=lambda row: row[1].ready_at_ms):
             engine.matching.add(key, task)
         loop = asyncio.get_running_loop()
         engine._loops = [loop.create_task(engine.timers.run()), loop.create_task(engine._watch_storage())]
@@ -233,7 +233,7 @@ class Engine:
         """Tell everybody what a commit changed."""
         if isinstance(request, CompleteWorkflowTask):
             self.queries.answered(request.token.key, request.request.query_results)
-        for step in steps(turn):
+        for step in turn.every:
             state = step.state
             added, dropped = task_changes(step.before, state)
             for kind, event_id in dropped:

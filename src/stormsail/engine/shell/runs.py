@@ -197,7 +197,7 @@ class Runs:
             self.check_serving()
             turn = work()
             if turn.empty:
-                return turn.reply
+                return _reply(turn)
             committing = asyncio.get_running_loop().create_task(self._commit(workflow, turn, request))
         finally:
             if committing is None:
@@ -206,13 +206,13 @@ class Runs:
         committing.add_done_callback(self._commits.discard)
         committing.add_done_callback(_retrieved)
         await asyncio.shield(committing)
-        return turn.reply
+        return _reply(turn)
 
     async def _commit(self, workflow: Workflow, turn: Turn, request: RunRequest | StartRequest) -> None:
         """Write a turn and let the world know. Runs as a task of its own, which no caller can cancel."""
         try:
             await self._store.commit([turn])
-            for each in steps(turn):
+            for each in turn.every:
                 self._keep(each)
             self._committed(turn, request)
         except Refused:
@@ -224,7 +224,7 @@ class Runs:
             raise self.quarantine(turn.state.key, broken) from broken
         except BaseException:
             # Nobody knows whether it is on disk. What the disk says is the truth: forget ours.
-            for each in steps(turn):
+            for each in turn.every:
                 self._states.pop(each.state.key, None)
             self._current.pop(workflow, None)
             raise
@@ -311,11 +311,10 @@ class Runs:
             self._current.popitem(last=False)
 
 
-def steps(turn: Turn) -> Iterator[Turn]:
-    """Yield a turn and the turns that go with it, in the order in which they take effect."""
-    for other in turn.also:
-        yield from steps(other)
-    yield turn
+def _reply(turn: Turn) -> Any:
+    if turn.refusal is not None:
+        raise turn.refusal
+    return turn.reply
 
 
 def _retrieved(task: "asyncio.Task[Any]") -> None:

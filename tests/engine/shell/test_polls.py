@@ -1,0 +1,233 @@
+"""Tasks reach exactly one living worker."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from temporalio.api.workflowservice.v1 import ShutdownWorkerRequest
+
+from stormsail.engine.core.errors import InvalidArgument, NotFound
+from stormsail.engine.core.requests import ActivityRef, CompleteActivity
+from stormsail.engine.shell import tokens
+
+
+async def test_a_started_workflow_reaches_a_waiting_poller_with_its_whole_history(world: Any) -> None:
+    polling = world.polling()
+    await world.settle()
+    run_id = await world.start()
+    task = await world.soon(polling)
+    assert task.workflow_execution.run_id == run_id
+    assert [event.event_id for event in task.history.events] == [1, 2, 3]
+    assert (task.started_event_id, task.previous_started_event_id, task.attempt) == (3, 0, 1)
+    assert task.workflow_type.name == "T"
+    assert task.workflow_execution_task_queue.name == "q"
+    assert task.scheduled_time.ToMilliseconds() == task.started_time.ToMilliseconds() == world.clock.now_ms()
+
+
+async def test_tasks_are_handed_out_in_the_order_in_which_they_came(world: Any) -> None:
+    for number in range(5):
+        await world.start(f"w{number}")
+    taken = [(await world.poll()).workflow_execution.workflow_id for _ in range(5)]
+    assert taken == ["w0", "w1", "w2", "w3", "w4"]
+
+
+async def test_a_poll_without_a_task_ends_empty_before_its_caller_gives_up(world: Any) -> None:
+    polling = world.polling(deadline_s=10)
+    await world.clock.advance(8_999)
+    assert not polling.done()
+    await world.clock.advance(2)
+    assert not (await world.soon(polling)).task_token
+
+
+async def test_a_poll_ends_empty_after_the_longest_time_whatever_its_caller_says(world: Any) -> None:
+    polling = world.polling(deadline_s=3_600)
+    await world.clock.advance(world.limits.long_poll_ms + 1)
+    assert not (await world.soon(polling)).task_token
+
+
+async def test_a_poll_with_no_time_left_ends_at_once(world: Any) -> None:
+    await world.start()
+    assert not (await world.soon(world.polling(deadline_s=0.5))).task_token
+    assert (await world.poll()).task_token
+
+
+async def test_a_task_is_not_lost_when_its_poller_is_cancelled_in_the_same_moment(world: Any) -> None:
+    polling = world.polling()
+    await world.settle()
+    await world.start()  # hands the task to the waiting poll, whose coroutine has not run yet
+    polling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await polling
+    task = await world.poll()
+    assert task.attempt == 1
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_poller_cancelled_at_any_moment_leaves_the_task_to_the_next(world: Any, turns: int) -> None:
+    await world.start()
+    polling = world.polling()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    polling.cancel()
+    result = (await asyncio.gather(polling, return_exceptions=True))[0]
+    task = await world.poll() if isinstance(result, asyncio.CancelledError) else result
+    assert (task.attempt, task.started_event_id) == (1, 3)
+    await world.complete(task, [world.complete_workflow()])
+    assert (await world.event_types()).count("WORKFLOW_TASK_STARTED") == 1
+
+
+async def test_a_started_activity_whose_poller_vanished_goes_to_the_next_poller(world: Any) -> None:
+    await world.start()
+    await world.complete(await world.poll(), [world.schedule_activity()])
+    polling = world.polling_activity()
+    await world.until(lambda: bool(world.engine.read("default", "w", "").activities[5].started_at_ms) or polling.done())
+    if not polling.done():
+        polling.cancel()
+        polling = world.polling_activity()
+    task = await world.soon(polling)
+    assert task.attempt == 1
+    ref = ActivityRef(token=tokens.decode_activity(task.task_token, "default"))
+    await world.engine.execute("default", "w", "", CompleteActivity(ref, world.payloads("r"), "me"))
+    assert "ACTIVITY_TASK_COMPLETED" in await world.event_types()
+
+
+async def test_an_activity_task_says_everything_its_worker_needs(world: Any) -> None:
+    run_id = await world.start()
+    await world.complete(await world.poll(), [world.schedule_activity("act")])
+    await world.clock.advance(300)
+    task = await world.soon(world.polling_activity())
+    assert (task.workflow_namespace, task.workflow_type.name, task.activity_type.name) == ("default", "T", "A")
+    assert (task.workflow_execution.workflow_id, task.workflow_execution.run_id) == ("w", run_id)
+    assert (task.activity_id, task.attempt, task.input) == ("act", 1, world.payloads("in"))
+    assert task.start_to_close_timeout.seconds == 10
+    assert task.HasField("schedule_to_close_timeout") and task.HasField("retry_policy")
+    assert task.started_time.ToMilliseconds() - task.scheduled_time.ToMilliseconds() == 300
+    assert task.current_attempt_scheduled_time == task.scheduled_time
+
+
+async def test_a_sticky_worker_gets_only_what_is_new(world: Any) -> None:
+    await world.start()
+    await world.complete(await world.poll(), sticky="s")
+    polling = world.polling("s", sticky=True)
+    await world.settle()
+    await world.signal()
+    task = await world.soon(polling)
+    assert [event.event_id for event in task.history.events] == [4, 5, 6, 7]
+    assert (task.previous_started_event_id, task.started_event_id) == (3, 7)
+
+
+async def test_a_task_goes_to_the_normal_queue_at_once_when_nobody_polls_the_sticky_one(world: Any) -> None:
+    await world.start()
+    await world.clock.advance(11_000)  # past the grace after opening
+    await world.complete(await world.poll(), sticky="s")
+    await world.signal()
+    task = await world.poll("q")
+    assert [event.event_id for event in task.history.events] == list(range(1, 8))
+
+
+async def test_a_task_waits_for_a_sticky_worker_seen_a_moment_ago_and_times_out_to_the_normal_queue(world: Any) -> None:
+    await world.start()
+    await world.clock.advance(11_000)
+    polling = world.polling("s", sticky=True)
+    await world.settle()
+    polling.cancel()
+    await world.complete(await world.poll(), sticky="s")
+    await world.signal()
+    normal = world.polling("q")
+    await world.settle()
+    assert not normal.done()
+    await world.clock.advance(5_001)
+    assert (await world.soon(normal)).started_event_id
+
+
+async def test_a_worker_that_shuts_down_frees_its_tasks_and_its_polls(world: Any) -> None:
+    await world.start()
+    await world.complete(await world.poll(), sticky="s")
+    await world.signal()  # waits in the sticky queue, for the engine has just opened
+    waiting = world.polling("other", worker="key")
+    await world.settle()
+    request = ShutdownWorkerRequest(
+        namespace="default", sticky_task_queue="s", identity="me", worker_instance_key="key", task_queue="q"
+    )
+    await world.engine.shutdown_worker(request)
+    assert not (await world.soon(waiting)).task_token
+    assert not (await world.soon(world.polling("q", worker="key"))).task_token  # a poll that was still on its way
+    task = await world.poll("q")
+    assert [event.event_id for event in task.history.events][0] == 1
+
+
+async def test_what_nobody_took_is_there_after_a_restart_and_what_was_taken_is_not_given_twice(world: Any) -> None:
+    await world.start("taken")
+    await world.start("waiting")
+    task = await world.poll()
+    assert task.workflow_execution.workflow_id == "taken"
+    await world.restart()
+    assert (await world.poll()).workflow_execution.workflow_id == "waiting"
+    again = world.polling()
+    await world.settle()
+    assert not again.done()
+    await world.complete(task, [world.complete_workflow()])
+    again.cancel()
+
+
+async def test_a_started_task_nobody_answers_is_given_again_after_its_timeout_even_over_a_restart(world: Any) -> None:
+    await world.start()
+    task = await world.poll()
+    await world.restart()
+    polling = world.polling()
+    await world.clock.advance(10_001)
+    again = await world.soon(polling)
+    assert again.attempt == 2
+    with pytest.raises(NotFound):
+        await world.complete(task, [world.complete_workflow()])
+    await world.complete(again, [world.complete_workflow()])
+
+
+async def test_a_transient_task_ends_with_events_that_are_not_in_the_history_yet(world: Any) -> None:
+    await world.start()
+    await world.poll()
+    polling = world.polling()
+    await world.clock.advance(10_001)
+    task = await world.soon(polling)
+    assert [event.event_id for event in task.history.events] == [1, 2, 3, 4, 5, 6]
+    assert (task.started_event_id, task.attempt) == (6, 2)
+    assert len((await world.history()).history.events) == 4
+
+
+async def test_eager_activities_and_the_next_task_come_with_the_reply(world: Any) -> None:
+    await world.start()
+    first = await world.poll()
+    await world.signal()
+    commands = [world.schedule_activity(request_eager_execution=True)]
+    reply = await world.complete(first, commands, sticky="s", return_new_workflow_task=True)
+    assert [task.activity_id for task in reply.activity_tasks] == ["a"]
+    assert reply.workflow_task.previous_started_event_id == 3
+    assert reply.workflow_task.history.events[0].event_id == 4
+    await world.complete(reply.workflow_task, [world.complete_workflow()])
+
+
+async def test_bad_commands_are_refused_after_the_tasks_failure_is_on_disk(world: Any) -> None:
+    await world.start()
+    with pytest.raises(InvalidArgument):
+        await world.complete(await world.poll(), [world.schedule_activity(activity_id="")])
+    assert "WORKFLOW_TASK_FAILED" in await world.event_types()
+
+
+async def test_a_long_history_comes_in_pages_that_end_where_the_task_ends(closed_world: Any) -> None:
+    from dataclasses import replace
+
+    world = closed_world
+    world.limits = replace(world.limits, history_page_events_max=4)
+    await world.open()
+    await world.start()
+    for _ in range(7):
+        await world.signal()
+    task = await world.poll()
+    assert [event.event_id for event in task.history.events] == [1, 2, 3, 4]
+    await world.signal()  # buffered now, and later than the task
+    ids, token = [1, 2, 3, 4], task.next_page_token
+    while token:
+        page = await world.history(next_page_token=token, run_id=task.workflow_execution.run_id)
+        ids += [event.event_id for event in page.history.events]
+        token = page.next_page_token
+    assert ids == list(range(1, task.started_event_id + 1))
