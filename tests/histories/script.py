@@ -145,8 +145,9 @@ class Script:
             return tell_refusal(refusal)
 
     def ask(self, request: Any) -> str:
-        """Ask the newest run."""
-        return self.world.tell(self.world.ask(request))
+        """Ask the run that the request's token is of, else the newest."""
+        token = getattr(getattr(request, "ref", request), "token", None)
+        return self.world.tell(self.world.ask(request, token.key.run_id if token is not None else ""))
 
     def keep(self, name: str, words: Words, token: Any) -> None:
         """Keep a token under its name, or the one that `as=` gives."""
@@ -184,7 +185,7 @@ def _start_request(words: Words) -> StartWorkflowExecutionRequest:
     )
     request.workflow_type.name = words.get("workflow", "Greeter")
     request.task_queue.name = words.get("queue", "q")
-    reuse, conflict = words.get("reuse", "ALLOW_DUPLICATE"), words.get("conflict", "FAIL")
+    reuse, conflict = words.get("reuse", "ALLOW_DUPLICATE"), words.get("conflict", "UNSPECIFIED")
     request.workflow_id_reuse_policy = WorkflowIdReusePolicy.Value(f"WORKFLOW_ID_REUSE_POLICY_{reuse}")
     request.workflow_id_conflict_policy = WorkflowIdConflictPolicy.Value(f"WORKFLOW_ID_CONFLICT_POLICY_{conflict}")
     return request
@@ -276,7 +277,8 @@ def _complete(script: Script, words: Words, more: list[str]) -> str:
         request.sticky_attributes.worker_task_queue.kind = TaskQueueKind.TASK_QUEUE_KIND_STICKY
         request.sticky_attributes.worker_task_queue.normal_name = "q"
         request.sticky_attributes.schedule_to_start_timeout.CopyFrom(span(timeout))
-    turn = script.world.ask(requests.CompleteWorkflowTask(script.task(words), request))
+    token = script.task(words)
+    turn = script.world.ask(requests.CompleteWorkflowTask(token, request), token.key.run_id)
     if turn.reply is not None:
         if turn.reply.new_task is not None:
             script.keep("task", words, turn.reply.new_task.token)
@@ -331,13 +333,6 @@ def _sticky_gone(script: Script, words: Words, _: list[str]) -> str:
 
 def _reset_sticky(script: Script, _words: Words, _: list[str]) -> str:
     return script.ask(requests.ResetSticky())
-
-
-def _run(script: Script, words: Words, _: list[str]) -> str:
-    """Speak of an earlier run from here on."""
-    (number,) = words.flags
-    script.world.newest = next(run_id for run_id in script.world.runs if run_id.endswith(number.zfill(12)))
-    return "nothing"
 
 
 def _command(script: Script, words: Words) -> Command:
@@ -421,5 +416,4 @@ VERBS: dict[str, Callable[[Script, Words, list[str]], str]] = {
     "heartbeat": _heartbeat,
     "sticky-gone": _sticky_gone,
     "reset-sticky": _reset_sticky,
-    "run": _run,
 }

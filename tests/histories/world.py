@@ -9,8 +9,9 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.common.v1 import ActivityType, Payload, Payloads, WorkflowType
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.taskqueue.v1 import TaskQueue
 
 from stormsail.engine.core import deadlines, events, progress, replay, work
 from stormsail.engine.core.decide import decide, decide_start
@@ -21,10 +22,10 @@ from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 
 BEGIN_MS = 1_700_000_000_000
+_PLAIN = (Duration, Timestamp, Payload, Payloads, TaskQueue, ActivityType, WorkflowType)
 RUN_PREFIX = "00000000-0000-4000-8000-"
-HIDDEN = frozenset(
-    {"history_size_bytes", "worker_version", "sdk_metadata", "metering_metadata", "visibility_timestamp"}
-)
+HIDDEN = frozenset({"history_size_bytes", "workflow_id", "workflow_type", "original_execution_run_id", "link", "token"})
+"""Fields that are the same in every scenario, or say what another says."""
 
 
 class CountingIds:
@@ -81,7 +82,7 @@ class World:
         told = [part for one in turn.every for part in self._tell_run(one, many=bool(turn.also))]
         if turn.refusal is not None:
             told.append(tell_refusal(turn.refusal))
-        if turn.reply is not None:
+        if turn.reply and brief(turn.reply) != "{}":
             told.append("reply " + brief(turn.reply))
         return "\n".join(told) or "nothing"
 
@@ -152,9 +153,15 @@ def brief(value: Any) -> str:
         case Timestamp():
             return after(value.ToMilliseconds())
         case Payload():
-            return value.data.decode(errors="backslashreplace")
+            return short(value.data.decode(errors="backslashreplace"))
         case Payloads():
             return brief(list(value.payloads))
+        case HistoryEvent():
+            return f"{value.event_id} {events.NAME_OF_TYPE[value.event_type]}"
+        case TaskQueue():
+            return value.name + (f"(sticky of {value.normal_name})" if value.normal_name else "")
+        case ActivityType() | WorkflowType():
+            return value.name
         case Message():
             return _message(value)
         case Enum():
@@ -178,14 +185,14 @@ def difference(left: RunState, right: RunState) -> str:
 def _message(message: Message) -> str:
     told = []
     for descriptor, value in message.ListFields():
-        if descriptor.name in HIDDEN:
+        if descriptor.name in HIDDEN or (isinstance(value, Duration) and not value.ToNanoseconds()):
             continue
         if descriptor.type == FieldDescriptor.TYPE_ENUM:
             told.append(f"{descriptor.name}={_enum(descriptor, value)}")
         elif descriptor.message_type is not None and descriptor.message_type.GetOptions().map_entry:
             inner = " ".join(f"{key}={brief(value[key])}" for key in sorted(value))
             told.append(f"{descriptor.name}={{{inner}}}")
-        elif isinstance(value, Message) and type(value) not in (Duration, Timestamp, Payload, Payloads):
+        elif isinstance(value, Message) and not isinstance(value, _PLAIN):
             told.append(f"{descriptor.name}={{{brief(value)}}}")
         else:
             told.append(f"{descriptor.name}={brief(value)}")
@@ -202,9 +209,9 @@ def _enum(descriptor: FieldDescriptor, value: Any) -> str:
 
 
 def _fields(value: Any) -> list[str]:
-    shown = ((one.name, getattr(value, one.name), one.default) for one in fields(value))
+    shown = ((one.name, getattr(value, one.name)) for one in fields(value) if one.name not in HIDDEN)
     return [
         f"{name}={brief(inner)}" if not name.endswith("_at_ms") else f"{name[:-3]}={after(inner)}"
-        for name, inner, default in shown
-        if name not in ("key", "request_id") and inner is not None and (inner != default or inner != "")
+        for name, inner in shown
+        if inner or inner is False
     ]

@@ -17,13 +17,13 @@ STICKY_TIMEOUT_FALLBACK_MS: Final = 5_000
 class DueKind(IntEnum):
     """What becomes due, in the order in which things due at the same instant are done."""
 
+    RUN_TIMEOUT = 0
     TIMER = 1
     ACTIVITY_READY = 2
     ACTIVITY_TIMEOUT = 3
     FIRST_TASK = 4
     WORKFLOW_TASK_READY = 5
     WORKFLOW_TASK_TIMEOUT = 6
-    RUN_TIMEOUT = 7
 
 
 @dataclass(frozen=True, slots=True, order=True)
