@@ -47,6 +47,7 @@ class DirectCloud:
 
     async def apply(self, call: str, order: ChangeOrder) -> ChangeOutcome:
         self._count()
+        deadline = self._clock.now_ms + order.timeout_s * 1000
 
         async def attempt() -> ChangeOutcome:
             if order.guard is not None:
@@ -54,10 +55,10 @@ class DirectCloud:
                 if refused:
                     return ChangeOutcome(done=False, refused=refused)
             progress = await self._provider.begin(order.token, order.change)
-            while not progress.done:
+            while not progress.done and self._clock.now_ms < deadline:
                 self._clock.now_ms += STEP_MS
                 progress = await self._provider.resume(order.token, order.change)
-            return ChangeOutcome(done=True, detail=progress.detail)
+            return ChangeOutcome(done=progress.done, detail=progress.detail)
 
         return await self._tried(attempt)
 

@@ -56,7 +56,8 @@ class CloudActivities:
 
     @activity.defn
     async def apply_change(self, order: ChangeOrder) -> ChangeOutcome:
-        """Begin a change or carry it on, until it is done; with a guard, only while that holds."""
+        """Begin a change or carry it on, until it is done or its time is over; with a guard, only if that holds."""
+        deadline = _deadline(order.timeout_s)
         async with _attempt() as heartbeat:
             provider = self._provider(order.account)
             if order.guard is not None:
@@ -66,10 +67,10 @@ class CloudActivities:
             progress = await provider.begin(order.token, order.change)
             async for _ in _polls():
                 heartbeat.say(progress.detail)
-                if progress.done:
+                if progress.done or time.time() >= deadline:
                     break
                 progress = await provider.resume(order.token, order.change)
-            return ChangeOutcome(done=True, detail=progress.detail)
+            return ChangeOutcome(done=progress.done, detail=progress.detail)
 
     @activity.defn
     async def cancel_change(self, order: ChangeOrder) -> ChangeOutcome:

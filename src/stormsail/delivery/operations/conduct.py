@@ -10,7 +10,7 @@ from typing import Final
 from stormsail.delivery.model.operation import Step, StepStatus
 from stormsail.delivery.model.server_group import Observation
 from stormsail.delivery.operations.cloud import Cloud, OperationFailure
-from stormsail.delivery.operations.orders import ChangeOrder, DownOrder, HealthGuard, UpOrder
+from stormsail.delivery.operations.orders import HEALTH_TIMEOUT_S, ChangeOrder, DownOrder, HealthGuard, UpOrder
 from stormsail.delivery.providers.provider import Change
 
 STEP_DETAIL_MAX: Final = 500
@@ -70,7 +70,8 @@ class Conduct:
         self.cloud = cloud
         self.account = account
         self.application = application
-        self.health_timeout_s = 0.0
+        self.health_timeout_s = HEALTH_TIMEOUT_S
+        """How long instances may take to become healthy, and a change to be done."""
         self.rolls_back = False
         """Whether a failure puts the previous state back; the operation sets it."""
         self._identity = identity
@@ -151,10 +152,16 @@ class Conduct:
                 token=ticket.token,
                 change=change,
                 guard=guard,
+                timeout_s=self.health_timeout_s,
             )
             # Until it is known to be done, a wind-down must stop it first.
             self._in_flight = order
             outcome = await self.cloud.apply(ticket.call, order)
+            if not outcome.done and not outcome.refused:
+                raise OperationFailure(
+                    "NeverHealthy" if change.kind == "enableServerGroup" else "NotDone",
+                    f"{step} of {change.name} was not done within {self.health_timeout_s:g} s: {outcome.detail}",
+                )
             self._in_flight = None
             if outcome.refused:
                 raise OperationFailure("Unhealthy", f"{step} of {change.name} was not begun: {outcome.refused}")

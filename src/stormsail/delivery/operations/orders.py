@@ -30,10 +30,12 @@ class ChangeOrder(BaseModel):
     token: str
     change: Change
     guard: HealthGuard | None = None
+    timeout_s: float = HEALTH_TIMEOUT_S
+    """How long the change may take: a provider may wait for health that never comes."""
 
 
 class ChangeOutcome(BaseModel):
-    """How a change went. `refused` says why the guard did not let it begin."""
+    """How a change went. `refused` says why the guard did not let it begin; neither means that its time was over."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -28,10 +28,8 @@ T = TypeVar("T")
 HEARTBEAT_TIMEOUT: Final = timedelta(seconds=5)
 """How long a killed worker goes unnoticed."""
 
-ATTEMPT_MAX: Final = timedelta(minutes=30)
-"""How long one attempt of a change may take; the next one carries on."""
-
-OBSERVE_ATTEMPT_MAX: Final = timedelta(minutes=1)
+ATTEMPT_MAX: Final = timedelta(minutes=1)
+"""How long one attempt may take beyond what it waits for on purpose; the next one carries on."""
 
 RETRY: Final = RetryPolicy(
     initial_interval=timedelta(milliseconds=500),
@@ -51,7 +49,13 @@ class TemporalCloud:
 
     async def apply(self, call: str, order: ChangeOrder) -> ChangeOutcome:
         """Make a change and wait until it is done, or say why its guard refused it."""
-        return await self._call(CloudActivities.apply_change, call, order, summary=order.change.name)
+        return await self._call(
+            CloudActivities.apply_change,
+            call,
+            order,
+            summary=order.change.name,
+            waiting_max=timedelta(seconds=order.timeout_s),
+        )
 
     async def cancel(self, call: str, order: ChangeOrder) -> None:
         """Stop a change that was, or may have been, begun."""
@@ -60,13 +64,7 @@ class TemporalCloud:
     async def observe(self, call: str) -> Observation:
         """Read the whole application from the cloud itself."""
         order = ObserveOrder(account=self._account, application=self._application)
-        return await self._call(
-            CloudActivities.observe,
-            call,
-            order,
-            summary=self._application,
-            attempt_max=OBSERVE_ATTEMPT_MAX,
-        )
+        return await self._call(CloudActivities.observe, call, order, summary=self._application)
 
     async def wait_for_up(self, call: str, order: UpOrder) -> WaitOutcome:
         """Wait for healthy instances."""
@@ -104,7 +102,6 @@ class TemporalCloud:
         order: BaseModel,
         *,
         summary: str,
-        attempt_max: timedelta = ATTEMPT_MAX,
         waiting_max: timedelta = timedelta(0),
     ) -> T:
         """Run one activity. What it waits for on purpose is added to the time that failing calls are tried again."""
@@ -114,7 +111,7 @@ class TemporalCloud:
                 order,
                 activity_id=call,
                 summary=summary,
-                start_to_close_timeout=attempt_max + waiting_max,
+                start_to_close_timeout=ATTEMPT_MAX + waiting_max,
                 schedule_to_close_timeout=timedelta(seconds=self.retry_timeout_s) + waiting_max,
                 heartbeat_timeout=HEARTBEAT_TIMEOUT,
                 retry_policy=RETRY,

@@ -31,8 +31,8 @@ What each change means, on every provider:
   ended or the drain limit has passed. The instances keep running. At 100 the group is disabled.
 * `DestroyServerGroup`: the group is disabled, drained, and all of it is removed. Destroying what is gone is done.
 
-A percentage of a count of instances is rounded up. It shows as `weight_percent`: what enabling set, or what disabling
-left.
+A percentage of a count of instances is rounded up in favour of serving. `weight_percent` tells what share of an enabled
+group serves: enabling never lowers it, and disabling leaves at most `100 - percent`.
 
 Failures are one of the classes of `errors.py`; nothing else leaves a provider. Cancelling the coroutine of any of the
 four (the worker is stopping) leaves a state from which `resume` carries on.

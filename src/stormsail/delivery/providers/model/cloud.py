@@ -6,7 +6,7 @@ or not, as the launch's settings say.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from stormsail.delivery.model.names import parse_name
@@ -55,6 +55,8 @@ class _Group:
 class _Begun:
     change: Change
     resumes_left: int
+    before: "_Group | None"
+    """The group as it was, for a cancel to put back."""
     done: bool = False
     cancelled: bool = False
 
@@ -82,7 +84,9 @@ class ModelCloud:
         """Start a change, or find it begun."""
         known = self._begun.get(token)
         if known is None:
-            known = _Begun(change, self._changes_take)
+            before = self._groups.get(change.name)
+            known = _Begun(change, self._changes_take, None if before is None else replace(before))
+            known.done = isinstance(change, DestroyServerGroup) and before is None
             self._effect_of(change, token)
             self._begun[token] = known
         elif known.change != change:
@@ -100,13 +104,23 @@ class ModelCloud:
         return self._standing(begun)
 
     def cancel(self, token: str, change: Change) -> Progress:
-        """Stop a change; a half made server group is taken away again."""
+        """Stop a change; a half made server group is taken away again, a half enabled one is as it was."""
         begun = self._begun.get(token)
-        if begun is not None and not begun.done:
-            begun.cancelled = begun.done = True
-            if isinstance(change, CreateServerGroup) and change.name in self._groups:
-                del self._groups[change.name]
-                self._happened("cancel", change.name)
+        if begun is None or begun.done:
+            return Progress(done=True)
+        begun.cancelled = begun.done = True
+        group = self._groups.get(change.name)
+        if isinstance(change, CreateServerGroup) and group is not None:
+            del self._groups[change.name]
+            self._happened("cancel create", change.name)
+        if (
+            isinstance(change, EnableServerGroup | DisableServerGroup)
+            and group is not None
+            and begun.before is not None
+        ):
+            group.enabled, group.weight_percent = begun.before.enabled, begun.before.weight_percent
+            group.enabled_at_ms = begun.before.enabled_at_ms
+            self._happened(f"cancel {change.kind.removesuffix('ServerGroup')}", change.name)
         return Progress(done=True)
 
     def server_groups(self, account: str, application: str) -> tuple[ServerGroup, ...]:
@@ -130,8 +144,15 @@ class ModelCloud:
     def _standing(self, begun: _Begun) -> Progress:
         if begun.cancelled:
             raise Conflict(f"{begun.change.kind} of {begun.change.name} was cancelled")
+        detail = f"{begun.change.kind} {begun.change.name}"
+        if not begun.done and isinstance(begun.change, EnableServerGroup):
+            group = self._group(begun.change.name)
+            up = sum(instance.health is Health.UP for instance in self._observed(group, "").instances)
+            wanted = _share(len(group.launched), group.weight_percent)
+            if up < wanted:
+                return Progress(done=False, detail=f"{up} of {wanted} instances are healthy and take traffic")
         begun.done = begun.done or begun.resumes_left == 0
-        return Progress(done=begun.done, detail=f"{begun.change.kind} {begun.change.name}")
+        return Progress(done=begun.done, detail=detail)
 
     def _effect_of(self, change: Change, token: str) -> None:
         match change:
@@ -147,14 +168,14 @@ class ModelCloud:
                 self._happened("resize", change.name, _sizes(change.capacity))
             case EnableServerGroup():
                 group = self._group(change.name)
+                group.weight_percent = max(change.percent, group.weight_percent if group.enabled else 0)
                 group.enabled = True
-                group.weight_percent = change.percent
                 group.enabled_at_ms = self._clock_ms()
                 self._happened("enable", change.name, f"{change.percent}%")
             case DisableServerGroup():
                 group = self._group(change.name)
-                group.weight_percent = 100 - change.percent
-                group.enabled = group.weight_percent > 0 and group.enabled
+                left = min(100 - change.percent, group.weight_percent if group.enabled else 0)
+                group.enabled, group.weight_percent = left > 0, left or 100
                 self._happened("disable", change.name, f"{change.percent}%")
             case DestroyServerGroup():
                 if self._groups.pop(change.name, None) is not None:
@@ -204,12 +225,13 @@ class ModelCloud:
             self._after(effect)
 
     def _observed(self, group: _Group, account: str) -> ServerGroup:
-        taking_traffic = math.ceil(len(group.launched) * group.weight_percent / 100) if group.enabled else 0
+        taking_traffic = _share(len(group.launched), group.weight_percent) if group.enabled else 0
         instances = tuple(
             Instance(
                 id=instance_id,
                 health=self._health(group.launch.settings, launched_at_ms, serving=position < taking_traffic),
                 launched_at_ms=launched_at_ms,
+                detail="the model's launch settings say so" if group.launch.settings else "",
             )
             for position, (instance_id, launched_at_ms) in enumerate(group.launched)
         )
@@ -233,6 +255,10 @@ class ModelCloud:
         if settings.get("never_healthy") or (serving and settings.get("sick_under_traffic")):
             return Health.DOWN
         return Health.UP if serving else Health.OUT_OF_SERVICE
+
+
+def _share(count: int, percent: int) -> int:
+    return math.ceil(count * percent / 100)
 
 
 def _sizes(capacity: Capacity) -> str:
