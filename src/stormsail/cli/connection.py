@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
+from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import TLSConfig
 
 from stormsail.cli.errors import CommandFailed, Detached, ExitCode
@@ -38,12 +39,20 @@ async def connect(place: Place) -> DeliveryClient:
 @contextlib.asynccontextmanager
 async def connected(place: Place) -> AsyncIterator[DeliveryClient]:
     """Connect for the length of a block; failures of the block and of connecting become CommandFailed."""
+    quiet_sdk()
     with clear_failures():
         client = await connect(place)
         try:
             yield client
         finally:
             await client.close()
+
+
+def quiet_sdk() -> None:
+    """Keep the SDK's own log of retried calls off a person's terminal: what matters of it, commands say in words."""
+    if not os.environ.get("STORMSAIL_DEBUG"):
+        only_errors = LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))
+        Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=only_errors)), error_if_already_set=False)
 
 
 def run(main: Callable[[], Awaitable[Result]]) -> Result:

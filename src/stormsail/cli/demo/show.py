@@ -18,7 +18,7 @@ from typing import Any, Final
 import click
 
 from stormsail.cli.changes import requested_by
-from stormsail.cli.connection import clear_failures, connect
+from stormsail.cli.connection import clear_failures, connect, quiet_sdk
 from stormsail.cli.demo.census import Census, end_all, processes_per_group
 from stormsail.cli.demo.ledger import Ledger, replay_all, wait_for_end
 from stormsail.cli.demo.stage import Killer, Stage, TrafficProcess
@@ -132,6 +132,7 @@ class _Demo:
         return self.verdict
 
     async def _play(self) -> None:
+        quiet_sdk()
         client = await connect(self.stage.place)
         ledger = Ledger(client, self.data_dir.name)
         async with _background(self.census.run()):
