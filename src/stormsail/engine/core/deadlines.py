@@ -1,9 +1,8 @@
 """When a run must next be looked at. What is named here `decide/due.py` does, and nothing else."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from temporalio.api.enums.v1 import TimeoutType
 
@@ -26,9 +25,11 @@ class DueKind(IntEnum):
     WORKFLOW_TASK_TIMEOUT = 6
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Due:
-    """One thing that becomes due. Sorted by instant, kind, event id, then Temporal's number of the timeout."""
+class Due(NamedTuple):
+    """One thing that becomes due. Sorted by instant, kind, event id, then Temporal's number of the timeout.
+
+    A tuple, because several are made for each pending activity after every turn.
+    """
 
     at_ms: int
     kind: DueKind
@@ -41,7 +42,13 @@ class Due:
 
 def deadline_ms(state: RunState) -> int | None:
     """Return the earliest instant at which something is due, None where nothing will ever be."""
-    return min((due.at_ms for due in dues(state)), default=None)
+    if not state.open:
+        return None
+    earliest = [due.at_ms for due in _run_dues(state)]
+    earliest += [due.at_ms for activity in state.activities.values() for due in _activity_dues(activity)]
+    if state.timers:
+        earliest.append(min(timer.fire_at_ms for timer in state.timers.values()))
+    return min(earliest, default=None)
 
 
 def due_by(state: RunState, now_ms: int) -> list[Due]:
@@ -97,37 +104,31 @@ def _timer_due(timer: Timer) -> Due:
 
 
 def _activity_dues(activity: Activity) -> Iterator[Due]:
-    event_id = activity.scheduled_event_id
     scheduled = activity.scheduled
-
-    def timeout(from_ms: int, after_ms: int, kind: TimeoutType.ValueType) -> Iterator[Due]:
-        if after_ms > 0:
-            yield Due(from_ms + after_ms, DueKind.ACTIVITY_TIMEOUT, event_id, kind)
-
-    yield from timeout(
-        activity.scheduled_at_ms,
-        duration_ms(scheduled.schedule_to_close_timeout),
-        TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE,
-    )
+    closes_ms = duration_ms(scheduled.schedule_to_close_timeout)
+    if closes_ms > 0:
+        yield _timeout(activity, activity.scheduled_at_ms + closes_ms, TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE)
     if not activity.started_at_ms:
-        # Counted from when the attempt is put into its queue, so a backoff is not taken for a lack of workers.
-        yield from timeout(
-            activity.ready_at_ms or activity.scheduled_at_ms,
-            duration_ms(scheduled.schedule_to_start_timeout),
-            TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START,
-        )
+        waits_ms = duration_ms(scheduled.schedule_to_start_timeout)
+        if waits_ms > 0:
+            # Counted from when the attempt is put into its queue, so a backoff is not taken for a lack of workers.
+            ready_at_ms = activity.ready_at_ms or activity.scheduled_at_ms
+            yield _timeout(activity, ready_at_ms + waits_ms, TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START)
         if not activity.ready:
-            yield Due(activity.ready_at_ms, DueKind.ACTIVITY_READY, event_id)
+            yield Due(activity.ready_at_ms, DueKind.ACTIVITY_READY, activity.scheduled_event_id)
         return
-    yield from timeout(
-        activity.started_at_ms, duration_ms(scheduled.start_to_close_timeout), TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
-    )
-    yield from timeout(
+    runs_ms = duration_ms(scheduled.start_to_close_timeout)
+    if runs_ms > 0:
+        yield _timeout(activity, activity.started_at_ms + runs_ms, TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE)
+    beats_ms = duration_ms(scheduled.heartbeat_timeout)
+    if beats_ms > 0:
         # The last heartbeat may be of an attempt before.
-        max(activity.started_at_ms, activity.heartbeat_at_ms),
-        duration_ms(scheduled.heartbeat_timeout),
-        TimeoutType.TIMEOUT_TYPE_HEARTBEAT,
-    )
+        last_ms = max(activity.started_at_ms, activity.heartbeat_at_ms)
+        yield _timeout(activity, last_ms + beats_ms, TimeoutType.TIMEOUT_TYPE_HEARTBEAT)
+
+
+def _timeout(activity: Activity, at_ms: int, kind: TimeoutType.ValueType) -> Due:
+    return Due(at_ms, DueKind.ACTIVITY_TIMEOUT, activity.scheduled_event_id, kind)
 
 
 def _run_dues(state: RunState) -> Iterator[Due]:

@@ -103,6 +103,8 @@ def requested_delay_ms(failure: Failure | None) -> int | None:
 def duration_ms(duration: Duration) -> int:
     """Return a duration in milliseconds, rounded away from zero so that no set duration becomes "not set"."""
     nanos = duration.seconds * 1_000_000_000 + duration.nanos
+    if not nanos:
+        return 0
     whole_ms = -(-abs(nanos) // 1_000_000)
     return min(whole_ms, INTERVAL_MAX_MS) if nanos >= 0 else -min(whole_ms, INTERVAL_MAX_MS)
 
