@@ -18,9 +18,9 @@ from stormsail.engine.core.turn import Turn
 AT_MS = 1_700_000_000_000
 
 
-def key(workflow: str, run: str = "run-1", namespace: str = "default") -> RunKey:
-    """Name a run."""
-    return RunKey(namespace, workflow, run)
+def key(workflow: str, run: str = "", namespace: str = "default") -> RunKey:
+    """Name a run. Run ids differ in a namespace, as real ones do."""
+    return RunKey(namespace, workflow, run or f"{workflow}-1")
 
 
 def started(
