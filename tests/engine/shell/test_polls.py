@@ -153,7 +153,7 @@ async def test_a_worker_that_shuts_down_frees_its_tasks_and_its_polls(world: Any
     assert not (await world.soon(waiting)).task_token
     assert not (await world.soon(world.polling("q", worker="key"))).task_token  # a poll that was still on its way
     task = await world.poll("q")
-    assert [event.event_id for event in task.history.events][0] == 1
+    assert next(event.event_id for event in task.history.events) == 1
 
 
 async def test_what_nobody_took_is_there_after_a_restart_and_what_was_taken_is_not_given_twice(world: Any) -> None:
