@@ -26,8 +26,9 @@ T = TypeVar("T")
 class Stage:
     """One account of a model cloud with everything around it; nothing in it outlives a test."""
 
-    def __init__(self, client: DeliveryClient, account: str) -> None:
+    def __init__(self, client: DeliveryClient, address: str, account: str) -> None:
         self.client = client
+        self.address = address
         self.account = account
         self.cloud = ModelCloud(wall_clock_ms)
         self.faults: Faults = NO_FAULTS
@@ -36,7 +37,7 @@ class Stage:
 
     @staticmethod
     async def open(address: str, account: str) -> "Stage":
-        return Stage(await DeliveryClient.connect(address, task_queue=account), account)
+        return Stage(await DeliveryClient.connect(address, task_queue=account), address, account)
 
     @property
     def temporal(self) -> Client:
