@@ -17,6 +17,7 @@ from stormsail.engine.core import deadlines, events, progress, replay, work
 from stormsail.engine.core.decide import decide, decide_start
 from stormsail.engine.core.errors import Refused
 from stormsail.engine.core.limits import DEFAULT_LIMITS, Limits
+from stormsail.engine.core.machines.activity import Activity, stands
 from stormsail.engine.core.requests import FireDue, RunRequest, SignalWithStart, StartWorkflow
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
@@ -101,6 +102,12 @@ class World:
         told += [self._event(event) for event in turn.events]
         old = turn.before.buffered if turn.before is not None else []
         told += ["buffered " + self._event(event) for event in turn.state.buffered if event not in old]
+        known = turn.before.activities if turn.before is not None else {}
+        told += [
+            f"activity {key} backs off until {after(one.ready_at_ms)} attempt {one.attempt}"
+            for key, one in turn.state.activities.items()
+            if stands(one) == Activity.BACKING_OFF and key in known and known[key].attempt != one.attempt
+        ]
         added, dropped = work.task_changes(turn.before, turn.state)
         told += [f"task - {kind} {event_id}" for kind, event_id in dropped]
         told += [

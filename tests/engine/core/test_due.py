@@ -38,6 +38,17 @@ AFTER_START = {
 
 
 @st.composite
+def scheduling(draw: st.DrawFn, name: str) -> str:
+    """Draw a command that schedules an activity."""
+    spans = [draw(st.integers(1, 12)) for _ in range(4)]
+    return (
+        f"activity id={name} start-to-close={spans[0]}s heartbeat={spans[1]}s schedule-to-start={spans[2]}s "
+        f"initial={spans[3]}s attempts={draw(st.integers(0, 3))} "
+        + draw(st.sampled_from(["", "eager", "schedule-to-close=20s"]))
+    )
+
+
+@st.composite
 def completions(draw: st.DrawFn, state: RunState) -> str:
     """Draw a completion whose commands a correct worker might send."""
     options = draw(st.sampled_from(["", "", "sticky=mine/5s", "sticky=mine/3s new-task", "force", "force new-task"]))
@@ -45,18 +56,14 @@ def completions(draw: st.DrawFn, state: RunState) -> str:
     for name in draw(st.lists(st.sampled_from(NAMES), unique=True)):
         pending = state.activity_by_id.get(name)
         if pending is None:
-            spans = [draw(st.integers(1, 12)) for _ in range(4)]
-            commands.append(
-                f"activity id={name} start-to-close={spans[0]}s heartbeat={spans[1]}s schedule-to-start={spans[2]}s "
-                f"initial={spans[3]}s attempts={draw(st.integers(0, 3))} "
-                + draw(st.sampled_from(["", "eager", "schedule-to-close=20s"]))
-            )
+            commands.append(draw(scheduling(name)))
         elif not state.activities[pending].cancel_requested_event_id and draw(st.booleans()):
             commands.append(f"cancel-activity event={pending}")
-    commands += [
-        f"cancel-timer id={name}" if name in state.timers else f"timer id={name} after={draw(st.integers(1, 20))}s"
-        for name in draw(st.lists(st.sampled_from(NAMES), unique=True))
-    ]
+            if not state.activities[pending].started_at_ms and draw(st.booleans()):
+                commands.append(draw(scheduling(name)))  # the id is free again at once
+    for name in draw(st.lists(st.sampled_from(NAMES), unique=True)):
+        again = [f"timer id={name} after={draw(st.integers(1, 20))}s"]
+        commands += [f"cancel-timer id={name}", *again[draw(st.integers(0, 1)) :]] if name in state.timers else again
     if not draw(st.integers(0, 15)):
         commands.append(draw(st.sampled_from(["done", "failed", "continue-as-new"])))
     return "\n".join([f"complete {options}", *commands])
