@@ -66,6 +66,11 @@ class QueryTask:
     wanted: bool = True
     """Whether somebody still waits for the answer."""
 
+    def take(self) -> None:
+        """Note that a poller has it. It may come back, when that poller vanishes, and be taken again."""
+        if not self.taken.done():
+            self.taken.set_result(True)
+
 
 @dataclass(slots=True, eq=False)
 class Undelivered:
@@ -289,7 +294,7 @@ class Matching:
         while queue.queries:
             query = queue.queries.popleft()
             if query.wanted:
-                query.taken.set_result(True)
+                query.take()
                 return query
         while queue.undelivered:
             undelivered = queue.undelivered.popleft()
@@ -313,8 +318,7 @@ class Matching:
                     found.backlog = False
                     queue.dispatched.count(self._clock.now_ms())
                 case QueryTask():
-                    if not found.taken.done():
-                        found.taken.set_result(True)
+                    found.take()
                 case Undelivered():
                     pass
             poll.found.set_result(found)

@@ -199,13 +199,13 @@ class Queries:
             if self._matching.sticky_alive(sticky):
                 sticky_ms = state.sticky_timeout_ms or _STICKY_FALLBACK_MS
                 sticky_until_ms = min(until_ms, self._clock.now_ms() + sticky_ms)
-                if (result := await self._send_to(key, query, sticky, sticky_until_ms)) is not None:
+                if (result := await self._send_to(key, query, sticky, sticky_until_ms, last_resort=False)) is not None:
                     return result
             if state.open:
                 await self._forget_sticky(key)
         self._runs.check_serving()
         normal = QueueName(key.namespace, TaskKind.WORKFLOW, state.task_queue)
-        result = await self._send_to(key, query, normal, until_ms)
+        result = await self._send_to(key, query, normal, until_ms, last_resort=True)
         if result is None:
             self._runs.check_serving()
             raise _timed_out()
@@ -218,7 +218,7 @@ class Queries:
             return  # closed meanwhile: nothing to forget
 
     async def _send_to(
-        self, key: RunKey, query: WorkflowQuery, queue: QueueName, until_ms: int
+        self, key: RunKey, query: WorkflowQuery, queue: QueueName, until_ms: int, *, last_resort: bool
     ) -> WorkflowQueryResult | None:
         """Put the query before the pollers of one queue; None when it is not answered in time."""
         loop = asyncio.get_running_loop()
@@ -234,7 +234,8 @@ class Queries:
         try:
             early_ms = until_ms - self._clock.now_ms() - _SAY_NO_POLLER_BEFORE_MS
             if not await wait_until(self._clock, sent.answer, max(0, early_ms)):
-                if not task.taken.done() and not self._matching.has_poller(queue, _NO_POLLER_MS):
+                nobody = not task.taken.done() and not self._matching.has_poller(queue, _NO_POLLER_MS)
+                if nobody and last_resort:
                     raise FailedPrecondition("no poller seen for task queue recently, worker may be down")
                 await wait_until(self._clock, sent.answer, until_ms - self._clock.now_ms())
         finally:

@@ -45,7 +45,8 @@ class RateMeter:
         """Return the rate; a younger meter divides by its age."""
         oldest = now_ms // _RATE_SLOT_MS - _RATE_SLOTS
         counted = sum(count for slot, count in self.slots if slot > oldest)
-        age_ms = min(now_ms - self.first_ms, _RATE_SLOTS * _RATE_SLOT_MS)
+        covered_ms = (_RATE_SLOTS - 1) * _RATE_SLOT_MS + now_ms % _RATE_SLOT_MS
+        age_ms = min(now_ms - self.first_ms, covered_ms)
         return counted * 1000 / max(age_ms, 1000)
 
 

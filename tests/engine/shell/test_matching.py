@@ -1,0 +1,119 @@
+"""Task queues, without an engine."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from stormsail.engine.core.errors import ResourceExhausted
+from stormsail.engine.core.ids import RunKey
+from stormsail.engine.core.limits import DEFAULT_LIMITS
+from stormsail.engine.core.work import Task, TaskKind
+from stormsail.engine.shell.matching import Matching, QueueName, Undelivered, WaitingTask
+
+KEY = RunKey("default", "w", "r")
+Q = QueueName("default", TaskKind.ACTIVITY, "q")
+
+
+def task(event_id: int, queue: str = "q", attempt: int = 1, ready_at_ms: int = 0) -> Task:
+    return Task(TaskKind.ACTIVITY, queue, event_id, attempt, ready_at_ms=ready_at_ms)
+
+
+@pytest.fixture
+def matching(clock: Any) -> Matching:
+    return Matching(clock, DEFAULT_LIMITS)
+
+
+async def take(matching: Matching, name: QueueName = Q, timeout_ms: float = 0) -> Any:
+    return await matching.take(name, "me", "", timeout_ms)
+
+
+async def test_a_task_of_the_same_name_replaces_the_older_one_in_whatever_queue(matching: Matching) -> None:
+    matching.add(KEY, task(5))
+    matching.add(KEY, task(5, "other", attempt=2))
+    assert await take(matching) is None
+    found = await take(matching, replace(Q, name="other"))
+    assert found.task.attempt == 2
+
+
+async def test_a_dropped_task_is_not_given_out(matching: Matching) -> None:
+    matching.add(KEY, task(5))
+    matching.drop((KEY, TaskKind.ACTIVITY, 5))
+    assert await take(matching) is None
+
+
+async def test_a_task_put_back_is_the_first_again(matching: Matching) -> None:
+    matching.add(KEY, task(5))
+    matching.add(KEY, task(6))
+    found = await take(matching)
+    matching.put_back(found)
+    assert (await take(matching)).task.scheduled_event_id == 5
+
+
+async def test_a_task_that_was_dropped_or_replaced_while_in_hand_is_not_put_back(matching: Matching) -> None:
+    matching.add(KEY, task(5))
+    dropped = await take(matching)
+    matching.drop((KEY, TaskKind.ACTIVITY, 5))
+    matching.put_back(dropped)
+    assert await take(matching) is None
+    matching.add(KEY, task(6))
+    replaced = await take(matching)
+    matching.add(KEY, task(6, attempt=2))
+    matching.put_back(replaced)
+    matching.done(replaced)
+    assert (await take(matching)).task.attempt == 2
+    assert await take(matching) is None
+
+
+async def test_the_poller_that_has_waited_longest_gets_the_task(matching: Matching) -> None:
+    first, second = (asyncio.create_task(take(matching, timeout_ms=1_000)) for _ in range(2))
+    await asyncio.sleep(0)
+    matching.add(KEY, task(5))
+    found = await asyncio.wait_for(first, 1)
+    assert isinstance(found, WaitingTask) and not found.backlog
+    assert not second.done()
+    matching.add(KEY, task(6))
+    await asyncio.wait_for(second, 1)
+
+
+async def test_an_undelivered_response_is_given_only_while_it_counts(matching: Matching) -> None:
+    matching.put_back(Undelivered(b"old", Q, lambda: False))
+    assert await take(matching) is None
+    counts = True
+    matching.put_back(Undelivered(b"older", Q, lambda: counts))
+    matching.put_back(Undelivered(b"newer", Q, lambda: True))
+    counts = False
+    assert (await take(matching)).response == b"newer"
+    assert await take(matching) is None
+
+
+async def test_a_queue_has_a_bounded_number_of_pollers(clock: Any) -> None:
+    matching = Matching(clock, replace(DEFAULT_LIMITS, pollers_per_queue_max=1))
+    first = asyncio.create_task(take(matching, timeout_ms=1_000))
+    await asyncio.sleep(0)
+    with pytest.raises(ResourceExhausted, match="Task queue q has 1 pollers"):
+        await take(matching, timeout_ms=1_000)
+    first.cancel()
+
+
+async def test_backlog_counts_from_when_a_task_became_ready(matching: Matching, clock: Any) -> None:
+    assert matching.backlog(Q) == (0, 0)
+    matching.add(KEY, task(5, ready_at_ms=clock.now_ms() - 700))
+    matching.add(KEY, task(6, ready_at_ms=clock.now_ms()))
+    assert matching.backlog(Q) == (2, 700)
+
+
+async def test_queues_that_nobody_uses_any_more_are_forgotten(matching: Matching, clock: Any) -> None:
+    for number in range(999):
+        await take(matching, replace(Q, name=f"sticky-{number}"))
+    clock._now_ms += 600_000
+    await take(matching, replace(Q, name="kept"))
+    await take(matching, replace(Q, name="kept too"))
+    assert len(matching._queues) <= 2
+
+
+async def test_tasks_of_one_namespace_are_not_given_to_another(matching: Matching) -> None:
+    matching.add(KEY, task(5))
+    assert await take(matching, replace(Q, namespace="another")) is None
+    assert await take(matching, replace(Q, kind=TaskKind.WORKFLOW)) is None
