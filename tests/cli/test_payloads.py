@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from stormsail.cli.deploy import capacity_of, payload_for
+from stormsail.cli.notes import left_note
 from stormsail.cli.options import DEFAULT_ENGINE, Duration, Place, place_options
-from stormsail.cli.server import engine_note
 from stormsail.cli.server_groups_run import plan_for
 from stormsail.delivery.model.server_group import Capacity, LaunchSpec, Observation, ServerGroup
 
@@ -169,7 +169,7 @@ def test_the_environment_names_the_engine_and_our_own_variable_comes_first() -> 
 
 def test_an_engine_that_runs_on_the_data_directory_is_found_and_a_dead_one_is_not(tmp_path: Path) -> None:
     place = Place("", "default", tmp_path)
-    with engine_note(tmp_path, "127.0.0.1:4711"):
+    with left_note(tmp_path / "engine.json", "127.0.0.1:4711"):
         assert place.address == "127.0.0.1:4711"
     assert place.address == DEFAULT_ENGINE
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)

@@ -39,7 +39,7 @@ def test_each_step_that_changed_is_one_line_and_no_other(capsys: pytest.CaptureF
     captured = capsys.readouterr()
     lines = [line.partition(" ")[2] for line in captured.err.splitlines()]
     assert lines == [
-        "▸ running   createServerGroup hello-v001 (2.5 s)",
+        "▸ running   createServerGroup hello-v001",
         "✔ done      createServerGroup hello-v001 (2.5 s)",
     ]
     assert captured.out == ""
@@ -91,7 +91,7 @@ async def supervised(child: Child) -> AsyncIterator["asyncio.Task[None]"]:
 async def test_a_child_that_is_killed_is_started_again(tmp_path: Path) -> None:
     said: list[str] = []
     program = [sys.executable, "-c", "import time; time.sleep(60)"]
-    child = Child("sleeper", lambda: program, tmp_path / "log", said.append, first_pause_seconds=0.0)
+    child = Child("sleeper", lambda: program, tmp_path / "log", said.append, first_pause_seconds=0.0, proved=True)
     async with asyncio.timeout(20), supervised(child):
         await child.running.wait()
         assert child.process is not None
@@ -99,13 +99,13 @@ async def test_a_child_that_is_killed_is_started_again(tmp_path: Path) -> None:
         os.kill(first, signal.SIGKILL)
         await eventually(lambda: child.starts >= 2)
         assert child.process.pid != first
-    assert said == ["sleeper: was killed by SIGKILL; starting it again in 0.0 s."]
+    assert said == ["sleeper: was killed by SIGKILL; starting it again in 0.0 s"]
 
 
 async def test_a_child_that_keeps_failing_is_started_with_growing_pauses(tmp_path: Path) -> None:
     said: list[str] = []
     program = [sys.executable, "-c", "print('error: no such thing'); raise SystemExit(7)"]
-    child = Child("broken", lambda: program, tmp_path / "log", said.append, first_pause_seconds=0.01)
+    child = Child("broken", lambda: program, tmp_path / "log", said.append, first_pause_seconds=0.01, proved=True)
     async with asyncio.timeout(20), supervised(child):
         await eventually(lambda: child.starts >= 4)
     assert said[0] == "broken: ended with exit code 7; starting it again in 0.0 s. It said: error: no such thing"

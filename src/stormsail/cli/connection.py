@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
@@ -18,6 +19,8 @@ from stormsail.delivery.client import DeliveryClient
 from stormsail.delivery.model.operation import TASK_QUEUE
 
 Result = TypeVar("Result")
+
+RESTART_SECONDS_MAX: Final = 20.0
 
 _AUTH_STATUS: Final = {"UNAUTHENTICATED", "PERMISSION_DENIED"}
 
@@ -41,11 +44,25 @@ async def connected(place: Place) -> AsyncIterator[DeliveryClient]:
     """Connect for the length of a block; failures of the block and of connecting become CommandFailed."""
     quiet_sdk()
     with clear_failures():
-        client = await connect(place)
+        client = await _connect_patiently(place)
         try:
             yield client
         finally:
             await client.close()
+
+
+async def _connect_patiently(place: Place) -> DeliveryClient:
+    """Connect; an engine that `up` is just starting again is waited for."""
+    deadline = time.monotonic() + RESTART_SECONDS_MAX
+    while True:
+        address = place.address
+        try:
+            return await connect(place)
+        except failures.EngineUnreachable:
+            moved = place.address != address
+            if time.monotonic() > deadline or not (place.is_kept_up or moved):
+                raise
+            await asyncio.sleep(0.2)
 
 
 def quiet_sdk() -> None:

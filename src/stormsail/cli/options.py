@@ -1,7 +1,6 @@
 """Options that many commands share, and the values they become."""
 
 import functools
-import json
 import os
 import re
 from collections.abc import Callable
@@ -11,6 +10,8 @@ from typing import Any, Final
 
 import click
 from click.core import ParameterSource
+
+from stormsail.cli.notes import alive_address
 
 DEFAULT_ENGINE: Final = "127.0.0.1:7233"
 FORMATS: Final = ("table", "wide", "json", "jsonl", "yaml", "name")
@@ -33,7 +34,12 @@ class Place:
     @property
     def address(self) -> str:
         """The engine's address: the one given, else the one running on this data directory, else the default."""
-        return self.engine or running_engine(self.data_dir) or DEFAULT_ENGINE
+        return self.engine or alive_address(self.data_dir) or DEFAULT_ENGINE
+
+    @property
+    def is_kept_up(self) -> bool:
+        """Whether an `up` here keeps the engine running, so that one that is away comes back in a moment."""
+        return not self.engine and bool(alive_address(self.data_dir))
 
 
 @dataclass(frozen=True)
@@ -81,18 +87,6 @@ def default_data_dir() -> Path:
     """Return where state lives when nothing else is said, by the XDG rule."""
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(base).expanduser() / "stormsail"
-
-
-def running_engine(data_dir: Path) -> str:
-    """Return the address of the engine that serves a data directory, or empty when none is alive."""
-    try:
-        note = json.loads((data_dir / "engine.json").read_text())
-        os.kill(int(note["pid"]), 0)
-        return str(note["address"])
-    except PermissionError:
-        return str(note["address"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
 
 
 def place_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,11 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from stormsail.cli.errors import CommandFailed, ExitCode
+from stormsail.cli.notes import read_note
+
 BACKOFF_FIRST_SECONDS: Final = 0.2
 BACKOFF_MAX_SECONDS: Final = 10.0
 STEADY_SECONDS: Final = 10.0
 """A child that lived this long starts again without backoff."""
 STOP_SECONDS: Final = 15.0
+READY_SECONDS: Final = 60.0
+READY_PAUSE_SECONDS: Final = 0.05
 LOG_BYTES_MAX: Final = 10_000_000
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -42,7 +47,7 @@ def stormsail_command(*arguments: str) -> list[str]:
 
 @dataclass
 class Child:
-    """One supervised process. It is restarted whenever it dies until `stop` is called."""
+    """One supervised process. Once it has proved that it can start, it is restarted whenever it dies until `stop`."""
 
     name: str
     command: Callable[[], Sequence[str]]
@@ -50,6 +55,8 @@ class Child:
     log: Path
     say: Callable[[str], None]
     first_pause_seconds: float = BACKOFF_FIRST_SECONDS
+    proved: bool = False
+    """Set by whoever saw it ready; before that a death is a failed start, which no second try would mend."""
     starts: int = 0
     process: asyncio.subprocess.Process | None = field(default=None, repr=False)
     running: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
@@ -61,11 +68,11 @@ class Child:
         while True:
             began = time.monotonic()
             code = await self._once()
-            if self.stopping:
+            if self.stopping or not self.proved:
                 return
             if time.monotonic() - began >= STEADY_SECONDS:
                 pause = self.first_pause_seconds
-            self.say(f"{self.name}: {ending(code)}; starting it again in {pause:.1f} s. {self._last_words()}".rstrip())
+            self.say(f"{self.name}: {ending(code)}; starting it again in {pause:.1f} s{self._last_words(code)}")
             await asyncio.sleep(pause)
             pause = min(pause * 2, BACKOFF_MAX_SECONDS)
 
@@ -102,11 +109,41 @@ class Child:
             process.kill()
             await process.wait()
 
-    def _last_words(self) -> str:
-        """Return the last error line of the log, because that is what a person needs to see."""
-        lines = tail(self.log)
-        said = [line for line in lines if line.startswith("error:")] or lines[-1:]
-        return f"It said: {said[-1]}" if said else ""
+    def _last_words(self, code: int) -> str:
+        """Return the last error of the log, because that is what a person needs to see. The killed say nothing."""
+        said = [line for line in tail(self.log) if line.startswith("error: ")]
+        return f". It said: {said[-1]}" if said and code > 0 else ""
+
+
+async def until_ready(child: Child, note: Path) -> str:
+    """Wait until a child has left its note and return the address in it; fail with its own words if it ends first."""
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        process = child.process
+        said = read_note(note)
+        if process is not None and said.get("pid") == process.pid:
+            child.proved = True
+            return str(said.get("address", ""))
+        if process is not None and process.returncode is not None:
+            raise start_failed(child, process.returncode)
+        await asyncio.sleep(READY_PAUSE_SECONDS)
+    raise CommandFailed(
+        f"the {child.name} was not ready within {READY_SECONDS:.0f} s",
+        next_step=f"read {child.log}; `stormsail doctor` checks this machine",
+        code=ExitCode.TIMEOUT,
+    )
+
+
+def start_failed(child: Child, code: int) -> CommandFailed:
+    """Turn what a child printed before it ended into the failure of the command that started it."""
+    lines = tail(child.log)
+    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    step = [line.removeprefix("next:  ") for line in lines if line.startswith("next:  ")]
+    return CommandFailed(
+        said[-1] if said else f"the {child.name} {ending(code)} at its first start",
+        next_step=step[-1] if step else f"read {child.log}",
+        code=ExitCode(code) if code in ExitCode._value2member_map_ and code else ExitCode.ERROR,
+    )
 
 
 def tail(path: Path, lines: int = 20) -> list[str]:

@@ -3,10 +3,9 @@
 import asyncio
 import contextlib
 import ipaddress
-import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +13,7 @@ import click
 
 from stormsail.cli.errors import CommandFailed, ExitCode
 from stormsail.cli.lazy import Lazy, LazyGroup
+from stormsail.cli.notes import left_note
 from stormsail.cli.options import default_data_dir
 from stormsail.cli.output import note
 from stormsail.cli.process import follow_parent
@@ -146,7 +146,7 @@ def _serve(
         with contextlib.ExitStack() as notes:
 
             def started(address: str) -> None:
-                notes.enter_context(engine_note(place, address))
+                notes.enter_context(left_note(place / "engine.json", address))
                 note(f"engine: listening on {address}, state in {place}")
 
             await serve(settings, stop=stop, started=started)
@@ -196,19 +196,3 @@ def stop_on_signals(stop: asyncio.Event) -> None:
     callback: Callable[[], None] = stop.set
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, callback)
-
-
-@contextlib.contextmanager
-def engine_note(data_dir: Path, address: str) -> Iterator[None]:
-    """Leave word of a running engine in its data directory, so that commands find it without --engine.
-
-    A note that outlives a killed engine is harmless: readers check that its process is alive.
-    """
-    path = data_dir / "engine.json"
-    draft = path.with_suffix(".json.new")
-    draft.write_text(json.dumps({"address": address, "pid": os.getpid()}) + "\n")
-    draft.replace(path)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)

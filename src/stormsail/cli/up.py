@@ -2,21 +2,16 @@
 
 import asyncio
 import contextlib
-import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Final
 
 import click
 
-from stormsail.cli.errors import CommandFailed, ExitCode
+from stormsail.cli.notes import left_note
 from stormsail.cli.options import DEFAULT_ENGINE, Place, place_options, task_queue_option
 from stormsail.cli.output import note, stamped
-from stormsail.cli.process import Child, ending, stormsail_command, tail
+from stormsail.cli.process import Child, stormsail_command, until_ready
 from stormsail.cli.server import make_data_dir, stop_on_signals
-
-READY_SECONDS: Final = 60.0
 
 
 @click.command()
@@ -63,11 +58,13 @@ class _Pair:
         stop_on_signals(stop)
         stopping = asyncio.create_task(stop.wait())
         tasks: list[asyncio.Task[None]] = []
+        notes = contextlib.ExitStack()
         try:
             if not self.address:
                 tasks.append(asyncio.create_task(self.engine.run()))
                 self.address = await self._ready(self.engine, "engine.json", stopping)
                 self.port = int(self.address.rpartition(":")[2])
+                notes.enter_context(left_note(self.place.data_dir / "up.json", self.address))
                 note(f"engine: {self.address}")
             tasks.append(asyncio.create_task(self.worker.run()))
             await self._ready(self.worker, "worker.json", stopping)
@@ -78,7 +75,9 @@ class _Pair:
             pass
         finally:
             stopping.cancel()
-            note("stopping (what you deployed keeps running)")
+            notes.close()
+            if self.engine.proved or self.worker.proved:
+                note("stopping (what you deployed keeps running)")
             await self.worker.stop()
             await self.engine.stop()
             for task in tasks:
@@ -108,24 +107,13 @@ class _Pair:
         )
 
     async def _ready(self, child: Child, name: str, stopping: "asyncio.Task[object]") -> str:
-        """Wait until the child says that it is ready; fail when its first start ends instead."""
-        deadline = asyncio.get_running_loop().time() + READY_SECONDS
-        while asyncio.get_running_loop().time() < deadline:
-            if stopping.done():
-                raise _Stopped
-            process = child.process
-            if process is not None and process.returncode is not None and child.starts == 1:
-                child.stopping = True
-                raise start_failed(child, process.returncode)
-            said = read_note(self.place.data_dir / name)
-            if process is not None and said.get("pid") == process.pid:
-                return str(said.get("address", ""))
-            await asyncio.wait([stopping], timeout=0.05)
-        raise CommandFailed(
-            f"the {child.name} was not ready within {READY_SECONDS:.0f} s",
-            next_step=f"read {child.log}; `stormsail doctor` checks this machine",
-            code=ExitCode.TIMEOUT,
-        )
+        """Wait until the child is ready and return the engine's address, unless we are told to stop meanwhile."""
+        readying = asyncio.create_task(until_ready(child, self.place.data_dir / name))
+        await asyncio.wait({readying, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if readying.done():
+            return readying.result()
+        readying.cancel()
+        raise _Stopped
 
     def _say_what_next(self) -> None:
         note(f"state:  {self.place.data_dir} (logs in logs/)")
@@ -139,24 +127,3 @@ class _Pair:
 
 class _Stopped(Exception):
     """A signal came while we waited for a child."""
-
-
-def read_note(path: Path) -> dict[str, object]:
-    """Read what a child left in the data directory; empty while there is nothing whole."""
-    with contextlib.suppress(OSError, ValueError):
-        value = json.loads(path.read_text())
-        if isinstance(value, dict):
-            return value
-    return {}
-
-
-def start_failed(child: Child, code: int) -> CommandFailed:
-    """Turn what a child printed before it ended into the failure of the command that started it."""
-    lines = tail(child.log)
-    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    step = [line.removeprefix("next:  ") for line in lines if line.startswith("next:  ")]
-    return CommandFailed(
-        said[-1] if said else f"the {child.name} {ending(code)} at its first start",
-        next_step=step[-1] if step else f"read {child.log}",
-        code=ExitCode(code) if code in ExitCode._value2member_map_ and code else ExitCode.ERROR,
-    )

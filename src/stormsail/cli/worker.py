@@ -2,17 +2,14 @@
 
 import asyncio
 import contextlib
-import json
-import os
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from stormsail.cli.errors import CommandFailed
 from stormsail.cli.lazy import Lazy, LazyGroup
+from stormsail.cli.notes import left_note
 from stormsail.cli.options import ACCOUNT, Duration, Place, place_options, task_queue_option
 from stormsail.cli.output import note
 from stormsail.cli.process import follow_parent
@@ -85,7 +82,7 @@ def _run(place: Place, task_queue: str, connect_timeout: float, parent: int | No
             return
         provider: Any = await open_account("local", ACCOUNT, {"data_dir": str(place.data_dir)})
         try:
-            with worker_note(place.data_dir, place.address):
+            with left_note(place.data_dir / "worker.json", place.address):
                 note(f"worker: polling task queue {task_queue!r} on {place.address}, namespace {place.namespace!r}")
                 await run_worker(client.client, {ACCOUNT: provider}, task_queue=task_queue, stop=stop)
         finally:
@@ -101,16 +98,3 @@ def _run(place: Place, task_queue: str, connect_timeout: float, parent: int | No
             f"account {ACCOUNT} cannot be served: {error}",
             next_step="`stormsail doctor` checks what the local provider needs",
         ) from error
-
-
-@contextlib.contextmanager
-def worker_note(data_dir: Path, address: str) -> Iterator[None]:
-    """Leave word of a running worker in its data directory."""
-    path = data_dir / "worker.json"
-    draft = path.with_suffix(f".json.{os.getpid()}")
-    draft.write_text(json.dumps({"address": address, "pid": os.getpid()}) + "\n")
-    draft.replace(path)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)

@@ -11,12 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from stormsail.cli.errors import CommandFailed, ExitCode
+from stormsail.cli.errors import CommandFailed
 from stormsail.cli.options import Place
-from stormsail.cli.process import Child, stormsail_command
-from stormsail.cli.up import read_note, start_failed
+from stormsail.cli.process import Child, stormsail_command, until_ready
 
-READY_SECONDS: Final = 60.0
 GAP_SECONDS: Final = (0.05, 2.0)
 """Between two kills: short enough to hit a start, long enough to let work happen."""
 
@@ -42,10 +40,10 @@ class Stage:
         """Start both and wait until they answer."""
         if self.engine is not None:
             self.tasks.append(asyncio.create_task(self.engine.run()))
-            self.address = await self._ready(self.engine, "engine.json")
+            self.address = await until_ready(self.engine, self.data_dir / "engine.json")
             self.port = int(self.address.rpartition(":")[2])
         self.tasks.append(asyncio.create_task(self.worker.run()))
-        await self._ready(self.worker, "worker.json")
+        await until_ready(self.worker, self.data_dir / "worker.json")
 
     async def stop(self) -> None:
         """Stop worker and engine in order."""
@@ -72,22 +70,6 @@ class Stage:
             "--namespace=default",
             f"--data-dir={self.data_dir}",
             f"--follow-parent={os.getpid()}",
-        )
-
-    async def _ready(self, child: Child, name: str) -> str:
-        deadline = asyncio.get_running_loop().time() + READY_SECONDS
-        while asyncio.get_running_loop().time() < deadline:
-            process = child.process
-            said = read_note(self.data_dir / name)
-            if process is not None and said.get("pid") == process.pid:
-                return str(said.get("address", ""))
-            if child.starts > 3 and process is not None and process.returncode is not None:
-                raise start_failed(child, process.returncode)
-            await asyncio.sleep(0.05)
-        raise CommandFailed(
-            f"the {child.name} was not ready within {READY_SECONDS:.0f} s",
-            next_step="run `stormsail doctor`",
-            code=ExitCode.TIMEOUT,
         )
 
 

@@ -1,0 +1,52 @@
+"""Words that a running engine, worker or `up` leaves in its data directory, so that commands find it without --engine.
+
+A note that outlives its killed writer is harmless: `alive_address` checks that the process is there.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def left_note(path: Path, address: str) -> Iterator[None]:
+    """Leave the engine's address and our pid for the length of a block; the file is whole whenever it is there."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps({"address": address, "pid": os.getpid()}) + "\n")
+    draft.replace(path)
+    try:
+        yield
+    finally:
+        if read_note(path).get("pid") == os.getpid():
+            path.unlink(missing_ok=True)
+
+
+def read_note(path: Path) -> dict[str, object]:
+    """Read a note; empty while there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        value = json.loads(path.read_text())
+        if isinstance(value, dict):
+            return value
+    return {}
+
+
+def alive_address(data_dir: Path) -> str:
+    """Return the address of the engine that runs, or is kept running, on a data directory; empty when none is."""
+    for name in ("engine.json", "up.json"):
+        note = read_note(data_dir / name)
+        pid = note.get("pid")
+        if isinstance(pid, int) and _is_alive(pid):
+            return str(note.get("address", ""))
+    return ""
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
