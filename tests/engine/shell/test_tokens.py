@@ -1,7 +1,7 @@
 """Tokens come back as they were given, and nothing else is taken for one."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stormsail.engine.core.errors import InvalidArgument
@@ -14,21 +14,25 @@ keys = st.builds(RunKey, st.text(max_size=20), st.text(max_size=20), st.text(max
 numbers = st.integers(min_value=0, max_value=2**50)
 
 
+@settings(deadline=None)
 @given(st.builds(WorkflowTaskToken, keys, numbers, numbers, numbers, st.text(max_size=20)))
 def test_a_workflow_task_token_comes_back(token: WorkflowTaskToken) -> None:
     assert tokens.decode_workflow_task(tokens.encode_workflow_task(token)) == token
 
 
+@settings(deadline=None)
 @given(st.builds(ActivityToken, keys, numbers, numbers, st.text(max_size=20)))
 def test_an_activity_token_comes_back(token: ActivityToken) -> None:
     assert tokens.decode_activity(tokens.encode_activity(token)) == token
 
 
+@settings(deadline=None)
 @given(st.builds(HistoryPageToken, st.text(max_size=20), numbers, st.booleans(), numbers, st.binary(max_size=50)))
 def test_a_page_token_comes_back(token: HistoryPageToken) -> None:
     assert tokens.decode_history_page(tokens.encode_history_page(token)) == token
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60), st.sampled_from([b"", b"w", b"a", b"q", b"h"]))
 def test_arbitrary_bytes_are_refused_as_the_callers_mistake(noise: bytes, kind: bytes) -> None:
     for decode in (tokens.decode_workflow_task, tokens.decode_activity, tokens.decode_query):
