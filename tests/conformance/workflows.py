@@ -4,12 +4,14 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from temporalio import activity, workflow
-from temporalio.common import RetryPolicy, SearchAttributeKey
-from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.common import RetryPolicy, SearchAttributeKey, WorkflowIDConflictPolicy
+from temporalio.exceptions import ApplicationError
 
 SECOND = timedelta(seconds=1)
+TERMINATE_EXISTING = WorkflowIDConflictPolicy.TERMINATE_EXISTING
 ONCE = RetryPolicy(maximum_attempts=1)
 FAST = RetryPolicy(initial_interval=timedelta(milliseconds=20), maximum_interval=timedelta(milliseconds=100))
 
@@ -51,7 +53,7 @@ async def hang(_: str) -> None:
 
 
 @activity.defn
-async def resume_from_heartbeat(_: str) -> list[object]:
+async def resume_from_heartbeat(_: str) -> list[Any]:
     """Dies once after a heartbeat; the next attempt says what it found."""
     details = activity.info().heartbeat_details
     if not details:
@@ -234,19 +236,13 @@ class TimesOutActivity:
                 "start_to_close_timeout": SECOND,
                 "task_queue": "nobody",
             },
-            "schedule_to_close": {"schedule_to_close_timeout": 0.3 * SECOND, "retry_policy": FAST},
+            "schedule_to_close": {"schedule_to_close_timeout": 0.5 * SECOND, "start_to_close_timeout": 10 * SECOND},
         }[kind]
-        target = fail_always if kind == "schedule_to_close" else hang
         try:
-            await workflow.execute_activity(target, "", **options)
+            await workflow.execute_activity(hang, "", **options)
         except Exception as error:
             return str(error.__cause__)
         return "no timeout"
-
-
-@activity.defn
-async def fail_always(_: str) -> None:
-    raise ApplicationError("always", type="Always")
 
 
 @workflow.defn
@@ -263,7 +259,7 @@ class Elsewhere:
 @workflow.defn
 class Resumes:
     @workflow.run
-    async def run(self, _: str) -> list[object]:
+    async def run(self, _: str) -> list[Any]:
         return await workflow.execute_activity(
             resume_from_heartbeat, "", start_to_close_timeout=10 * SECOND, retry_policy=FAST
         )
@@ -335,10 +331,8 @@ ACTIVITIES = (
     greet,
     fail_until_third,
     fail_for_good,
-    fail_always,
     beat_until_cancelled,
     hang,
     resume_from_heartbeat,
     complete_elsewhere,
 )
-__all__ = ["ACTIVITIES", "WORKFLOWS", "CancelledError"]

@@ -1,0 +1,94 @@
+"""Histories made comparable: what must differ between two servers is masked, everything else is kept."""
+
+import base64
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from google.protobuf.json_format import MessageToDict
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client, WorkflowHistory
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_HEX: Final = re.compile(r"\b[0-9a-f]{32}\b")
+_DROPPED: Final = frozenset(
+    {
+        "eventTime",
+        "taskId",  # positions in Temporal's own tables
+        "version",
+        "historySizeBytes",  # of bytes that carry those
+        "workflowExecutionExpirationTime",
+        # A worker says its build in one or the other, by whether GetSystemInfo says build_id_based_versioning.
+        "workerVersion",
+        "binaryChecksum",
+        "prevAutoResetPoints",  # for resetting workflows, which is not served
+    }
+)
+
+
+def comparable(history: WorkflowHistory) -> list[dict[str, Any]]:
+    """Return the history's events with times dropped and random ids numbered in order of appearance."""
+    names: dict[str, str] = {}
+
+    def number(found: re.Match[str]) -> str:
+        return names.setdefault(found[0], f"<id {len(names) + 1}>")
+
+    return [_masked(_as_dict(event), number) for event in history.events]
+
+
+def _as_dict(event: HistoryEvent) -> dict[str, Any]:
+    shown: dict[str, Any] = MessageToDict(event)
+    return shown
+
+
+def _masked(value: Any, number: Callable[[re.Match[str]], str]) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _masked(_READABLE.get(key, _as_it_is)(each), number)
+            for key, each in sorted(value.items())
+            if key not in _DROPPED
+        }
+    if isinstance(value, list):
+        shown = [_masked(each, number) for each in value]
+        return sorted(shown) if all(isinstance(each, int) for each in shown) else shown  # the flags that an SDK uses
+    if isinstance(value, str):
+        return _HEX.sub(number, _UUID.sub(number, value))
+    return value
+
+
+def _payload_text(data: Any) -> Any:
+    """Show a payload's text, with the times masked that a local activity's marker holds."""
+    if not isinstance(data, str):
+        return data
+    return _CLOCK.sub("<time>", base64.b64decode(data).decode(errors="backslashreplace"))
+
+
+def _whole_seconds(duration: Any) -> str:
+    return f"{round(float(str(duration).removesuffix('s')))}s"
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+_CLOCK: Final = re.compile(r'\{"seconds":\d+,"nanos":\d+\}')
+_READABLE: Final[dict[str, Callable[[Any], Any]]] = {
+    "data": _payload_text,
+    "firstWorkflowTaskBackoff": _whole_seconds,
+}
+
+
+async def chain(client: Client, workflow_id: str, first_run_id: str | None) -> list[WorkflowHistory]:
+    """Return the histories of a chain of runs, first to last."""
+    found: list[WorkflowHistory] = []
+    run_id = first_run_id
+    while run_id:
+        history = await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
+        found.append(history)
+        run_id = _next_run(history.events[-1])
+    return found
+
+
+def _next_run(last: HistoryEvent) -> str:
+    attributes = getattr(last, str(last.WhichOneof("attributes")))
+    return getattr(attributes, "new_execution_run_id", "")
