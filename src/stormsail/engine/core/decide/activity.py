@@ -208,8 +208,8 @@ def request_cancel(
 
 
 def time_out(turn: Turn, activity: Activity, timeout_type: TimeoutType.ValueType, limits: Limits) -> bool:
-    """Record that one of the activity's timeouts is over. Returns whether the activity closed; its caller then ensures
-    a workflow task, one for all that is due at once."""
+    """Record that one of the activity's timeouts is over. Returns whether the activity closed; its events are then
+    postponed, for the caller to flush with those of all that is due at once, and to ensure one workflow task."""
     message = failures.activity_timeout_message(timeout_type)
     retry_state = _retry(turn, activity, failures.timeout_failure(message, timeout_type), limits)
     if retry_state == RetryState.RETRY_STATE_IN_PROGRESS:
@@ -220,13 +220,11 @@ def time_out(turn: Turn, activity: Activity, timeout_type: TimeoutType.ValueType
     failure = failures.timeout_failure(
         message, timeout_type, heartbeat_details=activity.heartbeat_details, cause=activity.last_failure
     )
-    started_event_id = _tell_start(turn, activity, None)
-    turn.emit(
+    if activity.started_at_ms:
+        turn.postpone(_start_of(activity, None), at_ms=activity.started_at_ms)
+    turn.postpone(
         ActivityTaskTimedOutEventAttributes(
-            failure=failure,
-            scheduled_event_id=activity.scheduled_event_id,
-            started_event_id=started_event_id,
-            retry_state=retry_state,
+            failure=failure, scheduled_event_id=activity.scheduled_event_id, retry_state=retry_state
         )
     )
     return True
@@ -268,21 +266,21 @@ def _retry(turn: Turn, activity: Activity, failure: Failure, limits: Limits) -> 
 
 def _tell_start(turn: Turn, activity: Activity, worker_version: WorkerVersionStamp | None) -> int:
     """Write the start of the last attempt into history, as of when it was. Returns the event's id: 0 where nobody had
-    started it, or where the event is buffered (`apply.numbered` fills it in when it gets its id)."""
+    started it, or where the event is buffered (`apply.numbered` fills it in when they get their ids)."""
     if not activity.started_at_ms:
         return 0
-    started = turn.emit(
-        ActivityTaskStartedEventAttributes(
-            scheduled_event_id=activity.scheduled_event_id,
-            identity=activity.identity,
-            request_id=activity.nonce,
-            attempt=activity.attempt,
-            last_failure=activity.last_failure,
-            worker_version=worker_version,
-        ),
-        at_ms=activity.started_at_ms,
+    return turn.emit(_start_of(activity, worker_version), at_ms=activity.started_at_ms).event_id
+
+
+def _start_of(activity: Activity, worker_version: WorkerVersionStamp | None) -> ActivityTaskStartedEventAttributes:
+    return ActivityTaskStartedEventAttributes(
+        scheduled_event_id=activity.scheduled_event_id,
+        identity=activity.identity,
+        request_id=activity.nonce,
+        attempt=activity.attempt,
+        last_failure=activity.last_failure,
+        worker_version=worker_version,
     )
-    return started.event_id
 
 
 def _fail_for_size(turn: Turn, ref: ActivityRef, identity: str, message: str, limits: Limits) -> None:

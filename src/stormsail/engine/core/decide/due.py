@@ -1,6 +1,7 @@
 """FireDue: all that is due in a run, done in one turn. What can be due is listed in `deadlines.py`, and only there."""
 
 from dataclasses import replace
+from typing import Final
 
 from temporalio.api.enums.v1 import TimeoutType
 from temporalio.api.history.v1 import TimerFiredEventAttributes
@@ -14,6 +15,9 @@ from stormsail.engine.core.ids import Ids
 from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.turn import Turn
 
+_TOLD_TOGETHER: Final = (DueKind.TIMER, DueKind.ACTIVITY_READY, DueKind.ACTIVITY_TIMEOUT)
+"""Their events enter history in the order of a flush, as buffered ones do: starts of activities before ends."""
+
 
 def fire_due(turn: Turn, ids: Ids, limits: Limits) -> None:
     """Do what is due at the turn's time, by instant, kind and event id; leave nothing that is due.
@@ -25,18 +29,29 @@ def fire_due(turn: Turn, ids: Ids, limits: Limits) -> None:
     while due := deadlines.due_by(turn.state, turn.now_ms):
         wakes = False
         for one in due:
-            if deadlines.still_due(turn.state, one):
-                wakes |= _do(turn, one, ids, limits)
+            if not deadlines.still_due(turn.state, one):
+                continue
+            if one.kind not in _TOLD_TOGETHER:
+                _tell(turn)
+            wakes |= _do(turn, one, ids, limits)
+        _tell(turn)
         if wakes:
             # One workflow task for all of the round, after its events: the worker sees them together.
             ensure_workflow_task(turn, limits)
+
+
+def _tell(turn: Turn) -> None:
+    """Put what was postponed into history, unless a started workflow task keeps it waiting."""
+    task = turn.state.workflow_task
+    if task is None or not task.started_at_ms:
+        turn.flush()
 
 
 def _do(turn: Turn, due: Due, ids: Ids, limits: Limits) -> bool:
     """Do one thing. Returns whether the workflow must hear of it."""
     match due.kind:
         case DueKind.TIMER:
-            turn.emit(TimerFiredEventAttributes(timer_id=due.name, started_event_id=due.event_id))
+            turn.postpone(TimerFiredEventAttributes(timer_id=due.name, started_event_id=due.event_id))
             return True
         case DueKind.ACTIVITY_READY:
             turn.note(notes.ActivityReady(due.event_id))
