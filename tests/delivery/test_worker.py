@@ -46,11 +46,9 @@ async def test_client_and_worker_outlive_an_engine_that_is_killed(own_engine: En
         launch = {"version": "v2", "command": ["serve"], "settings": {"healthy_after_ms": 3000}}
         request = stage.request("createServerGroup", strategy="redblack", capacity=CAPACITY, launch=launch)
         handle = await stage.client.start(request)
-        seen: list[int] = []
 
-        async def watch() -> None:
-            async for progress in stage.client.watch(handle.operation_id):
-                seen.append(len(progress.steps))
+        async def watch() -> list[int]:
+            return [len(progress.steps) async for progress in stage.client.watch(handle.operation_id)]
 
         ending = asyncio.create_task(stage.client.result(handle.operation_id))
         watching = asyncio.create_task(watch())
@@ -59,7 +57,7 @@ async def test_client_and_worker_outlive_an_engine_that_is_killed(own_engine: En
         own_engine.start()
         await own_engine.answers()
         assert (await ending).ok
-        await watching
+        seen = await watching
         assert seen == sorted(seen)
         assert seen[-1] == len((await ending).steps)
         assert stage.effects()[2:] == ["create web-v001 2/2/2", "enable web-v001 100%", "disable web-v000 100%"]

@@ -4,6 +4,7 @@ Whichever worker takes an attempt, the order's token makes it carry on what an e
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ from datetime import timedelta
 from typing import Final
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from stormsail.delivery.model.operation import ApplicationList
 from stormsail.delivery.model.server_group import Observation, ServerGroup
@@ -26,6 +27,8 @@ from stormsail.delivery.operations.orders import (
 )
 from stormsail.delivery.providers.errors import NotFound, Permanent, ProviderError
 from stormsail.delivery.providers.provider import Provider
+
+log: Final = logging.getLogger(__name__)
 
 HEARTBEAT_S: Final = 1.0
 """How often a call says that it lives; the heartbeat timeout of the workflow side is several of these."""
@@ -157,7 +160,15 @@ async def _attempt() -> AsyncIterator[Heartbeat]:
     try:
         yield heartbeat
     except ProviderError as error:
-        raise ApplicationError(str(error), type=error.kind, non_retryable=isinstance(error, Permanent)) from error
+        attempt = activity.info().attempt
+        log.warning("%s, attempt %d: %s: %s", activity.info().activity_id, attempt, error.kind, error)
+        raise ApplicationError(
+            str(error),
+            type=error.kind,
+            non_retryable=isinstance(error, Permanent),
+            # Expected, and logged above in one line: no stack trace from the SDK.
+            category=ApplicationErrorCategory.BENIGN,
+        ) from error
     finally:
         beating.cancel()
 
@@ -176,4 +187,5 @@ async def _polls() -> AsyncIterator[None]:
                 "the worker stops; another one carries on",
                 type="WorkerStopping",
                 next_retry_delay=timedelta(milliseconds=1),
+                category=ApplicationErrorCategory.BENIGN,
             )

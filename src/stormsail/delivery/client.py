@@ -192,6 +192,7 @@ class DeliveryClient:
             requested_by=request.requested_by,
             idempotency_key=key,
             request_digest=digest,
+            started_by=str(uuid.uuid4()),
         )
         message = await self._link.start_message(
             RUNNER,
@@ -211,8 +212,11 @@ class DeliveryClient:
                 return await self._attached(running, digest)
             raise OperationConflict(await summary_of(self._link, running)) from None
         self._workflow_ids[reply.run_id] = workflow_id
-        if key and not reply.started:
-            return await self._attached(await self._link.describe(workflow_id, reply.run_id), digest)
+        if key:
+            # A start deduplicated by its request id is answered like the first one; only the memo tells them apart.
+            started = await self._link.describe(workflow_id, reply.run_id)
+            if (await memo_of(self._link, started)).started_by != memo.started_by:
+                return await self._attached(started, digest)
         return OperationHandle(reply.run_id, workflow_id, attached=False)
 
     async def cancel(self, operation_id: str, reason: str) -> None:

@@ -64,7 +64,7 @@ async def test_a_cloud_that_stays_away_fails_the_operation_when_its_retry_time_i
     await stage.restart_worker()
     result = await stage.deploy("v1", retryTimeout=2)
     assert [error.kind for error in result.errors] == ["Transient"]
-    assert "tried for 2 s and still fails: observe: the model cloud throttles" in result.errors[0].message
+    assert "tried again for up to 2 s and still fails: observe: the model cloud throttles" in result.errors[0].message
 
 
 async def test_what_could_not_be_put_back_is_named(stage: Stage) -> None:

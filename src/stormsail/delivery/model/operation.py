@@ -151,6 +151,8 @@ class OperationMemo(BaseModel):
     idempotency_key: str = ""
     request_digest: str = ""
     """Tells a repeated request from another one under the same idempotency key."""
+    started_by: str = ""
+    """Names the one call that started the operation; a call that finds another name here has attached to it."""
 
 
 class OutcomeMemo(BaseModel):

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, RetryState, TimeoutError, is_cancelled_exception
 
 from stormsail.delivery.activities import CloudActivities
 from stormsail.delivery.model.server_group import Observation
@@ -126,14 +126,15 @@ class TemporalCloud:
 
 def _failure(error: ActivityError, call: str, retry_timeout_s: float) -> OperationFailure:
     """Turn an activity that will not succeed into a business failure."""
-    cause = error.cause
-    if isinstance(cause, TimeoutError):
-        last = cause.__cause__
-        if isinstance(last, ApplicationError):
-            message = f"{call} was tried for {retry_timeout_s:g} s and still fails: {last.message}"
-            return OperationFailure(last.type or "TimedOut", message)
-        message = f"{call} did not end within {retry_timeout_s:g} s: no worker reported an outcome"
-        return OperationFailure("TimedOut", message)
-    if isinstance(cause, ApplicationError):
-        return OperationFailure(cause.type or "Failed", cause.message)
-    return OperationFailure("Failed", str(cause))
+    # Temporal wraps the last failure in a timeout when the time ran out, and gives it bare when the next attempt would
+    # only come after that.
+    out_of_time = isinstance(error.cause, TimeoutError) or error.retry_state is RetryState.TIMEOUT
+    last = error.cause.__cause__ if isinstance(error.cause, TimeoutError) else error.cause
+    if not isinstance(last, ApplicationError):
+        return OperationFailure(
+            "TimedOut", f"{call} did not end in time: no worker reported an outcome ({error.cause})"
+        )
+    if out_of_time:
+        message = f"{call} was tried again for up to {retry_timeout_s:g} s and still fails: {last.message}"
+        return OperationFailure(last.type or "TimedOut", message)
+    return OperationFailure(last.type or "Failed", last.message)
