@@ -107,7 +107,7 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_a_data_directory_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
-    with pytest.raises(StorageFailed, match="cannot be"):
+    with pytest.raises(StorageFailed, match="cannot be used: File exists"):
         open_store(tmp_path / "data")
 
 

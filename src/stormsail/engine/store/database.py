@@ -38,9 +38,31 @@ CHECKPOINT_PAGES: Final = 4_000
 """Log pages after which the writer copies them into the file; 16 MB."""
 LOG_KEPT_BYTES: Final = 64 * 1024 * 1024
 GROUP_MEMBERS_MAX: Final = 512
+GROUP_BYTES_MAX: Final = 32 * 1024 * 1024
+QUEUE_BYTES_MAX: Final = 512 * 1024 * 1024
+"""Bytes that may wait for the disk, besides the number of commits: few large ones fill memory as well."""
 BUSY_TIMEOUT_MS: Final = 2_000
 CHUNKS: Final = (64, 16, 4, 1)
 """Rows a statement takes at once. Few sizes, so that all of them stay prepared."""
+
+_LOST: Final = (
+    apsw.IOError,
+    apsw.CorruptError,
+    apsw.NotADBError,
+    apsw.CantOpenError,
+    apsw.FullError,
+    apsw.ReadOnlyError,
+)
+"""What a read may only meet where the disk or the file is not to be trusted."""
+_MEMBERS_FAULT: Final = (
+    apsw.ConstraintError,
+    apsw.MismatchError,
+    apsw.TooBigError,
+    WriteRejected,
+    TypeError,
+    ValueError,
+    OverflowError,
+)
 
 Row = tuple[Any, ...]
 
@@ -67,6 +89,8 @@ class Member:
     rows: list[tuple[Statement, Row]]
     touches: frozenset[Any] = frozenset()
     done: "asyncio.Future[None] | None" = field(default=None, repr=False)
+    size: int = 0
+    """Bytes of its values; set by `Database.commit`."""
 
 
 @lru_cache(maxsize=256)
@@ -80,15 +104,18 @@ class DirectoryLock:
     """The exclusive lock on a data directory. The kernel drops it with the process, however it ends."""
 
     def __init__(self, directory: Path) -> None:
-        self._file = os.open(directory / "engine.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with _told(directory):
+            self._file = os.open(directory / "engine.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(self._file, 32, 0).decode("ascii", "replace").strip()
             os.close(self._file)
             raise DataDirInUse(directory, int(holder) if holder.isdigit() else None) from None
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        # The lock holds without it; on a full disk the next server cannot say whose it is, and that is all.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let the directory go. The file stays: deleting it would let two servers lock two different files."""
@@ -107,6 +134,7 @@ class Database:
         self.members = 0
         self._queue_max = queue_max
         self._waiting = 0
+        self._waiting_bytes = 0
         self._queue: SimpleQueue[Member | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failed = ""
@@ -131,7 +159,8 @@ class Database:
             raise self._failure()
         if self._closed:
             raise StorageFailed(f"{self.path} is closed.")
-        if self._waiting >= self._queue_max:
+        member.size = sum(len(value) for _, row in member.rows for value in row if type(value) is bytes)
+        if self._waiting >= self._queue_max or self._waiting_bytes + member.size > QUEUE_BYTES_MAX:
             raise CommitQueueFull(self._waiting)
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
@@ -139,6 +168,7 @@ class Database:
             self._loop = loop
         member.done = loop.create_future()
         self._waiting += 1
+        self._waiting_bytes += member.size
         self._queue.put(member)
         await member.done
 
@@ -147,8 +177,7 @@ class Database:
         try:
             return self._read.execute(sql, values).fetchall()
         except apsw.Error as error:
-            self._lose("reading", error)
-            raise self._failure() from error
+            raise self._read_error(error) from error
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -170,8 +199,7 @@ class Database:
         except apsw.InterruptError:
             return None
         except apsw.Error as error:
-            self._lose("reading", error)
-            raise self._failure() from error
+            raise self._read_error(error) from error
         finally:
             self._read.set_progress_handler(None)
 
@@ -204,10 +232,12 @@ class Database:
         stopping = False
         while not stopping:
             group: list[Member] = []
+            size = 0
             item = self._queue.get()
             while item is not None:
                 group.append(item)
-                if len(group) == GROUP_MEMBERS_MAX:
+                size += item.size
+                if len(group) == GROUP_MEMBERS_MAX or size >= GROUP_BYTES_MAX:
                     break
                 try:
                     item = self._queue.get_nowait()
@@ -231,7 +261,7 @@ class Database:
             return [(member, self._failure()) for member in group]
         try:
             self._transact(group)
-        except (apsw.ConstraintError, apsw.TooBigError, WriteRejected, TypeError, ValueError, OverflowError) as error:
+        except _MEMBERS_FAULT as error:
             self._roll_back()
             if len(group) == 1:
                 return [(group[0], WriteRejected(str(error)))]
@@ -310,6 +340,15 @@ class Database:
             "What was acknowledged is on disk; stop the server, check the disk, and start it again."
         )
 
+    def _read_error(self, error: apsw.Error) -> Exception:
+        """Sort what went wrong in a read: the disk or the file; a lock; else the statement, which is our bug."""
+        if isinstance(error, apsw.BusyError | apsw.LockedError):
+            return StorageBusy(self.path)
+        if isinstance(error, _LOST):
+            self._lose("reading", error)
+            return self._failure()
+        return error
+
     def _failure(self) -> StorageFailed:
         return StorageFailed(self._failed)
 
@@ -323,6 +362,7 @@ class Database:
         """On the event loop: wake the whole group at once."""
         self._waiting -= len(outcomes)
         for member, error in outcomes:
+            self._waiting_bytes -= member.size
             done = member.done
             assert done is not None
             if done.done():
@@ -335,20 +375,31 @@ class Database:
 
 def make_private_directory(directory: Path) -> None:
     """Make a data directory only its owner can read. One that is there already keeps the mode its owner gave it."""
-    try:
+    with _told(directory):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageFailed(f"The data directory {directory} cannot be made: {error.strerror}.") from None
 
 
 def _create_private(path: Path) -> None:
     """Make the file before SQLite does, so that it, and the log named after it, never have another mode than 0600."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    os.fchmod(file, 0o600)
-    os.close(file)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    os.fsync(directory)
-    os.close(directory)
+    with _told(path.parent):
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.fchmod(file, 0o600)
+        os.close(file)
+        directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        os.fsync(directory)
+        os.close(directory)
+
+
+@contextlib.contextmanager
+def _told(directory: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into words that name the directory."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(
+            f"The data directory {directory} cannot be used: {error.strerror} ({error.filename}). "
+            "Choose another one, or change who may write there."
+        ) from None
 
 
 def _connect(path: Path) -> apsw.Connection:

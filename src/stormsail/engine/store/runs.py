@@ -1,19 +1,27 @@
 """Runs as stored: what rows a turn becomes, and how a run is found and rebuilt from them."""
 
+import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from stormsail.engine.core import deadlines, progress, replay
+from stormsail.engine.core import deadlines, progress, replay, work
+from stormsail.engine.core.errors import InvalidTransition
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.core.visibility_row import visibility_row
+from stormsail.engine.core.work import Task
 from stormsail.engine.store import history, tasks
 from stormsail.engine.store.database import Database, Member, Row, Statement
 from stormsail.engine.store.errors import RunConflict, RunDamaged, WriteRejected
 
 RIDS_CACHED_MAX: Final = 50_000
+_RUNS_READ_AT_ONCE: Final = 500
+_SELECT_WAITING: Final = (
+    "SELECT rid, namespace, workflow_id, run_id, tasks FROM run "
+    "WHERE tasks IS NOT NULL AND rid > ? ORDER BY rid LIMIT ?"
+)
 
 _COLUMNS: Final = (
     "rid, namespace, workflow_id, run_id, status, next_event, due_ms, tasks, workflow_type, task_queue, "
@@ -87,7 +95,10 @@ class Runs:
                 raise RunDamaged(key, "the checksum of its progress does not match")
             rows = list(history.read_all(self._database, key, rid, next_event))
         self._remember(key, rid)
-        state = replay.replay(key, rows, packed)
+        try:
+            state = replay.replay(key, rows, packed)
+        except InvalidTransition as error:
+            raise RunDamaged(key, str(error)) from error
         if state.status != status or state.next_event_id != next_event:
             raise RunDamaged(key, f"its history ends in status {state.status} where {status} was committed")
         return state
@@ -108,6 +119,21 @@ class Runs:
         )
         return [(due_ms, RunKey(*names)) for due_ms, *names in rows]
 
+    def waiting_tasks(self) -> Iterator[tuple[RunKey, Task]]:
+        """Yield every task that waits for a poller, run by run in order of creation.
+
+        Where a run's row does not match its checksum, its tasks are told from its history; where that is damaged too,
+        it has none: whoever asks for the run is told what is wrong, and the others go on.
+        """
+        rid = 0
+        while rows := self._database.read(_SELECT_WAITING, (rid, _RUNS_READ_AT_ONCE)):
+            for _, namespace, workflow_id, run_id, packed in rows:
+                key = RunKey(namespace, workflow_id, run_id)
+                waiting = tasks.unpack(key, packed)
+                for task in waiting if waiting is not None else self._tasks_from_history(key):
+                    yield key, task
+            rid = rows[-1][0]
+
     def rid(self, key: RunKey) -> int | None:
         """Return a stored run's row id."""
         known = self._rids.get(key)
@@ -120,6 +146,14 @@ class Runs:
             return None
         self._remember(key, found[0][0])
         return int(found[0][0])
+
+    def _tasks_from_history(self, key: RunKey) -> list[Task]:
+        try:
+            state = self.load(key)
+        except RunDamaged as damaged:
+            logging.getLogger(__name__).error("%s", damaged)
+            return []
+        return list(work.tasks(state).values()) if state is not None else []
 
     def _rid_for(self, turn: Turn) -> int:
         if turn.before is None:

@@ -44,12 +44,11 @@ CREATE UNIQUE INDEX run_open ON run (namespace, workflow_id) WHERE status = 1;
 CREATE INDEX run_chain ON run (namespace, workflow_id);
 CREATE INDEX run_due ON run (due_ms) WHERE due_ms IS NOT NULL;
 CREATE INDEX run_tasks ON run (rid) WHERE tasks IS NOT NULL;
--- The order of lists: open runs first, then the last closed; 9223372036854775807 stands for "not yet".
+-- The order of lists: open runs first, then the last closed; 9223372036854775807 stands for "not yet". Also what
+-- retention finds a namespace's oldest closed runs by.
 CREATE INDEX run_listed ON run (
     namespace, coalesce(close_ms, 9223372036854775807) DESC, start_ms DESC, run_id
 );
--- What retention will delete by.
-CREATE INDEX run_closed ON run (close_ms) WHERE close_ms IS NOT NULL;
 
 -- Only for runs that have any; apart from `run`, for a memo may be 2 MiB and changes seldom.
 CREATE TABLE attributes (

@@ -9,7 +9,7 @@ from stormsail.engine.core.limits import DEFAULT_LIMITS, Limits
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.core.work import Task
-from stormsail.engine.store import history, tasks
+from stormsail.engine.store import history
 from stormsail.engine.store.database import Database, DirectoryLock, make_private_directory
 from stormsail.engine.store.history import HistoryPage
 from stormsail.engine.store.namespaces import Namespaces
@@ -86,7 +86,7 @@ class Store:
 
     def waiting_tasks(self) -> Iterator[tuple[RunKey, Task]]:
         """Yield every task that waits for a poller, run by run in order of creation."""
-        return tasks.waiting(self._database)
+        return self._runs.waiting_tasks()
 
     def close(self) -> None:
         """Finish the commits that wait, close the file and let the directory go. Closing twice is closing once."""

@@ -4,20 +4,16 @@ Not a row a task: a turn then would write several, and each SQLite step costs mo
 """
 
 import json
-from collections.abc import Iterator
+import zlib
 from typing import Final
 
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.work import Task, TaskKind, tasks
-from stormsail.engine.store.database import Database
-from stormsail.engine.store.errors import RunDamaged
 
-RUNS_READ_AT_ONCE: Final = 500
-SELECT_WAITING: Final = (
-    "SELECT rid, namespace, workflow_id, run_id, tasks FROM run "
-    "WHERE tasks IS NOT NULL AND rid > ? ORDER BY rid LIMIT ?"
-)
+CRC_BYTES: Final = 4
+
+_JSON: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 def pack(state: RunState) -> bytes | None:
@@ -25,27 +21,21 @@ def pack(state: RunState) -> bytes | None:
     waiting = tasks(state)
     if not waiting:
         return None
-    rows = [[t.kind, t.queue, t.scheduled_event_id, t.attempt, int(t.sticky), t.ready_at_ms] for t in waiting.values()]
-    return json.dumps(rows, separators=(",", ":")).encode()
+    rows = [[t.kind, t.queue, t.scheduled_event_id, t.attempt, t.sticky, t.ready_at_ms] for t in waiting.values()]
+    packed = _JSON.encode(rows).encode()
+    return _crc(state.key, packed) + packed
 
 
-def unpack(key: RunKey, packed: bytes) -> list[Task]:
-    """Return what `pack` was given."""
-    try:
-        return [
-            Task(TaskKind(kind), queue, scheduled_event_id, attempt, bool(sticky), ready_at_ms)
-            for kind, queue, scheduled_event_id, attempt, sticky, ready_at_ms in json.loads(packed)
-        ]
-    except (ValueError, TypeError) as error:
-        raise RunDamaged(key, f"its waiting tasks cannot be read ({error})") from None
+def unpack(key: RunKey, stored: bytes) -> list[Task] | None:
+    """Return what `pack` was given; None where the checksum does not match."""
+    crc, packed = stored[:CRC_BYTES], stored[CRC_BYTES:]
+    if _crc(key, packed) != crc:
+        return None
+    return [
+        Task(TaskKind(kind), queue, scheduled_event_id, attempt, sticky, ready_at_ms)
+        for kind, queue, scheduled_event_id, attempt, sticky, ready_at_ms in json.loads(packed)
+    ]
 
 
-def waiting(database: Database) -> Iterator[tuple[RunKey, Task]]:
-    """Yield every task that waits, run by run in order of creation. Reads in bounded batches."""
-    rid = 0
-    while rows := database.read(SELECT_WAITING, (rid, RUNS_READ_AT_ONCE)):
-        for _, namespace, workflow_id, run_id, packed in rows:
-            key = RunKey(namespace, workflow_id, run_id)
-            for task in unpack(key, packed):
-                yield key, task
-        rid = rows[-1][0]
+def _crc(key: RunKey, packed: bytes) -> bytes:
+    return zlib.crc32(packed, zlib.crc32(key.run_id.encode())).to_bytes(CRC_BYTES, "big")
