@@ -16,13 +16,17 @@ STEPS = frozenset(
 )
 
 
-def die_at(step: int, within: str = "") -> None:
-    """Arrange for this process, and those it forks, to die at that many steps from now."""
+def die_at(step: int, within: str | None = None) -> None:
+    """Arrange for this process, and those it forks, to die at that many steps from now.
+
+    With `within`, files opened count only when they are opened for writing and lie in that directory.
+    """
     left = step
 
     def count(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal left
-        if event in STEPS and (event != "open" or (within in str(arguments[0]) and _writes(arguments))):
+        passed_over = event == "open" and within is not None and not _writes(arguments, within)
+        if event in STEPS and not passed_over:
             left -= 1
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -30,9 +34,10 @@ def die_at(step: int, within: str = "") -> None:
     sys.addaudithook(count)
 
 
-def _writes(arguments: tuple[object, ...]) -> bool:
-    _, mode, flags = arguments
-    return any(letter in str(mode) for letter in "wax+") or bool(int(str(flags)) & (os.O_WRONLY | os.O_RDWR))
+def _writes(arguments: tuple[object, ...], within: str) -> bool:
+    path, mode, flags = arguments
+    writes = any(letter in str(mode) for letter in "wax+") or bool(int(str(flags)) & (os.O_WRONLY | os.O_RDWR))
+    return writes and within in str(path)
 
 
 def serve() -> None:

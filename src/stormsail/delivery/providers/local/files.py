@@ -13,6 +13,8 @@ from stormsail.delivery.providers.errors import Transient
 
 LOCK_PATIENCE_S: Final = 30.0
 _REMOVE_ATTEMPTS_MAX: Final = 20
+_HIDDEN: Final = ":"
+"""Begins the names of directories being removed; no application and no server group has it in its name."""
 
 
 def make_directory(path: Path) -> None:
@@ -71,7 +73,7 @@ def remove_tree(path: Path) -> None:
 
     A process that just ended may still be noting its exit code inside, hence the attempts.
     """
-    doomed = path.with_name(f".removed-{path.name}-{time.monotonic_ns()}")
+    doomed = path.with_name(f"{_HIDDEN}removed:{path.name}:{time.monotonic_ns()}")
     try:
         path.rename(doomed)
     except FileNotFoundError:
@@ -84,16 +86,23 @@ def remove_tree(path: Path) -> None:
         time.sleep(0.01)
 
 
-def sweep_removed(directory: Path) -> None:
-    """Finish removals that a crash cut short."""
-    for doomed in directory.glob(".removed-*"):
-        shutil.rmtree(doomed, ignore_errors=True)
+def sweep(directory: Path, older_than_ms: int) -> None:
+    """Remove what writers and removers that were killed left lying about in a directory and those below."""
+    for place, directories, found in os.walk(directory):
+        for name in [name for name in directories if name.startswith(_HIDDEN)]:
+            shutil.rmtree(Path(place, name), ignore_errors=True)
+            directories.remove(name)
+        for name in found:
+            path = Path(place, name)
+            with contextlib.suppress(FileNotFoundError):
+                if name.endswith(".tmp") and path.stat().st_mtime_ns // 1_000_000 < older_than_ms:
+                    path.unlink()
 
 
 def names(directory: Path) -> list[str]:
-    """Return the sorted names in a directory, without hidden ones; of a missing directory none."""
+    """Return the sorted names in a directory, without half removed ones; of a missing directory none."""
     try:
-        return sorted(entry.name for entry in directory.iterdir() if not entry.name.startswith("."))
+        return sorted(entry.name for entry in directory.iterdir() if not entry.name.startswith(_HIDDEN))
     except (FileNotFoundError, NotADirectoryError):
         return []
 

@@ -40,6 +40,7 @@ RESUME_SECONDS: Final = 5.0
 CANCEL_SECONDS: Final = 10.0
 KEEP_INTERVAL_S: Final = 1.0
 TOKEN_LIFE_MS: Final = 30 * 24 * 3600 * 1000
+DRAFT_LIFE_MS: Final = 3600 * 1000
 CHECKS_AT_ONCE_MAX: Final = 16
 _PAUSE_FIRST_S: Final = 0.02
 _PAUSE_MAX_S: Final = 0.25
@@ -142,6 +143,8 @@ class LocalProvider:
         """Bring processes and load balancers in line with the records, and keep them so until `close`."""
         with _sorted():
             await asyncio.to_thread(self._home.forget_tokens, _now_ms() - TOKEN_LIFE_MS)
+            for area in ("applications", "tokens"):
+                await asyncio.to_thread(files.sweep, self._home.root / area, _now_ms() - DRAFT_LIFE_MS)
             await self._keep_all({})
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), name=f"local provider keeper of {self._account}")

@@ -272,7 +272,7 @@ class Home:
         """Write a token's record unless one is there; return the one that is."""
         files.make_directory(self.root / "tokens")
         path = self._token_path(record.token)
-        draft = path.with_name(f"{path.name}.{os.getpid()}-{id(record)}.claim")
+        draft = path.with_name(f"{path.name}.{os.getpid()}-{id(record)}.tmp")
         files.write_file(draft, record.model_dump_json())
         try:
             # A link, unlike a rename, fails where the name is taken: of two claimants one wins.
@@ -286,8 +286,7 @@ class Home:
 
     def forget_tokens(self, older_than_ms: int) -> None:
         """Remove the records of tokens that ended long ago, so that they do not pile up for ever."""
-        for name in files.names(self.root / "tokens"):
-            path = self.root / "tokens" / name
+        for path in (self.root / "tokens").glob("*.json"):
             text = files.read_file(path)
             if text and path.stat().st_mtime_ns // 1_000_000 < older_than_ms and _decoded(path, text).get("ended"):
                 files.remove_file(path)
