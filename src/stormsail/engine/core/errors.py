@@ -66,8 +66,10 @@ class AlreadyStarted(Refused):
 
     status = "ALREADY_EXISTS"
 
-    def __init__(self, message: str, start_request_id: str, run_id: str) -> None:
-        detail = WorkflowExecutionAlreadyStartedFailure(start_request_id=start_request_id, run_id=run_id)
+    def __init__(self, message: str, start_request_id: str, run_id: str, first_execution_run_id: str = "") -> None:
+        detail = WorkflowExecutionAlreadyStartedFailure(
+            start_request_id=start_request_id, run_id=run_id, first_execution_run_id=first_execution_run_id
+        )
         super().__init__(message, detail)
 
 

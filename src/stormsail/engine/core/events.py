@@ -52,6 +52,8 @@ def build(event_id: int, at_ms: int, attributes: Message, extras: Extras = NO_EX
     event = HistoryEvent(event_id=event_id, event_type=event_type)  # type: ignore[arg-type]
     event.event_time.FromMilliseconds(at_ms)
     getattr(event, field).CopyFrom(attributes)
+    if event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED:
+        event.worker_may_ignore = True  # an SDK older than the event type must not fail on it
     if extras is not NO_EXTRAS:
         event.links.extend(extras.links)
         event.event_group_markers.extend(extras.group_markers)

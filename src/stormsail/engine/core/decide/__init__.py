@@ -81,8 +81,9 @@ def _keep_buffer_small(turn: Turn, limits: Limits) -> None:
     if small and sum(event.ByteSize() for event in buffered) <= limits.buffered_events_size_max:
         return
     cause = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND
-    workflow_task.fail_task(turn, cause, None, workflow_task.HISTORY_SERVICE)
-    workflow_task.schedule(turn, limits)
+    attempt = workflow_task.fail_task(turn, cause, None, workflow_task.HISTORY_SERVICE)
+    turn.flush()
+    workflow_task.schedule(turn, limits, attempt=attempt)
 
 
 Deciding = Callable[[Turn, Any, Ids, Limits], None]

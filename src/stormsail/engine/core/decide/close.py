@@ -163,7 +163,8 @@ def _linked(
     start.original_execution_run_id = run_id
     start.first_execution_run_id = before.first_execution_run_id
     start.continued_execution_run_id = state.key.run_id
-    start.workflow_execution_timeout.CopyFrom(before.workflow_execution_timeout)
+    if before.HasField("workflow_execution_timeout"):
+        start.workflow_execution_timeout.CopyFrom(before.workflow_execution_timeout)
     if before.HasField("workflow_execution_expiration_time"):
         start.workflow_execution_expiration_time.CopyFrom(before.workflow_execution_expiration_time)
     if before.HasField("priority"):

@@ -68,6 +68,8 @@ def complete_retry_policy(policy: RetryPolicy, limits: Limits) -> None:
 def complete_task_queue(queue: TaskQueue, default: str, limits: Limits) -> None:
     """Fill a task queue's default name and kind, then refuse names that cannot be."""
     queue.name = queue.name or default
+    if queue.kind == TaskQueueKind.TASK_QUEUE_KIND_UNSPECIFIED:
+        queue.kind = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
     if not queue.name:
         raise InvalidArgument("missing task queue name")
     if too_long(queue.name, limits):
@@ -76,8 +78,6 @@ def complete_task_queue(queue: TaskQueue, default: str, limits: Limits) -> None:
         raise InvalidArgument(f"task queue name cannot start with reserved prefix {RESERVED_QUEUE_PREFIX}")
     if queue.name.startswith(INTERNAL_QUEUE_PREFIX) and not default.startswith(INTERNAL_QUEUE_PREFIX):
         raise InvalidArgument(f"cannot use internal per-namespace task queue:{queue.name}")
-    if queue.kind == TaskQueueKind.TASK_QUEUE_KIND_UNSPECIFIED:
-        queue.kind = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
 
 
 def complete_activity(attributes: ScheduleActivityTaskCommandAttributes, state: RunState, limits: Limits) -> None:
@@ -116,11 +116,8 @@ def complete_continue_as_new(
     try:
         complete_task_queue(attributes.task_queue, state.task_queue, limits)
     except InvalidArgument as wrong:
-        raise InvalidArgument(
-            f"error validating {command} TaskQueue: {wrong.message}. WorkflowType={workflow_type} "
-            f"TaskQueue={attributes.task_queue.name}"
-        ) from None
-    where = f"WorkflowType={workflow_type} TaskQueue={attributes.task_queue.name}"
+        raise InvalidArgument(f"error validating {command} TaskQueue: {wrong.message}. {_where(attributes)}") from None
+    where = _where(attributes)
     for name, duration in (
         ("WorkflowRunTimeout", attributes.workflow_run_timeout),
         ("WorkflowTaskTimeout", attributes.workflow_task_timeout),
@@ -161,6 +158,13 @@ def payloads_size(fields: object) -> int:
     """Return the size of a map of payloads as Temporal counts it: keys and data, not the metadata."""
     assert hasattr(fields, "items")
     return sum(len(key.encode()) + len(payload.data) for key, payload in fields.items())
+
+
+def _where(attributes: ContinueAsNewWorkflowExecutionCommandAttributes) -> str:
+    """Name the run that cannot be, as Temporal does."""
+    queue = attributes.task_queue
+    kind = TaskQueueKind.Name(queue.kind)
+    return f'WorkflowType={attributes.workflow_type.name} TaskQueue=name:"{queue.name}" kind:{kind}'
 
 
 def _is_timeout_type(name: str) -> bool:

@@ -106,7 +106,7 @@ def check_sequence(commands: Sequence[Command]) -> None:
                 f"invalid command sequence: [{names}], command {_name(closing)} must be the last command."
             )
         if command.command_type not in _CARRYING and command.command_type not in _NOT_SERVED:
-            raise InvalidArgument(f"unknown command type: {command.command_type}")
+            raise InvalidArgument(f"unknown command type: {_name(command)}")
         if command.command_type in CLOSING:
             closing = command
 
@@ -140,7 +140,8 @@ def camel(name: str, prefix: str) -> str:
 
 
 def _name(command: Command) -> str:
-    return camel(CommandType.Name(command.command_type), "COMMAND_TYPE_")
+    number = command.command_type
+    return camel(CommandType.Name(number), "COMMAND_TYPE_") if number in CommandType.values() else str(number)
 
 
 def _schedule_activity(carrying: Carrying, command: ScheduleActivityTaskCommandAttributes, extras: Extras) -> None:
@@ -311,9 +312,10 @@ def _modify_properties(carrying: Carrying, command: ModifyWorkflowPropertiesComm
 
 
 def _complete_workflow(carrying: Carrying, command: CompleteWorkflowExecutionCommandAttributes, extras: Extras) -> None:
+    # RespondWorkflowTaskCompleted: Temporal gives this cause for too large a result, so histories show it.
     carrying.refuse_large(
         command.result.ByteSize(),
-        Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_COMPLETE_WORKFLOW_EXECUTION_ATTRIBUTES,
+        Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_SCHEDULE_ACTIVITY_ATTRIBUTES,
         "CompleteWorkflowExecutionCommandAttributes.Result exceeds size limit.",
     )
     event = WorkflowExecutionCompletedEventAttributes(

@@ -188,7 +188,8 @@ def _check_reuse(current: RunState, request: AnyStart) -> None:
 
 
 def _already_started(message: str, current: RunState) -> AlreadyStarted:
-    return AlreadyStarted(message, current.start_request_id, current.key.run_id)
+    first_run_id = current.start.first_execution_run_id
+    return AlreadyStarted(message, current.start_request_id, current.key.run_id, first_run_id)
 
 
 def _begin(request: StartWorkflow | SignalWithStart, now_ms: int, ids: Ids, limits: Limits) -> Turn:
@@ -225,8 +226,6 @@ def _started_event(
         workflow_id=request.workflow_id,
         workflow_type=request.workflow_type,
         task_queue=TaskQueue(name=request.task_queue.name, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
-        workflow_execution_timeout=as_duration(duration_ms(request.workflow_execution_timeout)),
-        workflow_run_timeout=as_duration(run_ms),
         workflow_task_timeout=as_duration(task_timeout_ms(request.workflow_task_timeout, run_ms, limits)),
         original_execution_run_id=run_id,
         first_execution_run_id=run_id,
@@ -237,9 +236,19 @@ def _started_event(
         search_attributes=attributes_with_value(request.search_attributes),
         eager_execution_accepted=eager,
     )
-    for name in ("input", "header", "retry_policy", "priority", "versioning_override"):
+    for name in (
+        "workflow_execution_timeout",
+        "workflow_run_timeout",
+        "input",
+        "header",
+        "retry_policy",
+        "priority",
+        "versioning_override",
+    ):
         if request.HasField(name):
             getattr(start, name).CopyFrom(getattr(request, name))
+    if run_ms != duration_ms(start.workflow_run_timeout):
+        start.workflow_run_timeout.CopyFrom(as_duration(run_ms))
     if isinstance(request, StartWorkflowExecutionRequest):
         if request.HasField("continued_failure"):
             start.continued_failure.CopyFrom(request.continued_failure)

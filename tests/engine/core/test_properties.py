@@ -1,0 +1,205 @@
+"""Whatever legal requests come, and in whatever order: the invariants of one run and of its chain."""
+
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from temporalio.api.common.v1 import Payload, RetryPolicy
+from temporalio.api.history.v1 import History
+
+from engine.core import given as g
+from stormsail.engine.core import deadlines, events, progress, replay, work
+from stormsail.engine.core.errors import Refused
+from stormsail.engine.core.machines import run as run_machine
+from stormsail.engine.core.requests import (
+    ActivityRef,
+    CompleteActivity,
+    FailActivity,
+    HeartbeatActivity,
+    ResetSticky,
+    StartActivity,
+    StickyGone,
+)
+from stormsail.engine.core.turn import Turn
+
+TIMER_IDS = st.sampled_from(["t1", "t2"])
+ACTIVITY_IDS = st.sampled_from(["a1", "a2"])
+CLOSING = frozenset(run_machine.CLOSING)
+COMMANDS = st.lists(
+    st.one_of(
+        TIMER_IDS.map(lambda name: g.timer(name, 3)),
+        TIMER_IDS.map(g.cancel_timer),
+        ACTIVITY_IDS.map(lambda name: g.activity(name, start_to_close_timeout=g.seconds(4))),
+        ACTIVITY_IDS.map(lambda name: g.activity(name, request_eager_execution=True)),
+        st.integers(1, 30).map(g.cancel_activity),
+        st.just(g.marker()),
+        st.just(g.upsert(K=Payload(data=b"1"))),
+        st.just(g.remember(k=Payload(data=b"null"))),
+    ),
+    max_size=4,
+)
+CLOSE = st.one_of(
+    st.none(),
+    st.none(),
+    st.sampled_from([g.done(), g.failed(), g.failed(non_retryable=True), g.cancelled(), g.again()]),
+)
+
+
+class OneWorkflow(RuleBasedStateMachine):
+    """Requests against one workflow id. The world replays after every turn and compares."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given = g.Given()
+        self.activity_tokens: list[Any] = []
+        self.histories: dict[str, bytes] = {}
+
+    @initialize(retry=st.booleans(), timeout=st.sampled_from([0, 20]), delay=st.sampled_from([0, 0, 2]))
+    def begin(self, retry: bool, timeout: int, delay: int) -> None:
+        policy = RetryPolicy(initial_interval=g.seconds(1), backoff_coefficient=2, maximum_attempts=3)
+        self.given.start(
+            retry_policy=policy if retry else None,
+            workflow_run_timeout=g.seconds(timeout) if timeout else None,
+            workflow_start_delay=g.seconds(delay) if delay else None,
+        )
+
+    def ask(self, word: Any, *args: Any, **more: Any) -> Any:
+        """Ask for something that may be refused; refused, it changes nothing."""
+        before = self.given.state.copy()
+        try:
+            return word(*args, **more)
+        except Refused:
+            assert self.given.state == before
+            return None
+
+    @rule(request_id=st.sampled_from(["", "r1", "r2"]))
+    def signal(self, request_id: str) -> None:
+        self.ask(self.given.signal, request_id=request_id)
+
+    @rule()
+    def cancel(self) -> None:
+        self.ask(self.given.cancel)
+
+    @precondition(lambda self: not self.given.state.open)
+    @rule(request_id=st.sampled_from(["start", "start2", "start3"]), eager=st.booleans())
+    def start_again(self, request_id: str, eager: bool) -> None:
+        self.ask(self.given.start, request_id, request_eager_execution=eager)
+
+    @rule(request_id=st.sampled_from(["s1", "s2"]), policy=st.sampled_from([0, 2, 3]))
+    def signal_with_start(self, request_id: str, policy: int) -> None:
+        self.ask(self.given.signal_with_start, request_id, workflow_id_conflict_policy=policy)
+
+    @rule()
+    def poll(self) -> None:
+        if self.given.state.workflow_task is not None:
+            self.ask(self.given.poll, "")
+
+    @precondition(lambda self: self.given.token is not None)
+    @rule(commands=COMMANDS, close=CLOSE, sticky=st.booleans(), force=st.booleans(), returned=st.booleans())
+    def complete(self, commands: list[Any], close: Any, sticky: bool, force: bool, returned: bool) -> None:
+        more: dict[str, Any] = {"force_create_new_workflow_task": force, "return_new_workflow_task": returned}
+        if sticky:
+            more["sticky_attributes"] = g.sticky()
+        turn = self.ask(self.given.complete, *commands, *([close] if close else []), **more)
+        if turn is not None:
+            self.activity_tokens += [one.token for one in turn.reply.activities]
+
+    @precondition(lambda self: self.given.token is not None)
+    @rule()
+    def fail(self) -> None:
+        self.ask(self.given.fail)
+
+    @rule(index=st.integers(0, 3))
+    def poll_activity(self, index: int) -> None:
+        waiting = [one for one in self.given.state.activities.values() if one.ready]
+        if waiting:
+            one = waiting[index % len(waiting)]
+            turn = self.given.world.ask(StartActivity(one.scheduled_event_id, one.attempt, "worker", self.fresh()))
+            self.activity_tokens.append(turn.reply.token)
+
+    @precondition(lambda self: self.activity_tokens)
+    @rule(index=st.integers(0, 5), how=st.sampled_from(["complete", "fail", "final", "heartbeat"]))
+    def answer_activity(self, index: int, how: str) -> None:
+        token = self.activity_tokens[index % len(self.activity_tokens)]
+        ref = ActivityRef(token=token)
+        match how:
+            case "complete":
+                request: Any = CompleteActivity(ref, None, "worker")
+            case "fail" | "final":
+                request = FailActivity(ref, g.failure(non_retryable=how == "final"), "worker")
+            case _:
+                request = HeartbeatActivity(ref, g.payloads("half"), "worker")
+        self.ask(self.given.world.ask, request, token.key.run_id)
+
+    @rule(length=st.sampled_from([0.5, 1, 3, 11]))
+    def wait(self, length: float) -> None:
+        self.given.after(length)
+
+    @rule(gone=st.booleans())
+    def lose_sticky(self, gone: bool) -> None:
+        self.ask(self.given.world.ask, StickyGone("sticky") if gone else ResetSticky())
+
+    @rule(chance=st.integers(0, 7))
+    def terminate(self, chance: int) -> None:
+        if chance == 0:
+            self.ask(self.given.terminate)
+
+    def fresh(self) -> str:
+        return self.given.world.ids.uuid()
+
+    @invariant()
+    def runs_are_as_they_must_be(self) -> None:
+        runs = self.given.world.runs
+        assert sum(state.open for state in runs.values()) <= 1
+        for run_id, state in runs.items():
+            frames = self.given.world.frames[run_id]
+            assert frames.startswith(self.histories.get(run_id, b"")), "a history was changed"
+            self.histories[run_id] = frames
+            told = History.FromString(frames).events
+            names = [events.NAME_OF_TYPE[event.event_type] for event in told]
+            assert [event.event_id for event in told] == list(range(1, len(told) + 1))
+            assert names[0] == "WorkflowExecutionStarted"
+            assert not CLOSING & set(names[:-1])
+            assert (names[-1] in CLOSING) == (not state.open)
+            assert replay.replay(state.key, [frames], progress.pack(state)) == state
+            if not state.open:
+                assert not work.tasks(state) and deadlines.deadline_ms(state) is None and not state.buffered
+            if state.buffered:
+                assert state.workflow_task is not None and state.workflow_task.started_at_ms
+            follower = state.new_run_id
+            if follower:
+                assert runs[follower].start.continued_execution_run_id == run_id
+
+    @invariant()
+    def unseen_events_lead_to_a_workflow_task(self) -> None:
+        state = self.given.world.runs[self.given.world.newest]
+        if not state.open or state.workflow_task is not None or not state.first_task_ready:
+            return
+        told = self.given.history
+        last = max(event.event_id for event in told if event.event_id == state.last_completed_task_event_id)
+        causes = {"WorkflowExecutionSignaled", "TimerFired", "WorkflowExecutionCancelRequested"}
+        after = {events.NAME_OF_TYPE[event.event_type] for event in told if event.event_id > last}
+        assert not after & causes, after
+
+
+OneWorkflow.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+test_a_workflow_keeps_its_invariants = OneWorkflow.TestCase
+
+
+def test_a_turn_that_is_dropped_leaves_no_trace() -> None:
+    given = g.Given()
+    given.start()
+    before = given.state.copy()
+    turn = Turn.on(given.state, given.world.now_ms)
+    turn.emit(g.again and _signaled())
+    assert turn.state != before
+    assert given.state == before
+
+
+def _signaled() -> Any:
+    from temporalio.api.history.v1 import WorkflowExecutionSignaledEventAttributes
+
+    return WorkflowExecutionSignaledEventAttributes(signal_name="s")
