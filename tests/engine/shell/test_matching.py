@@ -26,7 +26,7 @@ def matching(clock: Any) -> Matching:
 
 
 async def take(matching: Matching, name: QueueName = Q, timeout_ms: float = 0) -> Any:
-    return await matching.take(name, "me", "", timeout_ms)
+    return await matching.take(name, timeout_ms)
 
 
 async def test_a_task_of_the_same_name_replaces_the_older_one_in_whatever_queue(matching: Matching) -> None:
@@ -117,3 +117,34 @@ async def test_tasks_of_one_namespace_are_not_given_to_another(matching: Matchin
     matching.add(KEY, task(5))
     assert await take(matching, replace(Q, namespace="another")) is None
     assert await take(matching, replace(Q, kind=TaskKind.WORKFLOW)) is None
+
+
+async def test_a_limited_queue_hands_out_a_seconds_worth_at_once_and_the_rest_in_time(
+    matching: Matching, clock: Any
+) -> None:
+    matching.limit(Q, 2)
+    for event_id in range(5):
+        matching.add(KEY, task(event_id))
+    polls = [asyncio.create_task(take(matching, timeout_ms=60_000)) for _ in range(6)]
+    await clock.advance(0)
+    assert sum(poll.done() for poll in polls) == 2
+    await clock.advance(499)
+    assert sum(poll.done() for poll in polls) == 2
+    await clock.advance(1)
+    assert sum(poll.done() for poll in polls) == 3
+    await clock.advance(1_000)
+    assert [poll.result().task.scheduled_event_id for poll in polls[:5]] == [0, 1, 2, 3, 4]
+    polls[5].cancel()
+
+
+async def test_a_queue_limited_to_nothing_hands_out_nothing_until_the_limit_is_raised(
+    matching: Matching, clock: Any
+) -> None:
+    matching.limit(Q, 0)
+    matching.add(KEY, task(5))
+    poll = asyncio.create_task(take(matching, timeout_ms=300_000))
+    await clock.advance(200_000)
+    assert not poll.done()
+    matching.limit(Q, 10)
+    await clock.advance(100)
+    assert (await asyncio.wait_for(poll, 1)).task.scheduled_event_id == 5

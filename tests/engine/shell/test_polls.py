@@ -128,9 +128,9 @@ async def test_a_task_goes_to_the_normal_queue_at_once_when_nobody_polls_the_sti
 async def test_a_task_waits_for_a_sticky_worker_seen_a_moment_ago_and_times_out_to_the_normal_queue(world: Any) -> None:
     await world.start()
     await world.clock.advance(11_000)
-    polling = world.polling("s", sticky=True)
-    await world.settle()
-    polling.cancel()
+    polling = world.polling("s", sticky=True, deadline_s=5)
+    await world.clock.advance(4_001)
+    await world.soon(polling)
     await world.complete(await world.poll(), sticky="s")
     await world.signal()
     normal = world.polling("q")
@@ -138,6 +138,30 @@ async def test_a_task_waits_for_a_sticky_worker_seen_a_moment_ago_and_times_out_
     assert not normal.done()
     await world.clock.advance(5_001)
     assert (await world.soon(normal)).started_event_id
+
+
+async def test_tasks_and_queries_of_a_worker_whose_connection_broke_go_to_its_colleagues_at_once(world: Any) -> None:
+    await world.start()
+    await world.complete(await world.poll(), sticky="s")
+    polls = [world.polling("s", sticky=True) for _ in range(2)]
+    await world.settle()
+    polls[0].cancel()
+    await world.settle()
+    await world.signal()  # one poll is still open: the worker is there
+    task = await world.soon(polls[1])
+    await world.complete(task, sticky="s")
+    last = world.polling("s", sticky=True)
+    await world.settle()
+    last.cancel()
+    await world.settle()
+    await world.signal()
+    task = await world.poll("q")
+    assert task.history.events[0].event_id == 1
+    await world.complete(task, sticky="s")
+    back = world.polling("s", sticky=True)
+    await world.settle()
+    await world.signal()
+    assert (await world.soon(back)).history.events[0].event_id > 1
 
 
 async def test_a_worker_that_shuts_down_frees_its_tasks_and_its_polls(world: Any) -> None:

@@ -83,13 +83,13 @@ class Engine:
             committed=self._committed,
             core=core,
         )
-        self.matching = Matching(clock, limits)
+        self.matching = Matching(clock, limits, worker_left=self._worker_left)
         self.waiters = Waiters(clock)
         self.workers = Workers(clock)
         self.timers = Timers(
             clock,
             window_ms=limits.timer_window_ms,
-            due=store.due,
+            due=self.runs.due,
             fire=self._fire,
             deadline_ms=self._deadline_ms,
         )
@@ -209,8 +209,7 @@ class Engine:
                 queue.pollers.forget(request.identity)
         if request.sticky_task_queue:
             sticky = QueueName(request.namespace, TaskKind.WORKFLOW, request.sticky_task_queue)
-            for key in self.matching.shut_down_sticky(sticky):
-                self._spawn(self._move_from_sticky(key, sticky), key)
+            self._worker_left(sticky)
 
     def record_worker_heartbeat(self, request: RecordWorkerHeartbeatRequest) -> None:
         """Take note of workers' heartbeats."""
@@ -218,13 +217,14 @@ class Engine:
 
     async def close(self) -> None:
         """Stop: polls end empty, waiting calls end, and what is being written is written. The store stays open."""
+        self.runs.refuse(_STOPPING)
         for loop in self._loops:
             loop.cancel()
         self.matching.close()
+        self._release_waiting()
         await self._polls.stop()
         await self.timers.stop()
-        await self.runs.stop(_STOPPING)
-        self._release_waiting()
+        await self.runs.written()
         if self._background:
             await asyncio.wait(self._background)
         await asyncio.gather(*self._loops, return_exceptions=True)
@@ -243,6 +243,11 @@ class Engine:
             self.timers.set(state.key, self.runs.core.deadline_ms(state))
             self.queries.committed(state)
             self.waiters.wake(state.key)
+
+    def _worker_left(self, sticky: QueueName) -> None:
+        """Give what waits for one worker alone to its colleagues."""
+        for key in self.matching.shut_down_sticky(sticky):
+            self._spawn(self._move_from_sticky(key, sticky), key)
 
     def _place(self, key: RunKey, task: Task) -> None:
         self.matching.add(key, task)

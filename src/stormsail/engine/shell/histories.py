@@ -102,6 +102,7 @@ class Histories:
         """Wait until the run has an event from `known_event_id` on (None: its closing one), or the time is over."""
         until_ms = self._clock.now_ms() + patience_ms(self._limits.history_long_poll_ms, deadline_s)
         key = state.key
+        self._runs.check_serving()
         self._admission.enter_wait()
         try:
             while state.open and (known_event_id is None or known_event_id >= state.next_event_id):

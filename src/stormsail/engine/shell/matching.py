@@ -6,7 +6,7 @@ nothing: the row is still there.
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,7 +15,8 @@ from temporalio.api.query.v1 import WorkflowQuery
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.work import Task, TaskKind
-from stormsail.engine.shell.clock import Clock
+from stormsail.engine.shell.clock import Alarm, Clock
+from stormsail.engine.shell.dispatch_limit import DispatchLimit
 from stormsail.engine.shell.overload import overloaded
 from stormsail.engine.shell.workers import PollerHistory, RateMeter
 
@@ -44,8 +45,8 @@ class WaitingTask:
     key: RunKey
     task: Task
     queue: QueueName
-    backlog: bool = True
-    """False when a poller was waiting for it."""
+    backlog: bool = False
+    """Whether it had to wait for a poller."""
 
     @property
     def name(self) -> TaskName:
@@ -90,7 +91,6 @@ class Poll:
     """One poll that waits."""
 
     found: "asyncio.Future[Found | None]"
-    identity: str
     worker_instance_key: str
 
     def end(self) -> None:
@@ -113,8 +113,11 @@ class TaskQueue:
     last_poll_ms: int = 0
     last_use_ms: int = 0
     suggested_at_ms: int = 0
+    limit: DispatchLimit | None = None
+    limited: Alarm | None = None
+    """Rings when the limit lets the next task through."""
     shut_down: bool = False
-    """Its worker said that it is stopping (sticky queues only); a new poll takes that back."""
+    """Its worker is gone, or said that it goes (sticky queues only); a new poll takes that back."""
 
     def idle(self, before_ms: int) -> bool:
         """Whether it can be forgotten."""
@@ -124,8 +127,12 @@ class TaskQueue:
 class Matching:
     """All task queues."""
 
-    def __init__(self, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self, clock: Clock, limits: Limits, *, worker_left: Callable[[QueueName], None] = lambda _: None
+    ) -> None:
+        """`worker_left` is told when the last poll of a sticky queue was broken off: nobody is there any more."""
         self._clock = clock
+        self._worker_left = worker_left
         self._limits = limits
         self._opened_at_ms = clock.now_ms()
         self._queues: dict[QueueName, TaskQueue] = {}
@@ -142,8 +149,9 @@ class Matching:
         queue = self._queue(queue_name)
         queue.added.count(self._clock.now_ms())
         self._tasks[waiting.name] = waiting
-        if not self._hand_over(queue, waiting):
-            queue.waiting[waiting.name] = waiting
+        queue.waiting[waiting.name] = waiting
+        self._drain(queue)
+        waiting.backlog = waiting.name in queue.waiting
 
     def drop(self, name: TaskName) -> None:
         """Forget a task that waits no longer."""
@@ -164,9 +172,9 @@ class Matching:
                 if self._tasks.get(found.name) is not found:
                     return
                 found.backlog = True
-                if not self._hand_over(queue, found):
-                    queue.waiting[found.name] = found
-                    queue.waiting.move_to_end(found.name, last=False)
+                queue.waiting[found.name] = found
+                queue.waiting.move_to_end(found.name, last=False)
+                self._drain(queue)
             case QueryTask():
                 if found.wanted and not self._hand_over(queue, found):
                     queue.queries.appendleft(found)
@@ -187,7 +195,9 @@ class Matching:
         if queue is not None and query in queue.queries:
             queue.queries.remove(query)
 
-    async def take(self, name: QueueName, identity: str, worker_instance_key: str, timeout_ms: float) -> Found | None:
+    async def take(
+        self, name: QueueName, timeout_ms: float, *, worker_instance_key: str = "", sticky: bool = False
+    ) -> Found | None:
         """Return what this queue has next, waiting for it if need be; None when the time is over or the worker stops.
 
         What a cancelled call was given goes back to the queue.
@@ -205,7 +215,7 @@ class Matching:
                 f"Task queue {name.name} has {len(queue.polls)} pollers waiting, which is the limit. "
                 "Lower the number of pollers of its workers."
             )
-        poll = Poll(asyncio.get_running_loop().create_future(), identity, worker_instance_key)
+        poll = Poll(asyncio.get_running_loop().create_future(), worker_instance_key)
         queue.polls[poll] = None
         alarm = self._clock.call_later(timeout_ms, poll.end)
         try:
@@ -213,11 +223,32 @@ class Matching:
         except asyncio.CancelledError:
             if not poll.found.cancelled() and poll.found.done() and (missed := poll.found.result()) is not None:
                 self.put_back(missed)
+            queue.polls.pop(poll, None)
+            if sticky:
+                self.broken_off(name)
             raise
         finally:
             alarm.cancel()
             queue.polls.pop(poll, None)
             queue.last_poll_ms = queue.last_use_ms = self._clock.now_ms()
+
+    def broken_off(self, name: QueueName) -> None:
+        """Take note that a poll of a sticky queue was cancelled. Its worker always has one open: if this was the last,
+        the connection is gone, and so is the worker for all we know. Nothing need wait for it."""
+        queue = self._queues.get(name)
+        if queue is not None and not queue.polls and not self._closed:
+            self._worker_left(name)
+
+    def limit(self, name: QueueName, per_second: float) -> None:
+        """Set how many tasks a second a queue may hand out, as its last poller asked."""
+        queue = self._queue(name)
+        if queue.limit is None:
+            queue.limit = DispatchLimit.full(per_second, self._clock.now_ms())
+        elif queue.limit.per_second != per_second:
+            queue.limit.per_second = per_second
+            if queue.limited is not None:
+                queue.limited.cancel()
+            self._limit_over(queue)
 
     def has_poller(self, name: QueueName, within_ms: int) -> bool:
         """Whether somebody polls this queue, or did within that time."""
@@ -285,11 +316,6 @@ class Matching:
         oldest_ms = next(iter(queue.waiting.values())).task.ready_at_ms
         return (len(queue.waiting), max(0, self._clock.now_ms() - oldest_ms) if oldest_ms else 0)
 
-    def queues_named(self, namespace: str, name: str) -> Iterator[QueueName]:
-        """Yield the queues of that name, one for each kind of task."""
-        for kind in TaskKind:
-            yield QueueName(namespace, kind, name)
-
     def _next(self, queue: TaskQueue) -> Found | None:
         while queue.queries:
             query = queue.queries.popleft()
@@ -300,30 +326,43 @@ class Matching:
             undelivered = queue.undelivered.popleft()
             if undelivered.current():
                 return undelivered
-        if queue.waiting:
+        if queue.waiting and self._let_through(queue):
             _, waiting = queue.waiting.popitem(last=False)
             queue.dispatched.count(self._clock.now_ms())
             return waiting
         return None
 
-    def _hand_over(self, queue: TaskQueue, found: Found) -> bool:
-        """Give it to the poller that has waited longest; return whether there was one."""
-        while queue.polls:
-            poll = next(iter(queue.polls))
+    def _drain(self, queue: TaskQueue) -> None:
+        """Hand waiting tasks to waiting polls."""
+        while queue.waiting and (poll := _first(queue)) is not None and self._let_through(queue):
+            _, waiting = queue.waiting.popitem(last=False)
+            queue.dispatched.count(self._clock.now_ms())
             del queue.polls[poll]
-            if poll.found.done():
-                continue
-            match found:
-                case WaitingTask():
-                    found.backlog = False
-                    queue.dispatched.count(self._clock.now_ms())
-                case QueryTask():
-                    found.take()
-                case Undelivered():
-                    pass
-            poll.found.set_result(found)
+            poll.found.set_result(waiting)
+
+    def _let_through(self, queue: TaskQueue) -> bool:
+        """Whether the queue's limit lets a task through now; if not, the queue is looked at again when it does."""
+        if queue.limit is None:
             return True
-        return False
+        wait_ms = queue.limit.take(self._clock.now_ms())
+        if wait_ms and queue.limited is None:
+            queue.limited = self._clock.call_later(wait_ms, lambda: self._limit_over(queue))
+        return not wait_ms
+
+    def _limit_over(self, queue: TaskQueue) -> None:
+        queue.limited = None
+        self._drain(queue)
+
+    def _hand_over(self, queue: TaskQueue, found: QueryTask | Undelivered) -> bool:
+        """Give it to the poll that has waited longest; return whether there was one."""
+        poll = _first(queue)
+        if poll is None:
+            return False
+        del queue.polls[poll]
+        if isinstance(found, QueryTask):
+            found.take()
+        poll.found.set_result(found)
+        return True
 
     def _queue(self, name: QueueName) -> TaskQueue:
         queue = self._queues.get(name)
@@ -340,5 +379,17 @@ class Matching:
             return
         self._sweep_in = _SWEEP_EVERY
         before_ms = self._clock.now_ms() - _IDLE_QUEUE_MS
+        for queue in self._queues.values():
+            queue.undelivered = deque(one for one in queue.undelivered if one.current())
         for name in [name for name, queue in self._queues.items() if queue.idle(before_ms)]:
             del self._queues[name]
+
+
+def _first(queue: TaskQueue) -> Poll | None:
+    """Return the poll that has waited longest, of those that still wait."""
+    while queue.polls:
+        poll = next(iter(queue.polls))
+        if not poll.found.done():
+            return poll
+        del queue.polls[poll]
+    return None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from temporalio.api.common.v1 import WorkerVersionCapabilities
+from temporalio.api.enums.v1 import TaskQueueKind
 from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest
 
 from stormsail.engine.core.errors import Refused
@@ -93,7 +94,8 @@ class Polls:
 
         if not self._seen(queue, request, request.worker_version_capabilities, UNLIMITED_RATE):
             return b""
-        return await self._poll(queue, identity, request.worker_instance_key, deadline_s, hand_out)
+        sticky = request.task_queue.kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY
+        return await self._poll(queue, request.worker_instance_key, deadline_s, hand_out, sticky=sticky)
 
     async def activity(self, request: PollActivityTaskQueueRequest, deadline_s: float | None) -> bytes:
         """Wait for an activity task; b"" when none came."""
@@ -109,12 +111,13 @@ class Polls:
                 case QueryTask():
                     raise AssertionError("a query in an activity task queue")
 
-        rate = request.task_queue_metadata.max_tasks_per_second
-        limited = request.task_queue_metadata.HasField("max_tasks_per_second")
-        capabilities = request.worker_version_capabilities
-        if not self._seen(queue, request, capabilities, rate.value if limited else UNLIMITED_RATE):
+        rate = UNLIMITED_RATE
+        if request.task_queue_metadata.HasField("max_tasks_per_second"):
+            rate = request.task_queue_metadata.max_tasks_per_second.value
+            self._matching.limit(queue, rate)
+        if not self._seen(queue, request, request.worker_version_capabilities, rate):
             return b""
-        return await self._poll(queue, identity, request.worker_instance_key, deadline_s, hand_out)
+        return await self._poll(queue, request.worker_instance_key, deadline_s, hand_out)
 
     def workflow_delivery(
         self, started: StartedWorkflowTask, queue: QueueName, extras: Extras, *, partial: bool
@@ -147,10 +150,11 @@ class Polls:
     async def _poll(
         self,
         queue: QueueName,
-        identity: str,
         worker_instance_key: str,
         deadline_s: float | None,
         hand_out: Callable[[Found, int], Awaitable[Delivery | None]],
+        *,
+        sticky: bool = False,
     ) -> bytes:
         began_ms = self._clock.now_ms()
         until_ms = began_ms + patience_ms(self._limits.long_poll_ms, deadline_s)
@@ -160,7 +164,9 @@ class Polls:
         try:
             while True:
                 left_ms = until_ms - self._clock.now_ms()
-                found = await self._matching.take(queue, identity, worker_instance_key, left_ms)
+                found = await self._matching.take(
+                    queue, left_ms, worker_instance_key=worker_instance_key, sticky=sticky
+                )
                 if found is None:
                     if self._runs.failed.is_set():
                         self._runs.check_serving()
@@ -195,6 +201,8 @@ class Polls:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
             starting.add_done_callback(keep)
+            if isinstance(found, WaitingTask) and found.task.sticky:
+                self._matching.broken_off(found.queue)
             raise
 
     async def _start_workflow_task(self, found: WaitingTask, identity: str, waited_ms: int) -> Delivery | None:

@@ -8,6 +8,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, Describe
 
 from stormsail.engine.core.work import TaskKind
 from stormsail.engine.shell.matching import Matching, QueueName
+from stormsail.engine.shell.workers import UNLIMITED_RATE
 
 _KINDS: Final = {
     TaskQueueType.TASK_QUEUE_TYPE_UNSPECIFIED: TaskKind.WORKFLOW,
@@ -17,8 +18,6 @@ _KINDS: Final = {
 _BOTH: Final = (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
 _DEFAULT_PRIORITY: Final = 3
 _UNVERSIONED: Final = "__unversioned__"
-_NO_RATE_LIMIT: Final = 100_000.0
-_STATUS_RATE: Final = 100_000.0
 
 
 def describe_task_queue(
@@ -29,7 +28,7 @@ def describe_task_queue(
         return _enhanced(matching, request, now_ms)
     response = DescribeTaskQueueResponse()
     response.versioning_info.current_version = _UNVERSIONED
-    response.effective_rate_limit.requests_per_second = _NO_RATE_LIMIT
+    response.effective_rate_limit.requests_per_second = UNLIMITED_RATE
     response.effective_rate_limit.rate_limit_source = RateLimitSource.RATE_LIMIT_SOURCE_SYSTEM
     kind = _KINDS.get(request.task_queue_type)
     if kind is None:
@@ -38,10 +37,17 @@ def describe_task_queue(
     queue = matching.queue(name)
     if queue is not None:
         response.pollers.extend(queue.pollers.recent(now_ms))
+    if queue is not None and queue.limit is not None:
+        response.effective_rate_limit.requests_per_second = queue.limit.per_second
+        response.effective_rate_limit.rate_limit_source = RateLimitSource.RATE_LIMIT_SOURCE_WORKER
     if request.include_task_queue_status:
         count, _ = matching.backlog(name)
         response.task_queue_status.CopyFrom(
-            TaskQueueStatus(backlog_count_hint=count, rate_per_second=_STATUS_RATE, task_id_block=TaskIdBlock())
+            TaskQueueStatus(
+                backlog_count_hint=count,
+                rate_per_second=response.effective_rate_limit.requests_per_second,
+                task_id_block=TaskIdBlock(),
+            )
         )
     if request.report_stats:
         stats = _stats(matching, name, now_ms)
@@ -75,4 +81,5 @@ def _stats(matching: Matching, name: QueueName, now_ms: int) -> TaskQueueStats:
     if queue is not None:
         stats.tasks_add_rate = queue.added.per_second(now_ms)
         stats.tasks_dispatch_rate = queue.dispatched.per_second(now_ms)
+        stats.rate_limiting_active = queue.limited is not None
     return stats

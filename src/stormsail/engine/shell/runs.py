@@ -163,14 +163,22 @@ class Runs:
         with self._reading(key):
             return self._store.history_reverse(key, first_event_id, max_events=max_events, max_bytes=max_bytes)
 
+    def due(self, until_ms: int, most: int) -> list[tuple[int, RunKey]]:
+        """Return the runs that must be looked at by then, earliest first."""
+        with self._reading(RunKey("", "", "")):
+            return self._store.due(until_ms, most)
+
     def check_serving(self) -> None:
         """Raise Unavailable when the server is stopping or its storage failed."""
         if self._stopping:
             raise Unavailable(self._stopping)
 
-    async def stop(self, reason: str) -> None:
-        """Refuse further turns with this reason, and wait for those that are being written."""
+    def refuse(self, reason: str) -> None:
+        """Refuse further turns with this reason."""
         self._stopping = self._stopping or reason
+
+    async def written(self) -> None:
+        """Wait for the turns that are being written."""
         while self._commits:
             await asyncio.wait(self._commits)
 

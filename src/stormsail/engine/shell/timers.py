@@ -63,7 +63,10 @@ class Timers:
     async def run(self) -> None:
         """Fire deadlines until cancelled."""
         while True:
-            self._refill()
+            try:
+                self._refill()
+            except Exception:
+                _log.exception("deadlines_not_read")
             self._fire_due()
             self._changed = asyncio.get_running_loop().create_future()
             if nap_ms := self._nap_ms():
