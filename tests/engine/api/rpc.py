@@ -37,12 +37,12 @@ class Rpc:
     """A client."""
 
     def __init__(self, channel: aio.Channel) -> None:
-        self._channel = channel
+        self.channel = channel
 
     async def call(self, request: Message, *, timeout: float = 20) -> Any:
         """Make the call that the request's type belongs to."""
         path = _PATHS[type(request).__name__.removesuffix("Request")]
-        call = self._channel.unary_unary(path)
+        call = self.channel.unary_unary(path)
         answer = await call(request.SerializeToString(), timeout=timeout)
         return _OUTPUTS[path].FromString(answer)
 
