@@ -180,6 +180,39 @@ async def test_a_gap_in_a_history_is_not_served_over(tmp_path: Path) -> None:
     store.close()
 
 
+async def test_tasks_whose_row_is_damaged_are_told_from_the_history(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    await store.commit([started(key("w")), started(key("x"))])
+    expected = list(store.waiting_tasks())
+    store.close()
+    edit(tmp_path, "UPDATE run SET tasks = CAST(replace(CAST(tasks AS TEXT), '\"q\"', '\"z\"') AS BLOB) WHERE rid = 1")
+    store = open_store(tmp_path)
+    assert list(store.waiting_tasks()) == expected
+    store.close()
+    edit(tmp_path, "UPDATE run SET tasks = x'00', next_event = 9 WHERE rid = 1")
+    store = open_store(tmp_path)
+    assert list(store.waiting_tasks()) == expected[1:], "the others go on"
+    store.close()
+
+
+async def test_every_way_a_run_is_looked_for_has_its_index(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    for where, index in (
+        ("namespace = ? AND run_id = ?", "run_key"),
+        ("namespace = ? AND workflow_id = ? AND status = 1", "run_open"),
+        ("namespace = ? AND workflow_id = ? ORDER BY rid DESC LIMIT 1", "run_chain"),
+        ("due_ms <= ? ORDER BY due_ms LIMIT ?", "run_due"),
+        ("tasks IS NOT NULL AND rid > ? ORDER BY rid LIMIT ?", "run_tasks"),
+    ):
+        plan = store._database.reader.read(
+            f"EXPLAIN QUERY PLAN SELECT run_id FROM run WHERE {where}", (1,) * where.count("?")
+        )
+        told = " ".join(str(row[-1]) for row in plan)
+        assert f"INDEX {index}" in told, told
+        assert "TEMP B-TREE" not in told
+    store.close()
+
+
 async def test_more_commits_than_may_wait_are_refused(tmp_path: Path) -> None:
     store = open_store(tmp_path, Limits(commit_queue_max=5))
     turns = [started(key(f"w{n}")) for n in range(8)]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine.store.given import AT_MS, completed, key, started
 from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.visibility_row import VisibilityRow, visibility_row
-from stormsail.engine.store.list_filter import QUERY_LENGTH_MAX, TERMS_MAX, parse
+from stormsail.engine.store.list_filter import QUERY_LENGTH_MAX, TERMS_MAX, parse, sql
 from stormsail.engine.store.list_values import STATUSES
 from stormsail.engine.store.store import Store
 
@@ -290,17 +290,27 @@ def test_a_token_of_another_query_or_namespace_is_refused(filled: Filled) -> Non
             store.visibility.list(namespace, query, 1, token)
 
 
-def test_the_usual_list_reads_no_more_than_its_page(filled: Filled) -> None:
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ("", "run_listed"),
+        ("ExecutionStatus = 'Running'", "run_listed"),
+        ("WorkflowType = 'Deploy' AND StartTime > '2020-01-01T00:00:00Z'", "run_listed"),
+        ("WorkflowId = 'w1'", "run_chain"),
+        ("RunId = 'w1-1' AND WorkflowType = 'T'", "run_key"),
+    ],
+)
+def test_lists_go_along_an_index(filled: Filled, query: str, index: str) -> None:
     store, _ = filled
-    plan = store._database.read(
-        "EXPLAIN QUERY PLAN SELECT rid FROM run WHERE run.namespace = ? "
-        "AND coalesce(run.close_ms, 9223372036854775807) <= ? "
+    where, values = sql(parse(query).where) if query else ("1", [])
+    plan = store._database.list_reader.read(
+        f"EXPLAIN QUERY PLAN SELECT rid FROM run WHERE run.namespace = ? AND {where} "
         "ORDER BY coalesce(run.close_ms, 9223372036854775807) DESC, run.start_ms DESC, run.run_id LIMIT 2",
-        ("default", 1),
+        ["default", *values],
     )
     told = " ".join(str(row[-1]) for row in plan)
-    assert "run_listed" in told
-    assert "TEMP B-TREE" not in told
+    assert f"INDEX {index}" in told
+    assert index != "run_listed" or "TEMP B-TREE" not in told
 
 
 REFUSED = [

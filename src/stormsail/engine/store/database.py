@@ -1,15 +1,12 @@
-"""One SQLite file: how it is opened, and how commits of many callers share one transaction and one fsync.
+"""One SQLite file, and how commits of many callers share one transaction and one fsync.
 
-It knows nothing of runs. A caller hands in a `Member`: rows for prepared `Insertion` statements that go in together or
-not at all. One thread writes and checkpoints; reads use a second connection on the caller's thread.
+It knows nothing of runs. A caller hands in a `Member`: rows for `Statement`s that go in together or not at all. One
+thread writes and checkpoints; reads use connections of their own (reader.py).
 """
 
 import asyncio
 import contextlib
-import fcntl
-import os
 import threading
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -20,40 +17,23 @@ import apsw
 
 from stormsail.engine.store.errors import (
     CommitQueueFull,
-    DataDirInUse,
-    NotOurFile,
-    SchemaTooNew,
     StorageBusy,
     StorageFailed,
     StorageFull,
     WriteRejected,
 )
+from stormsail.engine.store.opening import connect, create_private, make_schema, unusable
+from stormsail.engine.store.reader import Reader, Row
 
-APPLICATION_ID: Final = 0x53746F72
-"""`Stor`, in PRAGMA application_id."""
-SCHEMA_VERSION: Final = 1
-OLDEST_SQLITE: Final = "3.51.3"
-"""Older ones can corrupt a database when its write-ahead log is reset."""
 CHECKPOINT_PAGES: Final = 4_000
 """Log pages after which the writer copies them into the file; 16 MB."""
-LOG_KEPT_BYTES: Final = 64 * 1024 * 1024
 GROUP_MEMBERS_MAX: Final = 512
 GROUP_BYTES_MAX: Final = 32 * 1024 * 1024
 QUEUE_BYTES_MAX: Final = 512 * 1024 * 1024
 """Bytes that may wait for the disk, besides the number of commits: few large ones fill memory as well."""
-BUSY_TIMEOUT_MS: Final = 2_000
 CHUNKS: Final = (64, 16, 4, 1)
 """Rows a statement takes at once. Few sizes, so that all of them stay prepared."""
 
-_LOST: Final = (
-    apsw.IOError,
-    apsw.CorruptError,
-    apsw.NotADBError,
-    apsw.CantOpenError,
-    apsw.FullError,
-    apsw.ReadOnlyError,
-)
-"""What a read may only meet where the disk or the file is not to be trusted."""
 _MEMBERS_FAULT: Final = (
     apsw.ConstraintError,
     apsw.MismatchError,
@@ -63,8 +43,6 @@ _MEMBERS_FAULT: Final = (
     ValueError,
     OverflowError,
 )
-
-Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,32 +78,8 @@ def _sql(statement: Statement, count: int) -> str:
     return statement.head + ",".join([statement.row] * count) + statement.tail
 
 
-class DirectoryLock:
-    """The exclusive lock on a data directory. The kernel drops it with the process, however it ends."""
-
-    def __init__(self, directory: Path) -> None:
-        with _told(directory):
-            self._file = os.open(directory / "engine.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._file, 32, 0).decode("ascii", "replace").strip()
-            os.close(self._file)
-            raise DataDirInUse(directory, int(holder) if holder.isdigit() else None) from None
-        # The lock holds without it; on a full disk the next server cannot say whose it is, and that is all.
-        with contextlib.suppress(OSError):
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
-
-    def release(self) -> None:
-        """Let the directory go. The file stays: deleting it would let two servers lock two different files."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
-
 class Database:
-    """The open file. `commit` groups; `read` answers at once from the last commit."""
+    """The open file. `commit` groups; the readers answer at once from the last commit."""
 
     def __init__(self, path: Path, *, queue_max: int) -> None:
         self.path = path
@@ -140,13 +94,15 @@ class Database:
         self._failed = ""
         self._closed = False
         self._log_pages = 0
-        _create_private(path)
-        self._write = _connect(path)
+        create_private(path)
+        self._write = connect(path)
         try:
-            _make_schema(self._write, path)
+            make_schema(self._write, path)
             self._write.set_wal_hook(self._note_log_pages)
-            self._read = _connect(path)
-            self._read.pragma("query_only", True)
+            self.reader = Reader(path, self._lost)
+            """For the event loop: short reads."""
+            self.list_reader = Reader(path, self._lost)
+            """For lists, which may be long and run in another thread."""
         except BaseException:
             self._write.close()
             raise
@@ -172,40 +128,9 @@ class Database:
         self._queue.put(member)
         await member.done
 
-    def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
-        """Run one query on the last committed state."""
-        try:
-            return self._read.execute(sql, values).fetchall()
-        except apsw.Error as error:
-            raise self._read_error(error) from error
-
-    @contextlib.contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """Make the reads inside see one and the same commit."""
-        self.read("BEGIN")
-        try:
-            yield
-        finally:
-            if self._read.in_transaction:
-                self.read("ROLLBACK")
-
-    def read_bounded(self, sql: str, values: Sequence[Any], steps_max: int) -> list[Row] | None:
-        """Like `read`, but give up and return None after that many of SQLite's steps: the same on every machine."""
-        # SQLite's counter goes on over the runs of a prepared statement, so the first call may come early: count ten.
-        calls = iter(range(10))
-        self._read.set_progress_handler(lambda: next(calls, None) is None, steps_max // 10)
-        try:
-            return self._read.execute(sql, values).fetchall()
-        except apsw.InterruptError:
-            return None
-        except apsw.Error as error:
-            raise self._read_error(error) from error
-        finally:
-            self._read.set_progress_handler(None)
-
     def identify(self, fresh_id: str, now_ms: int) -> str:
         """Return the id drawn when the file was made; the first to open it draws it. Call before the first commit."""
-        found = self.read("SELECT value FROM meta WHERE name = 'cluster_id'")
+        found = self.reader.read("SELECT value FROM meta WHERE name = 'cluster_id'")
         if found:
             return str(found[0][0])
         try:
@@ -213,7 +138,7 @@ class Database:
                 "INSERT INTO meta (name, value) VALUES ('cluster_id', ?), ('created_ms', ?)", (fresh_id, now_ms)
             )
         except apsw.Error as error:
-            raise _unusable(self.path, error) from error
+            raise unusable(self.path, error) from error
         return fresh_id
 
     def close(self) -> None:
@@ -223,7 +148,8 @@ class Database:
         self._closed = True
         self._queue.put(None)
         self._thread.join()
-        self._read.close()
+        self.reader.close()
+        self.list_reader.close()
         self._write.close()
 
     # The writer's thread.
@@ -340,14 +266,9 @@ class Database:
             "What was acknowledged is on disk; stop the server, check the disk, and start it again."
         )
 
-    def _read_error(self, error: apsw.Error) -> Exception:
-        """Sort what went wrong in a read: the disk or the file; a lock; else the statement, which is our bug."""
-        if isinstance(error, apsw.BusyError | apsw.LockedError):
-            return StorageBusy(self.path)
-        if isinstance(error, _LOST):
-            self._lose("reading", error)
-            return self._failure()
-        return error
+    def _lost(self, doing: str, error: Exception) -> StorageFailed:
+        self._lose(doing, error)
+        return self._failure()
 
     def _failure(self) -> StorageFailed:
         return StorageFailed(self._failed)
@@ -371,103 +292,3 @@ class Database:
                 done.set_result(None)
             else:
                 done.set_exception(error)
-
-
-def make_private_directory(directory: Path) -> None:
-    """Make a data directory only its owner can read. One that is there already keeps the mode its owner gave it."""
-    with _told(directory):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
-def _create_private(path: Path) -> None:
-    """Make the file before SQLite does, so that it, and the log named after it, never have another mode than 0600."""
-    with _told(path.parent):
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.fchmod(file, 0o600)
-        os.close(file)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        os.fsync(directory)
-        os.close(directory)
-
-
-@contextlib.contextmanager
-def _told(directory: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into words that name the directory."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageFailed(
-            f"The data directory {directory} cannot be used: {error.strerror} ({error.filename}). "
-            "Choose another one, or change who may write there."
-        ) from None
-
-
-def _connect(path: Path) -> apsw.Connection:
-    """Open the file, and change nothing in it before it is known to be ours."""
-    if _version(apsw.sqlite_lib_version()) < _version(OLDEST_SQLITE):
-        raise StorageFailed(
-            f"SQLite {apsw.sqlite_lib_version()} can corrupt its log; {OLDEST_SQLITE} or newer is needed: upgrade apsw."
-        )
-    try:
-        connection = apsw.Connection(str(path), statementcachesize=256)
-    except apsw.Error as error:
-        raise StorageFailed(f"{path} cannot be opened: {type(error).__name__}: {error}.") from error
-    try:
-        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-        _refuse_foreign(connection, path)
-        found = connection.pragma("journal_mode", "wal")
-        if found != "wal":
-            raise StorageFailed(f"{path} cannot keep a write-ahead log here; choose a data directory on a local disk.")
-        connection.pragma("synchronous", "FULL")
-        connection.pragma("wal_autocheckpoint", 0)
-        connection.pragma("journal_size_limit", LOG_KEPT_BYTES)
-        connection.pragma("cache_size", -32_000)
-        connection.pragma("temp_store", "MEMORY")
-        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
-    except apsw.Error as error:
-        connection.close()
-        raise _unusable(path, error) from error
-    except StorageFailed:
-        connection.close()
-        raise
-    return connection
-
-
-def _refuse_foreign(connection: apsw.Connection, path: Path) -> None:
-    owner, version = connection.pragma("application_id"), connection.pragma("user_version")
-    if owner == APPLICATION_ID and version > SCHEMA_VERSION:
-        raise SchemaTooNew(path, version, SCHEMA_VERSION)
-    tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
-    if owner != APPLICATION_ID and (owner or version or tables):
-        raise NotOurFile(path, "it is a SQLite database of another program")
-
-
-def _make_schema(connection: apsw.Connection, path: Path) -> None:
-    """Make the tables in an empty file, all or none."""
-    try:
-        if connection.pragma("user_version") == SCHEMA_VERSION:
-            return
-        schema = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
-        connection.execute(
-            f"BEGIN IMMEDIATE; {schema}; PRAGMA application_id = {APPLICATION_ID}; "
-            f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
-        )
-    except apsw.Error as error:
-        raise _unusable(path, error) from error
-
-
-def _unusable(path: Path, error: apsw.Error) -> StorageFailed:
-    match error:
-        case apsw.NotADBError():
-            return NotOurFile(path, "it is no SQLite database")
-        case apsw.FullError():
-            return StorageFailed(f"No space is left to make {path}. Free disk space and start again.")
-        case _:
-            return StorageFailed(
-                f"{path} cannot be opened: {type(error).__name__}: {error}. Check the disk and who may read the file."
-            )
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(map(int, text.split(".")))

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from stormsail.engine.core.ids import RunKey
-from stormsail.engine.store.database import Database, Row, Statement
+from stormsail.engine.store.database import Statement
 from stormsail.engine.store.errors import RunDamaged
+from stormsail.engine.store.reader import Reader, Row
 
 EVENT_BITS: Final = 24
 """A row's id is rid << 24 | first event id: room for 16 million events a run, where the limit is 51,200."""
@@ -37,11 +38,11 @@ def row_of(rid: int, run_id: str, first_event_id: int, frames: list[bytes]) -> R
     return (rid << EVENT_BITS | first_event_id, len(frames), _crc(run_id, first_event_id, len(frames), data), data)
 
 
-def read_all(database: Database, key: RunKey, rid: int, next_event_id: int) -> Iterator[bytes]:
+def read_all(reader: Reader, key: RunKey, rid: int, next_event_id: int) -> Iterator[bytes]:
     """Yield a run's rows in order, checked, up to the event before `next_event_id`."""
     expected = 1
     while expected < next_event_id:
-        rows = _rows(database, rid, expected)
+        rows = _rows(reader, rid, expected)
         if not rows:
             raise RunDamaged(key, f"its events from {expected} on are missing")
         for row in rows:
@@ -54,14 +55,12 @@ def read_all(database: Database, key: RunKey, rid: int, next_event_id: int) -> I
         raise RunDamaged(key, f"it has {expected - 1} events where {next_event_id - 1} were committed")
 
 
-def page(
-    database: Database, key: RunKey, rid: int, first_event_id: int, *, max_events: int, max_bytes: int
-) -> HistoryPage:
+def page(reader: Reader, key: RunKey, rid: int, first_event_id: int, *, max_events: int, max_bytes: int) -> HistoryPage:
     """Return events from `first_event_id` on. At least one, however long, if there is one."""
     wanted = max(first_event_id, 1)
     taken = bytearray()
     at = wanted
-    for first, events, data in _forward(database, key, rid, wanted):
+    for first, events, data in _forward(reader, key, rid, wanted):
         whole = first == at and events <= max_events - (at - wanted) and len(taken) + len(data) <= max_bytes
         if whole:
             taken += data
@@ -78,14 +77,14 @@ def page(
 
 
 def page_back(
-    database: Database, key: RunKey, rid: int, last_event_id: int, *, max_events: int, max_bytes: int
+    reader: Reader, key: RunKey, rid: int, last_event_id: int, *, max_events: int, max_bytes: int
 ) -> HistoryPage:
     """Return events from `last_event_id` (0: the newest) down, newest first. At least one, however long, if any."""
     wanted = last_event_id or (1 << EVENT_BITS) - 1
     taken: list[bytes] = []
     size = 0
     oldest = 0
-    for first, events, data in _backward(database, key, rid, wanted):
+    for first, events, data in _backward(reader, key, rid, wanted):
         frames = list(split(key, data, events))[: wanted - first + 1]
         for number in range(first + len(frames) - 1, first - 1, -1):
             one = frames[number - first]
@@ -121,10 +120,10 @@ def _length(data: bytes, at: int) -> tuple[int, int]:
         shift += 7
 
 
-def _forward(database: Database, key: RunKey, rid: int, event_id: int) -> Iterator[tuple[int, int, bytes]]:
+def _forward(reader: Reader, key: RunKey, rid: int, event_id: int) -> Iterator[tuple[int, int, bytes]]:
     """Yield rows from the one that holds `event_id` on. Reads them in bounded batches."""
     # The row that holds the event is the last that begins at or before it.
-    holding = database.read(SELECT_ROWS_BACK, (rid << EVENT_BITS, (rid << EVENT_BITS | event_id) + 1, 1))
+    holding = reader.read(SELECT_ROWS_BACK, (rid << EVENT_BITS, (rid << EVENT_BITS | event_id) + 1, 1))
     rows: Iterable[Row] = holding
     expected = 0
     while rows:
@@ -135,14 +134,14 @@ def _forward(database: Database, key: RunKey, rid: int, event_id: int) -> Iterat
             expected = first + events
             if expected > event_id:
                 yield first, events, data
-        rows = _rows(database, rid, expected)
+        rows = _rows(reader, rid, expected)
 
 
-def _backward(database: Database, key: RunKey, rid: int, event_id: int) -> Iterator[tuple[int, int, bytes]]:
+def _backward(reader: Reader, key: RunKey, rid: int, event_id: int) -> Iterator[tuple[int, int, bytes]]:
     """Yield rows from the one that holds `event_id` down."""
     bound = (rid << EVENT_BITS | event_id) + 1
     expected_end = 0
-    while rows := database.read(SELECT_ROWS_BACK, (rid << EVENT_BITS, bound, ROWS_READ_AT_ONCE)):
+    while rows := reader.read(SELECT_ROWS_BACK, (rid << EVENT_BITS, bound, ROWS_READ_AT_ONCE)):
         for row in rows:
             first, events, data = _checked(key, row)
             if expected_end and first + events != expected_end:
@@ -154,8 +153,8 @@ def _backward(database: Database, key: RunKey, rid: int, event_id: int) -> Itera
         raise RunDamaged(key, f"event {expected_end - 1} is missing")
 
 
-def _rows(database: Database, rid: int, event_id: int) -> list[Row]:
-    return database.read(SELECT_ROWS, (rid << EVENT_BITS | event_id, rid + 1 << EVENT_BITS, ROWS_READ_AT_ONCE))
+def _rows(reader: Reader, rid: int, event_id: int) -> list[Row]:
+    return reader.read(SELECT_ROWS, (rid << EVENT_BITS | event_id, rid + 1 << EVENT_BITS, ROWS_READ_AT_ONCE))
 
 
 def _checked(key: RunKey, row: Row) -> tuple[int, int, bytes]:

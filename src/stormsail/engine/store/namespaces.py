@@ -44,7 +44,7 @@ class Namespaces:
         self._database = database
         self._max = namespaces_max
         self._by_name: dict[str, StoredNamespace] = {}
-        for name, id_, described in database.read("SELECT name, id, described FROM namespace"):
+        for name, id_, described in database.reader.read("SELECT name, id, described FROM namespace"):
             self._by_name[name] = StoredNamespace(name, id_, DescribeNamespaceResponse.FromString(described))
         self._by_id = {namespace.id: namespace for namespace in self._by_name.values()}
 

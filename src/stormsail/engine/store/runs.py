@@ -13,8 +13,9 @@ from stormsail.engine.core.turn import Turn
 from stormsail.engine.core.visibility_row import visibility_row
 from stormsail.engine.core.work import Task
 from stormsail.engine.store import history, tasks
-from stormsail.engine.store.database import Database, Member, Row, Statement
+from stormsail.engine.store.database import Database, Member, Statement
 from stormsail.engine.store.errors import RunConflict, RunDamaged, WriteRejected
+from stormsail.engine.store.reader import Row
 
 RIDS_CACHED_MAX: Final = 50_000
 _RUNS_READ_AT_ONCE: Final = 500
@@ -59,9 +60,10 @@ class Runs:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._reader = database.reader
         self._rids: dict[RunKey, int] = {}
         """Row ids of runs seen lately; the first in is the first out."""
-        self._last_rid: int = database.read("SELECT coalesce(max(rid), 0) FROM run")[0][0]
+        self._last_rid: int = database.reader.read("SELECT coalesce(max(rid), 0) FROM run")[0][0]
 
     async def commit(self, turns: Sequence[Turn]) -> None:
         """Commit turns as one: all of them, with the turns they carry along, or none. Returns once they are on disk."""
@@ -82,8 +84,8 @@ class Runs:
 
     def load(self, key: RunKey) -> RunState | None:
         """Rebuild a run from its history and progress; None when there is no such run."""
-        with self._database.snapshot():
-            found = self._database.read(
+        with self._reader.snapshot():
+            found = self._reader.read(
                 "SELECT rid, workflow_id, status, next_event, progress_crc, progress FROM run "
                 "WHERE namespace = ? AND run_id = ?",
                 (key.namespace, key.run_id),
@@ -93,7 +95,7 @@ class Runs:
             rid, _, status, next_event, crc, packed = found[0]
             if _progress_crc(key.run_id, status, next_event, packed) != crc:
                 raise RunDamaged(key, "the checksum of its progress does not match")
-            rows = list(history.read_all(self._database, key, rid, next_event))
+            rows = list(history.read_all(self._reader, key, rid, next_event))
         self._remember(key, rid)
         try:
             state = replay.replay(key, rows, packed)
@@ -106,14 +108,14 @@ class Runs:
     def current(self, namespace: str, workflow_id: str) -> RunKey | None:
         """Return the open run of a workflow id, else its newest, else None."""
         chain = "SELECT run_id FROM run WHERE namespace = ? AND workflow_id = ?"
-        found = self._database.read(f"{chain} AND status = 1", (namespace, workflow_id)) or self._database.read(
+        found = self._reader.read(f"{chain} AND status = 1", (namespace, workflow_id)) or self._reader.read(
             f"{chain} ORDER BY rid DESC LIMIT 1", (namespace, workflow_id)
         )
         return RunKey(namespace, workflow_id, found[0][0]) if found else None
 
     def due(self, until_ms: int, limit: int) -> list[tuple[int, RunKey]]:
         """Return the runs that must be looked at by then, earliest first."""
-        rows = self._database.read(
+        rows = self._reader.read(
             "SELECT due_ms, namespace, workflow_id, run_id FROM run WHERE due_ms <= ? ORDER BY due_ms LIMIT ?",
             (until_ms, limit),
         )
@@ -126,7 +128,7 @@ class Runs:
         it has none: whoever asks for the run is told what is wrong, and the others go on.
         """
         rid = 0
-        while rows := self._database.read(_SELECT_WAITING, (rid, _RUNS_READ_AT_ONCE)):
+        while rows := self._reader.read(_SELECT_WAITING, (rid, _RUNS_READ_AT_ONCE)):
             for _, namespace, workflow_id, run_id, packed in rows:
                 key = RunKey(namespace, workflow_id, run_id)
                 waiting = tasks.unpack(key, packed)
@@ -139,7 +141,7 @@ class Runs:
         known = self._rids.get(key)
         if known is not None:
             return known
-        found = self._database.read(
+        found = self._reader.read(
             "SELECT rid, workflow_id FROM run WHERE namespace = ? AND run_id = ?", (key.namespace, key.run_id)
         )
         if not found or found[0][1] != key.workflow_id:

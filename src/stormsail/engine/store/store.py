@@ -10,9 +10,10 @@ from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.core.work import Task
 from stormsail.engine.store import history
-from stormsail.engine.store.database import Database, DirectoryLock, make_private_directory
+from stormsail.engine.store.database import Database
 from stormsail.engine.store.history import HistoryPage
 from stormsail.engine.store.namespaces import Namespaces
+from stormsail.engine.store.opening import DirectoryLock, make_private_directory
 from stormsail.engine.store.runs import Runs
 from stormsail.engine.store.visibility import Visibility
 
@@ -29,7 +30,7 @@ class Store:
         self._database = database
         self._runs = Runs(database)
         self.namespaces = Namespaces(database, namespaces_max=limits.namespaces_max)
-        self.visibility = Visibility(database, page_max=limits.visibility_page_max)
+        self.visibility = Visibility(database.list_reader, page_max=limits.visibility_page_max)
         self.cluster_id = database.identify(str(uuid.uuid4()), now_ms())
         """Drawn when the file was made; what GetClusterInfo answers."""
 
@@ -71,14 +72,16 @@ class Store:
         rid = self._runs.rid(key)
         if rid is None:
             return HistoryPage(b"", 0, 0)
-        return history.page(self._database, key, rid, first_event_id, max_events=max_events, max_bytes=max_bytes)
+        return history.page(self._database.reader, key, rid, first_event_id, max_events=max_events, max_bytes=max_bytes)
 
     def history_reverse(self, key: RunKey, last_event_id: int, *, max_events: int, max_bytes: int) -> HistoryPage:
         """Return part of a history from an event (0: the newest) down, newest first. Raises RunDamaged."""
         rid = self._runs.rid(key)
         if rid is None:
             return HistoryPage(b"", 0, 0)
-        return history.page_back(self._database, key, rid, last_event_id, max_events=max_events, max_bytes=max_bytes)
+        return history.page_back(
+            self._database.reader, key, rid, last_event_id, max_events=max_events, max_bytes=max_bytes
+        )
 
     def due(self, until_ms: int, limit: int) -> list[tuple[int, RunKey]]:
         """Return the runs that must be looked at by then, earliest first."""

@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.visibility_row import VisibilityRow
-from stormsail.engine.store.database import Database, Row
 from stormsail.engine.store.errors import QueryTooCostly
 from stormsail.engine.store.list_filter import Filter, parse, sql
 from stormsail.engine.store.list_values import not_supported
+from stormsail.engine.store.reader import Reader, Row
 
 STEPS_MAX: Final = 100_000_000
-"""SQLite steps that one list or count may take, about a second of a core: others wait for it."""
+"""SQLite steps that one list or count may take, about a second of a core."""
 
 _SELECTED: Final = (
     "run.namespace, run.workflow_id, run.run_id, run.workflow_type, run.status, run.start_ms, run.execution_ms, "
@@ -59,10 +59,10 @@ class CountResult:
 
 
 class Visibility:
-    """The lists of one database."""
+    """The lists of one database. They may take long: call them in another thread, `asyncio.to_thread`, as you like."""
 
-    def __init__(self, database: Database, *, page_max: int) -> None:
-        self._database = database
+    def __init__(self, reader: Reader, *, page_max: int) -> None:
+        self._reader = reader
         self._page_max = page_max
 
     def list(self, namespace: str, query: str, page_size: int, token: bytes) -> VisibilityPage:
@@ -106,7 +106,7 @@ class Visibility:
         return CountResult(sum(runs for _, runs in groups), tuple((status, runs) for status, runs in groups))
 
     def _read(self, statement: str, values: Sequence[Any]) -> Sequence[Row]:
-        found = self._database.read_bounded(statement, values, STEPS_MAX)
+        found = self._reader.read_bounded(statement, values, STEPS_MAX)
         if found is None:
             raise QueryTooCostly
         return found

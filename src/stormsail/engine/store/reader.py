@@ -1,0 +1,83 @@
+"""Reading: at once, from the last commit."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from stormsail.engine.store.errors import StorageBusy, StorageFailed
+from stormsail.engine.store.opening import connect
+
+Row = tuple[Any, ...]
+
+_LOST: Final = (
+    apsw.IOError,
+    apsw.CorruptError,
+    apsw.NotADBError,
+    apsw.CantOpenError,
+    apsw.FullError,
+    apsw.ReadOnlyError,
+)
+"""What a read may only meet where the disk or the file is not to be trusted."""
+
+
+class Reader:
+    """A connection that only reads. Any thread may use it, one at a time; the others wait."""
+
+    def __init__(self, path: Path, lost: Callable[[str, Exception], StorageFailed]) -> None:
+        """`lost` is told that the disk or the file is not to be trusted, and answers what to raise."""
+        self._path = path
+        self._lost = lost
+        self._turn = threading.RLock()
+        self._read = connect(path)
+        self._read.pragma("query_only", True)
+
+    def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """Run one query on the last committed state."""
+        try:
+            with self._turn:
+                return self._read.execute(sql, values).fetchall()
+        except apsw.Error as error:
+            raise self._read_error(error) from error
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Make the reads inside see one and the same commit."""
+        with self._turn:
+            self.read("BEGIN")
+            try:
+                yield
+            finally:
+                if self._read.in_transaction:
+                    self.read("ROLLBACK")
+
+    def read_bounded(self, sql: str, values: Sequence[Any], steps_max: int) -> list[Row] | None:
+        """Like `read`, but give up and return None after that many of SQLite's steps: the same on every machine."""
+        # SQLite's counter goes on over the runs of a prepared statement, so the first call may come early: count ten.
+        calls = iter(range(10))
+        with self._turn:
+            self._read.set_progress_handler(lambda: next(calls, None) is None, steps_max // 10)
+            try:
+                return self._read.execute(sql, values).fetchall()
+            except apsw.InterruptError:
+                return None
+            except apsw.Error as error:
+                raise self._read_error(error) from error
+            finally:
+                self._read.set_progress_handler(None)
+
+    def _read_error(self, error: apsw.Error) -> Exception:
+        """Sort what went wrong in a read: the disk or the file; a lock; else the statement, which is our bug."""
+        if isinstance(error, apsw.BusyError | apsw.LockedError):
+            return StorageBusy(self._path)
+        if isinstance(error, _LOST):
+            return self._lost("reading", error)
+        return error
+
+    def close(self) -> None:
+        """Close the connection; waits for the read that goes on."""
+        with self._turn:
+            self._read.close()
