@@ -91,7 +91,7 @@ class Words:
 
     def payloads(self, key: str) -> Payloads | None:
         """Return a value as a text payload."""
-        return Payloads(payloads=[payload(self.values[key])]) if key in self.values else None
+        return payload_list(self.values[key]) if key in self.values else None
 
     def retry_policy(self) -> RetryPolicy | None:
         """Return the policy that attempts=, initial=, coefficient=, max= and types= make."""
@@ -126,6 +126,11 @@ def span(text: str) -> Duration:
 def payload(text: str) -> Payload:
     """Build a text payload."""
     return Payload(metadata={"encoding": b"json/plain"}, data=f'"{text}"'.encode())
+
+
+def payload_list(text: str) -> Payloads:
+    """Build the payloads that hold one text."""
+    return Payloads(payloads=[payload(text)])
 
 
 @dataclass
@@ -168,7 +173,8 @@ class Script:
         return token
 
 
-def _start_request(words: Words) -> StartWorkflowExecutionRequest:
+def start_request(words: Words) -> StartWorkflowExecutionRequest:
+    """Build the start that a line stands for."""
     request = StartWorkflowExecutionRequest(
         namespace="default",
         workflow_id=words.get("id", "wf"),
@@ -192,14 +198,14 @@ def _start_request(words: Words) -> StartWorkflowExecutionRequest:
 
 
 def _start(script: Script, words: Words, _: list[str]) -> str:
-    turn = script.world.ask(requests.StartWorkflow(_start_request(words)))
+    turn = script.world.ask(requests.StartWorkflow(start_request(words)))
     if turn.reply.first_task is not None:
         script.keep("task", words, turn.reply.first_task.token)
     return script.world.tell(turn)
 
 
 def _signal_with_start(script: Script, words: Words, _: list[str]) -> str:
-    start = _start_request(words)
+    start = start_request(words)
     request = SignalWithStartWorkflowExecutionRequest(
         signal_name=words.get("name", "s"), signal_input=words.payloads("signal-input")
     )
@@ -267,7 +273,7 @@ def _complete(script: Script, words: Words, more: list[str]) -> str:
     request = RespondWorkflowTaskCompletedRequest(
         namespace="default",
         identity=words.get("identity", "worker"),
-        commands=[_command(script, Words(line)) for line in more],
+        commands=[command(script, Words(line)) for line in more],
         return_new_workflow_task="new-task" in words.flags,
         force_create_new_workflow_task="force" in words.flags,
     )
@@ -335,12 +341,13 @@ def _reset_sticky(script: Script, _words: Words, _: list[str]) -> str:
     return script.ask(requests.ResetSticky())
 
 
-def _command(script: Script, words: Words) -> Command:
-    command = Command()
+def command(script: Script, words: Words) -> Command:
+    """Build the command that a line stands for."""
+    made = Command()
     match words.verb:
         case "activity":
-            command.command_type = CommandType.COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK
-            activity = command.schedule_activity_task_command_attributes
+            made.command_type = CommandType.COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK
+            activity = made.schedule_activity_task_command_attributes
             activity.activity_id = words.get("id")
             activity.activity_type.name = words.get("activity", "Greet")
             activity.task_queue.name = words.get("queue", "q")
@@ -351,27 +358,27 @@ def _command(script: Script, words: Words) -> Command:
             if (policy := words.retry_policy()) is not None:
                 activity.retry_policy.CopyFrom(policy)
         case "cancel-activity":
-            command.command_type = CommandType.COMMAND_TYPE_REQUEST_CANCEL_ACTIVITY_TASK
+            made.command_type = CommandType.COMMAND_TYPE_REQUEST_CANCEL_ACTIVITY_TASK
             event_id = int(words.get("event", "0")) or script.world.state.activity_by_id[words.get("id")]
-            command.request_cancel_activity_task_command_attributes.scheduled_event_id = event_id
+            made.request_cancel_activity_task_command_attributes.scheduled_event_id = event_id
         case "timer":
-            command.command_type = CommandType.COMMAND_TYPE_START_TIMER
-            command.start_timer_command_attributes.timer_id = words.get("id")
-            command.start_timer_command_attributes.start_to_fire_timeout.CopyFrom(span(words.get("after")))
+            made.command_type = CommandType.COMMAND_TYPE_START_TIMER
+            made.start_timer_command_attributes.timer_id = words.get("id")
+            made.start_timer_command_attributes.start_to_fire_timeout.CopyFrom(span(words.get("after")))
         case "cancel-timer":
-            command.command_type = CommandType.COMMAND_TYPE_CANCEL_TIMER
-            command.cancel_timer_command_attributes.timer_id = words.get("id")
+            made.command_type = CommandType.COMMAND_TYPE_CANCEL_TIMER
+            made.cancel_timer_command_attributes.timer_id = words.get("id")
         case "marker":
-            command.command_type = CommandType.COMMAND_TYPE_RECORD_MARKER
-            command.record_marker_command_attributes.marker_name = words.get("name")
+            made.command_type = CommandType.COMMAND_TYPE_RECORD_MARKER
+            made.record_marker_command_attributes.marker_name = words.get("name")
         case "memo":
-            command.command_type = CommandType.COMMAND_TYPE_MODIFY_WORKFLOW_PROPERTIES
-            memo = command.modify_workflow_properties_command_attributes.upserted_memo
+            made.command_type = CommandType.COMMAND_TYPE_MODIFY_WORKFLOW_PROPERTIES
+            memo = made.modify_workflow_properties_command_attributes.upserted_memo
             for key, value in words.values.items():
                 memo.fields[key].CopyFrom(payload(value))
         case _:
-            _closing_command(command, words)
-    return command
+            _closing_command(made, words)
+    return made
 
 
 def _closing_command(command: Command, words: Words) -> None:
