@@ -14,13 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from contracts.provider_contract import finish
+from contracts.provider_contract import finish, finish_cancel
 from delivery.providers import dying
 from delivery.providers.local_account import hello, running
 from stormsail.delivery.model.server_group import Capacity
+from stormsail.delivery.providers.errors import Conflict
 from stormsail.delivery.providers.local import launch, process
 from stormsail.delivery.providers.local.process import Order, count_processes
 from stormsail.delivery.providers.local.provider import open_provider, stop_everything
+from stormsail.delivery.providers.local.state import Home
 from stormsail.delivery.providers.provider import CreateServerGroup
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -123,6 +125,19 @@ async def test_a_create_whose_callers_die_at_random_instants_starts_each_instanc
     logs = [data_dir / "local" / "logs" / "shop-v000" / f"{index}.log" for index in range(2)]
     assert [log.read_text().count("listens on") for log in logs] == [1, 1]
     assert len(seen.instances) == 2
+
+
+@pytest.mark.parametrize("step", [8, 14, 18, 22, 26, 30])
+async def test_a_create_that_was_cut_off_is_cancelled_without_a_rest(data_dir: Path, caller: Dying, step: int) -> None:
+    assert caller.begin(data_dir, step) == "killed"
+    provider = await open_provider("local", {"data_dir": str(data_dir)})
+    begun = bool(Home(data_dir).application("shop").groups())
+    await finish_cancel(provider, "token", CREATE)
+    assert await provider.applications() == ()
+    assert count_processes(data_dir) == {}
+    if begun:
+        with pytest.raises(Conflict, match="canceled"):
+            await provider.resume("token", CREATE)
 
 
 def test_a_launcher_that_dies_at_any_step_leaves_one_process_or_none_and_the_next_makes_it_one(

@@ -232,6 +232,9 @@ def _take_traffic(application: ApplicationFiles, situation: Situation, now_ms: i
             line.drain(name)
             _note_draining(application, group.name, one.index, now_ms)
             continue
+        if not one.draining_since_ms:
+            # Drained by somebody who was killed, or could not write, before noting it.
+            _note_draining(application, group.name, one.index, now_ms)
         limit_ms = int(launch_settings(group.launch).drain_seconds * 1000)
         late = one.draining_since_ms > 0 and now_ms - one.draining_since_ms >= limit_ms
         if server.sessions == 0 or late:

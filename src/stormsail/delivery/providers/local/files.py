@@ -46,7 +46,7 @@ def write_file(path: Path, content: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
-    except OSError:
+    except (OSError, ValueError):
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise

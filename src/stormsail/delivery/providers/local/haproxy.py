@@ -7,6 +7,7 @@ know the newest servers.
 
 import functools
 import re
+import resource
 import shutil
 import subprocess
 import time
@@ -20,6 +21,7 @@ from stormsail.delivery.providers.local.runtime import BACKEND, CHECK_OPTIONS, H
 from stormsail.delivery.providers.local.state import ApplicationFiles, Entry
 
 START_SECONDS_MAX: Final = 5.0
+CONNECTIONS_MAX: Final = 1900
 OLDEST_VERSION: Final = (2, 6)
 STOP_GRACE_MS: Final = 3_000
 
@@ -33,7 +35,7 @@ class Backend:
     health_path: str
 
 
-def render(port: int, backends: Sequence[Backend]) -> str:
+def render(port: int, backends: Sequence[Backend], connections_max: int = CONNECTIONS_MAX) -> str:
     """Return the configuration. All paths in it are relative to the directory HAProxy runs in."""
     # A fresh connection to the server for each request: no idle one can be closed by the server just as a request is
     # written to it, which is the one failure that a proxy may not repeat for a POST. On loopback it costs 0.1 ms.
@@ -43,7 +45,7 @@ def render(port: int, backends: Sequence[Backend]) -> str:
         "global",
         f"  stats socket unix@{SOCKET} mode 600 level admin",
         "  nbthread 1",
-        "  maxconn 1900",
+        f"  maxconn {connections_max}",
         "defaults",
         "  mode http",
         "  timeout connect 2s",
@@ -80,7 +82,11 @@ def render_map(backends: Sequence[Backend]) -> str:
 
 def write_configuration(application: ApplicationFiles, port: int, backends: Sequence[Backend]) -> None:
     """Keep the configuration on disk in line with the records; an unchanged one is not written."""
-    for name, content in (("haproxy.cfg", render(port, backends)), (HEALTH_MAP, render_map(backends))):
+    # HAProxy refuses to start where it may not open two files for each connection.
+    files_max = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    connections_max = CONNECTIONS_MAX if files_max < 0 else max(10, min(CONNECTIONS_MAX, (files_max - 100) // 2))
+    configuration = render(port, backends, connections_max)
+    for name, content in (("haproxy.cfg", configuration), (HEALTH_MAP, render_map(backends))):
         path = application.balancer / name
         if files.read_file(path) != content:
             files.write_file(path, content)

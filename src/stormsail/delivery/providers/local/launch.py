@@ -210,9 +210,8 @@ def _become(
     """Note who runs, then turn into the command. Never returns."""
     try:
         null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
+        for number, descriptor in enumerate((null, log, log)):
+            os.dup2(descriptor, number)
         healthy = read_record(HEALTHY)
         was_healthy = bool(previous) and healthy.get("start_ticks") == previous["start_ticks"]
         write_record(
@@ -226,25 +225,35 @@ def _become(
                 "starts": 1 if was_healthy else previous.get("starts", 0) + 1,
             },
         )
-        for number in _DEFAULT_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
         for lock in locks:
             os.set_inheritable(lock, True)
-        os.umask(mask)
-        os.chdir(order["directory"])
-        environment = {name: _fill(value, port) for name, value in order["environment"].items()}
-        command = [_fill(argument, port) for argument in order["command"]]
-        os.execvpe(command[0], command, environment)  # noqa: S606
-    except OSError as refused:
-        reason = f"cannot run {order['command'][0]!r} in {order['directory']}: {refused.strerror or refused}"
+        reason = _execute(order, port, mask)
         os.chdir(directory)
         # On disk too: the caller may have been killed, and its successor is to know that this was no crash.
         write_record(EXIT, _ending(os.getpid(), 127) | {"refused": reason})
         os.write(2, f"stormsail: {reason}\n".encode())
         os.write(answer, reason.encode())
+    except OSError as failure:
+        # Not the command's fault: a full disk, say. Without a record of an exit it is simply tried again.
+        os.write(answer, str(failure).encode())
     finally:
         os._exit(127)
+
+
+def _execute(order: Mapping[str, Any], port: int, mask: int) -> str:
+    """Replace this process by the command; return only if that fails, saying why."""
+    for number in _DEFAULT_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    previous_mask = os.umask(mask)
+    environment = {name: _fill(value, port) for name, value in order["environment"].items()}
+    command = [_fill(argument, port) for argument in order["command"]]
+    try:
+        os.chdir(order["directory"])
+        os.execvpe(command[0], command, environment)  # noqa: S606
+    except OSError as refused:
+        os.umask(previous_mask)
+        return f"cannot run {command[0]!r} in {order['directory']}: {refused.strerror or refused}"
 
 
 def _fill(text: str, port: int) -> str:

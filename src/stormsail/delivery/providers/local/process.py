@@ -6,6 +6,7 @@ What identifies a process is its pid *with* its start time and boot; a pid alone
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -205,6 +206,17 @@ def tail(log: Path, lines: int = 5) -> str:
     except FileNotFoundError:
         return ""
     return " | ".join(line.strip() for line in text.splitlines()[-lines:] if line.strip())
+
+
+def trim(log: Path) -> None:
+    """Set a log that has grown too large aside, replacing the one before, and begin it again.
+
+    The instance keeps writing to the same file, so the content is copied; lines written meanwhile may be lost.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > launch.LOG_BYTES_MAX:
+            shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+            os.truncate(log, 0)
 
 
 def count_processes(data_dir: Path) -> dict[str, int]:

@@ -257,6 +257,7 @@ class LocalProvider:
         for application in await asyncio.to_thread(lambda: list(self._home.applications())):
             try:
                 problem = (await self._drive(application, 0.0, _problem)).detail
+                await asyncio.to_thread(_trim_logs, application)
             except (ProviderError, OSError) as failure:
                 problem = str(failure)
             if problem and said.get(application.name) != problem:
@@ -281,6 +282,13 @@ def _pass(
 ) -> tuple[Situation, Progress]:
     situation = converge(application, checks, _now_ms())
     return situation, judge(situation)
+
+
+def _trim_logs(application: ApplicationFiles) -> None:
+    for group in application.groups():
+        for one in group.instances:
+            process.trim(application.log(group.name, one.index))
+    process.trim(application.balancer / "haproxy.log")
 
 
 def _problem(situation: Situation) -> Progress:

@@ -62,14 +62,14 @@ class RuntimeSocket:
         """Read all servers by name."""
         in_use = {
             row["bkname/svname"].partition("/")[2]: int(row["used_cur"])
-            for row in _table(self.ask(f"show servers conn {BACKEND}"))
+            for row in read_table(self.ask(f"show servers conn {BACKEND}"))
         }
         waiting = {
             row["svname"]: int(row["qcur"] or 0) + int(row["scur"] or 0)
-            for row in _table(self.ask(f"show stat {BACKEND} 4 -1"), separator=",")
+            for row in read_table(self.ask(f"show stat {BACKEND} 4 -1"), separator=",")
         }
         found = {}
-        for row in _table(self.ask(f"show servers state {BACKEND}")):
+        for row in read_table(self.ask(f"show servers state {BACKEND}")):
             name = row["srv_name"]
             admin = int(row["srv_admin_state"])
             found[name] = Server(
@@ -131,7 +131,7 @@ class RuntimeSocket:
         return answer.decode(errors="replace").strip()
 
 
-def _table(text: str, separator: str | None = None) -> list[dict[str, str]]:
+def read_table(text: str, separator: str | None = None) -> list[dict[str, str]]:
     """Read a table whose header line begins with `#`; lines before it are a version number."""
     lines = text.splitlines()
     start = next((number for number, line in enumerate(lines) if line.startswith("#")), None)
