@@ -6,7 +6,7 @@ Only what differs from a run fresh out of replay is written.
 
 import json
 from base64 import b64decode, b64encode
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -43,6 +43,9 @@ _ACTIVITY_PLAIN: Final = (
     "last_attempt_completed_at_ms",
 )
 
+_TASK_FIELDS: Final = tuple(one.name for one in fields(WorkflowTask))
+_JSON: Final = json.JSONEncoder(separators=(",", ":"))
+
 
 def pack(state: RunState) -> bytes:
     """Return the state's progress as bytes."""
@@ -53,14 +56,14 @@ def pack(state: RunState) -> bytes:
     if state.open:
         out["first_task_ready"] = state.first_task_ready
         if state.workflow_task is not None:
-            out["workflow_task"] = asdict(state.workflow_task)
+            out["workflow_task"] = {name: getattr(state.workflow_task, name) for name in _TASK_FIELDS}
         if state.activities:
             out["activities"] = {key: _activity(one) for key, one in state.activities.items()}
         if state.buffered:
             out["buffered"] = [_message(event) for event in state.buffered]
     if state.signal_request_ids:
         out["signal_request_ids"] = list(state.signal_request_ids)
-    return json.dumps(out, separators=(",", ":")).encode()
+    return _JSON.encode(out).encode()
 
 
 def unpack_into(state: RunState, progress: bytes) -> None:
@@ -80,8 +83,8 @@ def unpack_into(state: RunState, progress: bytes) -> None:
     for event in found.get("buffered", ()):
         take_effect(state, _restored(event))
         state.buffered.append(_restored(event))
-    for key, fields in found.get("activities", {}).items():
-        state.activities[int(key)] = _restored_activity(state.activities[int(key)], fields)
+    for key, known in found.get("activities", {}).items():
+        state.activities[int(key)] = _restored_activity(state.activities[int(key)], known)
     task = found.get("workflow_task")
     state.workflow_task = _restored_task(task) if task is not None else None
 
