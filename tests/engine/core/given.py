@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from temporalio.api.activity.v1 import ActivityOptions
 from temporalio.api.command.v1 import (
     CancelTimerCommandAttributes,
     CancelWorkflowExecutionCommandAttributes,
@@ -22,7 +21,7 @@ from temporalio.api.command.v1 import (
 from temporalio.api.common.v1 import ActivityType, Payload, Payloads, WorkflowExecution, WorkflowType
 from temporalio.api.enums.v1 import CommandType, TaskQueueKind, WorkflowTaskFailedCause
 from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
-from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.history.v1 import History, HistoryEvent
 from temporalio.api.taskqueue.v1 import StickyExecutionAttributes, TaskQueue
 from temporalio.api.workflowservice.v1 import (
     RequestCancelWorkflowExecutionRequest,
@@ -52,9 +51,7 @@ from stormsail.engine.core.requests import (
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 
-__all__ = ["ActivityOptions", "Given", "command", "seconds", "told"]
-
-_FIELDS = {descriptor.message_type.name: descriptor.name for descriptor in Command.DESCRIPTOR.fields if descriptor.message_type}
+_FIELDS = {one.message_type.name: one.name for one in Command.DESCRIPTOR.fields if one.message_type}
 
 
 def seconds(length: float) -> Duration:
@@ -187,8 +184,6 @@ class Given:
 
     def history_of(self, run_id: str) -> list[HistoryEvent]:
         """A run's events."""
-        from temporalio.api.history.v1 import History
-
         return list(History.FromString(self.world.frames[run_id]).events)
 
     def start(self, request_id: str = "start", **more: Any) -> Turn:

@@ -25,6 +25,7 @@ def begin_run(
     """Return a turn with a new run in it. Its first workflow task is not scheduled yet: a signal may come first."""
     turn = Turn.begin(RunState(key=key), now_ms)
     turn.note(notes.StartRequested(request_id))
+    turn.note(notes.TransitionCounted())
     turn.emit(start, extras=extras)
     return turn
 

@@ -167,6 +167,8 @@ def _use(current: RunState, request: StartWorkflow | SignalWithStart, now_ms: in
         turn.emit(attributes, extras=Extras(links=tuple(wanted.links) if options.attach_links else ()))
         if attached:
             turn.reply = replace(turn.reply, link=_request_link(current.key, attached, _OPTIONS_UPDATED))
+    if not turn.empty:
+        turn.note(notes.TransitionCounted())
     return turn
 
 
