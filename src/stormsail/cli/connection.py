@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -65,6 +66,7 @@ async def _connect_patiently(place: Place) -> DeliveryClient:
             await asyncio.sleep(0.2)
 
 
+@functools.cache
 def quiet_sdk() -> None:
     """Keep the SDK's own log of retried calls off a person's terminal: what matters of it, commands say in words."""
     if not os.environ.get("STORMSAIL_DEBUG"):

@@ -5,7 +5,6 @@ import contextlib
 import ipaddress
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -191,8 +190,13 @@ def make_data_dir(path: Path) -> None:
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:
-    """Set the event on SIGTERM and Ctrl-C."""
+    """Set the event on SIGTERM and Ctrl-C; a second Ctrl-C ends this process at once, as kill -9 may at any time."""
+
+    def stop_or_end(number: int) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            os._exit(int(ExitCode.INTERRUPTED))
+        stop.set()
+
     loop = asyncio.get_running_loop()
-    callback: Callable[[], None] = stop.set
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, callback)
+        loop.add_signal_handler(number, stop_or_end, number)

@@ -1,0 +1,88 @@
+"""The part of `worker start` that talks to the engine; imported only when it runs."""
+
+import asyncio
+import contextlib
+import os
+import time
+from typing import Final
+
+from stormsail.cli.connection import clear_failures, connect
+from stormsail.cli.errors import CommandFailed
+from stormsail.cli.notes import left_note
+from stormsail.cli.options import ACCOUNT, Place
+from stormsail.cli.output import note
+from stormsail.cli.process import follow_parent
+from stormsail.cli.server import stop_on_signals
+from stormsail.delivery.client import DeliveryClient, EngineUnreachable
+from stormsail.delivery.providers.catalog import open_account
+from stormsail.delivery.providers.errors import ProviderError
+from stormsail.delivery.providers.provider import Provider
+from stormsail.delivery.worker import run_worker
+
+STOP_SECONDS_MAX: Final = 8.0
+"""How long calls in flight get to end. The SDK takes its time without an engine; a worker may be killed at any moment."""
+
+_RETRY_SECONDS: Final = 0.25
+
+
+def run_until_stopped(place: Place, task_queue: str, connect_timeout: float, parent: int | None) -> None:
+    """Run a worker until a signal comes."""
+    try:
+        with clear_failures():
+            asyncio.run(_until_stopped(place, task_queue, connect_timeout, parent))
+    except ProviderError as error:
+        raise CommandFailed(
+            f"account {ACCOUNT} cannot be served: {error}",
+            next_step="`stormsail doctor` checks what the local provider needs",
+        ) from error
+
+
+async def _until_stopped(place: Place, task_queue: str, connect_timeout: float, parent: int | None) -> None:
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    follow_parent(parent)
+    client = await _connected(place, connect_timeout, stop)
+    if client is None:
+        return
+    provider = await open_account("local", ACCOUNT, {"data_dir": str(place.data_dir)})
+    try:
+        with left_note(place.data_dir / "worker.json", place.address):
+            note(f"worker: polling task queue {task_queue!r} on {place.address}, namespace {place.namespace!r}")
+            ended = await _work(client, provider, task_queue, stop)
+        if not ended:
+            note("worker: stopped; calls in flight are carried on by the next worker")
+            os._exit(0)
+    finally:
+        await provider.close()
+        await client.close()
+    note("worker: stopped")
+
+
+async def _work(client: DeliveryClient, provider: Provider, task_queue: str, stop: asyncio.Event) -> bool:
+    """Work until stopped; return whether all calls in flight came to their end."""
+    working = asyncio.create_task(run_worker(client.client, {ACCOUNT: provider}, task_queue=task_queue, stop=stop))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({working}, timeout=STOP_SECONDS_MAX)
+    stopping.cancel()
+    if working.done():
+        await working
+    return working.done()
+
+
+async def _connected(place: Place, connect_timeout: float, stop: asyncio.Event) -> DeliveryClient | None:
+    """Connect, waiting for an engine that is just starting; None when we were stopped meanwhile."""
+    deadline = time.monotonic() + connect_timeout
+    told = False
+    while not stop.is_set():
+        try:
+            return await connect(place)
+        except EngineUnreachable:
+            if time.monotonic() >= deadline:
+                raise
+            if not told:
+                note(f"worker: waiting for the engine at {place.address}")
+                told = True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _RETRY_SECONDS)
+    return None
