@@ -34,8 +34,10 @@ def start(place: Place, task_queue: str, connect_timeout: float, follow_parent: 
     Example:
       stormsail worker start --engine 127.0.0.1:7233 --data-dir ./state
     """
+    from stormsail.cli.worker_run import run_until_stopped
+
     make_data_dir(place.data_dir)
-    _run(place, task_queue, connect_timeout, follow_parent)
+    run_until_stopped(place, task_queue, connect_timeout, follow_parent)
 
     from stormsail.cli.worker_run import run_until_stopped
 

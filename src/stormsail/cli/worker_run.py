@@ -20,7 +20,7 @@ from stormsail.delivery.providers.provider import Provider
 from stormsail.delivery.worker import run_worker
 
 STOP_SECONDS_MAX: Final = 8.0
-"""How long calls in flight get to end. The SDK takes its time without an engine; a worker may be killed at any moment."""
+"""How long calls in flight get to end: the SDK takes its time without an engine, and killing a worker is safe."""
 
 _RETRY_SECONDS: Final = 0.25
 
