@@ -31,7 +31,7 @@ GROUP_MEMBERS_MAX: Final = 512
 GROUP_BYTES_MAX: Final = 32 * 1024 * 1024
 QUEUE_BYTES_MAX: Final = 512 * 1024 * 1024
 """Bytes that may wait for the disk, besides the number of commits: few large ones fill memory as well."""
-CHUNKS: Final = (64, 16, 4, 1)
+CHUNKS: Final = (64, 32, 16, 8, 4, 2, 1)
 """Rows a statement takes at once. Few sizes, so that all of them stay prepared."""
 
 _MEMBERS_FAULT: Final = (
