@@ -38,8 +38,3 @@ def start(place: Place, task_queue: str, connect_timeout: float, follow_parent: 
 
     make_data_dir(place.data_dir)
     run_until_stopped(place, task_queue, connect_timeout, follow_parent)
-
-    from stormsail.cli.worker_run import run_until_stopped
-
-    follow_parent_id = follow_parent
-    run_until_stopped(place, task_queue, connect_timeout, follow_parent_id)
