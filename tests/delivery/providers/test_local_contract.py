@@ -12,7 +12,7 @@ from stormsail.delivery.providers.local.process import count_processes
 from stormsail.delivery.providers.local.provider import open_provider, stop_everything
 from stormsail.delivery.providers.provider import Provider
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 class TestLocalProvider(ProviderContract):

@@ -28,7 +28,7 @@ from stormsail.delivery.providers.provider import (
     ResizeServerGroup,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
 Open = Callable[[], Awaitable[LocalProvider]]
 

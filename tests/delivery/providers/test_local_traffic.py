@@ -29,7 +29,7 @@ from stormsail.delivery.providers.provider import (
     ResizeServerGroup,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -121,7 +121,8 @@ def test_no_request_fails_and_nothing_doubles_when_the_caller_is_killed_again_an
 ) -> None:
     chance = random.Random(seed)
     try:
-        assert "END" in _call(tmp_path, "2").communicate(timeout=60)[0]
+        with _call(tmp_path, "2") as first:
+            assert first.wait(timeout=60) == 0
         traffic = Traffic(_address(tmp_path))
         kills = 0
         with traffic.flowing():
@@ -130,8 +131,9 @@ def test_no_request_fails_and_nothing_doubles_when_the_caller_is_killed_again_an
                     # A worker that nobody has told to stop and one that replaces it: two at once, same tokens.
                     callers = [rivals.enter_context(_call(tmp_path)) for _ in range(workers)]
                     try:
-                        output, _ = callers[0].communicate(timeout=0.6 + chance.random() * 1.5)
-                        assert callers[0].returncode == 0
+                        assert callers[0].stdout
+                        assert callers[0].stdout.readline() == "ready\n"
+                        assert callers[0].wait(timeout=0.1 + chance.random()) == 0
                         break
                     except subprocess.TimeoutExpired:
                         kills += workers
@@ -140,7 +142,6 @@ def test_no_request_fails_and_nothing_doubles_when_the_caller_is_killed_again_an
                             caller.kill()
                 assert kills < 200, "the story never ends"
             traffic.wait_for_more()
-        assert "END" in output
         assert traffic.failures == []
         assert traffic.last == f"v{rolling_caller.VERSIONS}"
         assert kills >= 3
