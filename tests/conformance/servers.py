@@ -9,8 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import grpc
-from grpc import aio
 from temporalio.client import Client
 
 START_S = 30.0
@@ -45,6 +43,16 @@ class EngineProcess:
         line = await asyncio.wait_for(self._process.stdout.readline(), START_S)
         assert line.startswith(b"listening on "), (line, self.log())
         self.port = int(line.rsplit(b":", 1)[1])
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def ended(self) -> int:
+        """Wait for this life to end by itself and return its exit code."""
+        assert self._process is not None
+        return await asyncio.wait_for(self._process.wait(), START_S)
 
     async def kill(self) -> None:
         """End this life with SIGKILL."""
@@ -109,12 +117,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-async def refusal(call: "aio.UnaryUnaryCall[object, object]") -> tuple[grpc.StatusCode, str]:
-    """Return how a call was turned down."""
-    try:
-        await call
-    except aio.AioRpcError as error:
-        return error.code(), error.details() or ""
-    raise AssertionError("the call was not turned down")

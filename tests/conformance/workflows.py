@@ -7,10 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import activity, workflow
+from temporalio.client import WorkflowUpdateStage
 from temporalio.common import RetryPolicy, SearchAttributeKey, WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 
 SECOND = timedelta(seconds=1)
+UPDATE_ACCEPTED = WorkflowUpdateStage.ACCEPTED
 TERMINATE_EXISTING = WorkflowIDConflictPolicy.TERMINATE_EXISTING
 ONCE = RetryPolicy(maximum_attempts=1)
 FAST = RetryPolicy(initial_interval=timedelta(milliseconds=20), maximum_interval=timedelta(milliseconds=100))
@@ -252,7 +254,12 @@ class Elsewhere:
     @workflow.run
     async def run(self, name: str) -> str:
         return await workflow.execute_activity(
-            complete_elsewhere, "", activity_id=name, start_to_close_timeout=60 * SECOND, result_type=str
+            complete_elsewhere,
+            "",
+            activity_id=name,
+            start_to_close_timeout=60 * SECOND,
+            result_type=str,
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
 
 
