@@ -312,4 +312,7 @@ _OF_NAME: Final[dict[str, Callable[[RunState, HistoryEvent], None]]] = {
     "WorkflowPropertiesModified": _properties_modified,
 }
 
-_EFFECTS: Final = {number: _OF_NAME[name] for number, name in events.NAME_OF_TYPE.items() if name in _OF_NAME}
+SERVED: Final = frozenset(_OF_NAME)
+"""The events that this server writes, and so can apply."""
+
+_EFFECTS: Final = {number: _OF_NAME[name] for number, name in events.NAME_OF_TYPE.items() if name in SERVED}
