@@ -1,7 +1,7 @@
 """The example service: answers `GET /` and `POST /` with its version and pid, and `GET /health`.
 
 Standard library only. It speaks HTTP/1.1 with keep-alive and ends gracefully: after SIGTERM it accepts nothing new,
-finishes the requests in flight and exits with 0.
+finishes the requests in flight and exits with 0. SIGUSR1 makes a healthy one unhealthy, and the other way round.
 """
 
 import argparse
@@ -88,6 +88,10 @@ def main() -> None:
         # shutdown() waits for the serving loop, which this handler interrupts: it must not run in it.
         threading.Thread(target=server.shutdown).start()
 
+    def turn(*_: object) -> None:
+        server.unhealthy = not server.unhealthy
+
+    signal.signal(signal.SIGUSR1, turn)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     print(f"{options.version} listens on {options.host}:{server.server_address[1]}", flush=True)

@@ -18,7 +18,7 @@ from stormsail.delivery.model.server_group import Capacity, Health, LaunchSpec
 from stormsail.delivery.providers.errors import Conflict, InvalidLaunch, Permanent, ProviderError, Transient
 from stormsail.delivery.providers.local import launch, process
 from stormsail.delivery.providers.local.process import count_processes
-from stormsail.delivery.providers.local.provider import LocalProvider, open_provider, stop_everything
+from stormsail.delivery.providers.local.provider import LocalProvider, check_platform, open_provider, stop_everything
 from stormsail.delivery.providers.local.runtime import RuntimeSocket
 from stormsail.delivery.providers.local.state import Home
 from stormsail.delivery.providers.provider import (
@@ -309,6 +309,24 @@ async def test_opening_with_wrong_settings_says_which_there_are(tmp_path: Path) 
         await open_provider("local", {})
     with pytest.raises(Permanent, match="does not know region; its only setting is data_dir"):
         await open_provider("local", {"data_dir": str(tmp_path), "region": "moon"})
+
+
+def test_a_system_other_than_linux_is_refused_by_name() -> None:
+    with pytest.raises(Permanent, match="it runs on Linux, and this is darwin"):
+        check_platform("darwin")
+
+
+async def test_an_application_that_comes_back_after_its_last_group_went_keeps_its_address(
+    provider: LocalProvider,
+) -> None:
+    addresses = set()
+    for number in range(5):
+        name = f"shop-v00{number}"
+        await finish(provider, f"c{number}", create(hello(), 1, name))
+        await finish(provider, f"e{number}", EnableServerGroup(name=name))
+        addresses.add((await provider.observe("shop")).address)
+        await finish(provider, f"x{number}", DestroyServerGroup(name=name))
+    assert len(addresses) == 1
 
 
 async def _until_gone(pid: int) -> None:

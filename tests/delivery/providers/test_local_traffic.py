@@ -3,20 +3,22 @@
 import asyncio
 import contextlib
 import http.client
+import os
 import random
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
-from contracts.provider_contract import finish
+from contracts.provider_contract import finish, observe_until
 from delivery.providers import rolling_caller
-from delivery.providers.local_account import Traffic, hello, running
-from stormsail.delivery.model.server_group import Capacity
+from delivery.providers.local_account import Traffic, get, hello, running
+from stormsail.delivery.model.server_group import Capacity, Health
 from stormsail.delivery.providers.local.converge import look
 from stormsail.delivery.providers.local.process import count_processes
 from stormsail.delivery.providers.local.provider import LocalProvider, open_provider, stop_everything
@@ -115,6 +117,24 @@ async def test_requests_that_outlast_the_drain_limit_are_cut_off(provider: Local
     assert answers == [""]
 
 
+async def test_an_instance_that_turns_unhealthy_loses_its_traffic_until_it_is_well_again(
+    provider: LocalProvider,
+) -> None:
+    await finish(provider, "c1", CreateServerGroup(name="shop-v001", capacity=Capacity.fixed(2), launch=hello("v1")))
+    await finish(provider, "e1", EnableServerGroup(name="shop-v001"))
+    traffic = Traffic((await provider.observe("shop")).address)
+    with traffic.flowing():
+        pid = int(get(traffic.address)[1].partition('"pid": ')[2].rstrip("}"))
+        os.kill(pid, signal.SIGUSR1)
+        seen = await observe_until(provider, "shop", lambda seen: seen.server_groups[0].count(Health.DOWN) == 1)
+        assert {one.detail for one in seen.server_groups[0].instances} >= {"GET /health answered 503"}
+        await _until(lambda: all(str(pid) not in get(traffic.address)[1] for _ in range(6)))
+        os.kill(pid, signal.SIGUSR1)
+        await observe_until(provider, "shop", lambda seen: seen.server_groups[0].count(Health.UP) == 2)
+        await _until(lambda: str(pid) in get(traffic.address)[1])
+    assert traffic.failures == []
+
+
 @pytest.mark.parametrize(("seed", "workers"), [(1, 1), (2, 1), (3, 2), (4, 2)])
 def test_no_request_fails_and_nothing_doubles_when_the_caller_is_killed_again_and_again(
     tmp_path: Path, seed: int, workers: int
@@ -177,6 +197,13 @@ async def _in_flight(data_dir: Path) -> None:
         await asyncio.sleep(0.02)
         servers = look(Home(data_dir).application("shop")).servers
         seen = seen + 1 if sum(server.sessions for server in servers.values()) else 0
+
+
+async def _until(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not await asyncio.to_thread(met):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
 
 
 def _get_slow(address: str, seconds: int = 3) -> str:

@@ -93,8 +93,8 @@ def write_configuration(application: ApplicationFiles, port: int, backends: Sequ
 
 
 def running(application: ApplicationFiles) -> bool:
-    """Tell whether the application's load balancer runs."""
-    return process.look(application.balancer).alive
+    """Tell whether the application's load balancer runs and is to run: one told to stop is as good as gone."""
+    return process.look(application.balancer).alive and (application.balancer / launch.ORDER).exists()
 
 
 def start(application: ApplicationFiles, backends: Sequence[Backend]) -> None:

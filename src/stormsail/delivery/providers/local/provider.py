@@ -34,10 +34,10 @@ from stormsail.delivery.providers.local.specification import server_group_monike
 from stormsail.delivery.providers.local.state import ApplicationFiles, GroupRecord, Home
 from stormsail.delivery.providers.provider import Change, CreateServerGroup, Progress
 
-BEGIN_SECONDS: Final = 2.0
-RESUME_SECONDS: Final = 5.0
+BEGIN_SECONDS: Final = 1.0
+RESUME_SECONDS: Final = 2.0
 """How long the verbs stay with a change before they say how it stands."""
-CANCEL_SECONDS: Final = 10.0
+CANCEL_SECONDS: Final = 2.0
 KEEP_INTERVAL_S: Final = 1.0
 TOKEN_LIFE_MS: Final = 30 * 24 * 3600 * 1000
 DRAFT_LIFE_MS: Final = 3600 * 1000
@@ -51,14 +51,7 @@ _log = structlog.get_logger(__name__)
 
 async def open_provider(account: str, settings: Mapping[str, str]) -> "LocalProvider":
     """Open the local provider on `settings["data_dir"]`. Raises Permanent where it cannot work."""
-    if sys.platform != "linux":
-        raise Permanent(
-            f"the local provider supervises processes by pidfd and /proc: it runs on Linux, and this is {sys.platform}"
-        )
-    try:
-        os.close(os.pidfd_open(os.getpid()))
-    except OSError as failure:
-        raise Permanent(f"the local provider needs pidfd_open (Linux 5.3 or newer): {failure.strerror}") from None
+    check_platform(sys.platform)
     unknown = set(settings) - {"data_dir"}
     if unknown or not settings.get("data_dir"):
         wrong = f"does not know {', '.join(sorted(unknown))}" if unknown else "needs the setting data_dir"
@@ -67,6 +60,18 @@ async def open_provider(account: str, settings: Mapping[str, str]) -> "LocalProv
     with _sorted():
         await asyncio.to_thread(files.make_directory, home.root)
     return LocalProvider(account, home)
+
+
+def check_platform(platform: str) -> None:
+    """Raise Permanent where processes cannot be supervised."""
+    if platform != "linux":
+        raise Permanent(
+            f"the local provider supervises processes by pidfd and /proc: it runs on Linux, and this is {platform}"
+        )
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError as failure:
+        raise Permanent(f"the local provider needs pidfd_open (Linux 5.3 or newer): {failure.strerror}") from None
 
 
 class LocalProvider:
@@ -143,6 +148,7 @@ class LocalProvider:
         """Bring processes and load balancers in line with the records, and keep them so until `close`."""
         with _sorted():
             await asyncio.to_thread(self._home.forget_tokens, _now_ms() - TOKEN_LIFE_MS)
+            await asyncio.to_thread(self._home.forget_logs, _now_ms() - TOKEN_LIFE_MS)
             for area in ("applications", "tokens"):
                 await asyncio.to_thread(files.sweep, self._home.root / area, _now_ms() - DRAFT_LIFE_MS)
             await self._keep_all({})
@@ -296,7 +302,7 @@ def _problem(situation: Situation) -> Progress:
 
 
 def _gone(application: ApplicationFiles, situation: Situation) -> Progress:
-    return Progress(done=not situation.groups and not haproxy.running(application))
+    return Progress(done=not situation.groups and haproxy.stop(application, _now_ms()))
 
 
 async def _locked(application: ApplicationFiles, step: Callable[[], _Result]) -> _Result:

@@ -291,6 +291,15 @@ class Home:
             if text and path.stat().st_mtime_ns // 1_000_000 < older_than_ms and _decoded(path, text).get("ended"):
                 files.remove_file(path)
 
+    def forget_logs(self, older_than_ms: int) -> None:
+        """Remove the logs of groups that have been gone for long."""
+        there = {group.name for application in self.applications() for group in application.groups()}
+        for name in files.names(self.root / "logs"):
+            path = self.root / "logs" / name
+            written_at_ms = max((log.stat().st_mtime_ns for log in path.iterdir()), default=0) // 1_000_000
+            if name not in there and written_at_ms < older_than_ms:
+                files.remove_tree(path)
+
     def _token_path(self, token: str) -> Path:
         return self.root / "tokens" / f"{hashlib.sha256(token.encode()).hexdigest()}.json"
 
