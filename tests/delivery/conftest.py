@@ -34,10 +34,10 @@ async def stage(engine: EngineProcess) -> AsyncIterator[Stage]:
         await stage.close()
 
 
-@pytest.fixture
-async def own_engine(tmp_path: Path) -> AsyncIterator[EngineProcess]:
+@pytest.fixture(params=NAMES)
+async def own_engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EngineProcess]:
     """An engine of this test alone, which may kill it."""
-    process = EngineProcess("temporal", tmp_path)
+    process = EngineProcess(request.param, tmp_path)
     process.start()
     try:
         await process.answers()

@@ -13,7 +13,7 @@ from stormsail.delivery.operations.orders import ChangeOrder, ChangeOutcome, Dow
 from stormsail.delivery.operations.registry import resolve
 from stormsail.delivery.providers.errors import NotFound, Permanent, ProviderError
 from stormsail.delivery.providers.model.cloud import ModelCloud
-from stormsail.delivery.providers.model.faults import Faults
+from stormsail.delivery.providers.model.faults import Fault, Faults
 from stormsail.delivery.providers.model.provider import NO_FAULTS, ModelProvider
 
 T = TypeVar("T")
@@ -32,6 +32,21 @@ class Clock:
 
     def __call__(self) -> int:
         return self.now_ms
+
+
+class NthFault:
+    """One permanent refusal, at the n-th call of a kind."""
+
+    def __init__(self, verb: str, kind: str, nth: int) -> None:
+        self._call = (verb, kind)
+        self._left = nth
+
+    def next(self, verb: str, kind: str) -> Fault | None:
+        if (verb, kind) == self._call:
+            self._left -= 1
+            if self._left == 0:
+                return Fault.PERMANENT
+        return None
 
 
 class DirectCloud:

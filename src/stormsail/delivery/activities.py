@@ -34,7 +34,7 @@ HEARTBEAT_S: Final = 1.0
 """How often a call says that it lives; the heartbeat timeout of the workflow side is several of these."""
 
 POLL_S: Final = 0.05
-POLL_MAX_S: Final = 1.0
+POLL_MAX_S: Final = 0.5
 POLL_GROWTH: Final = 1.5
 
 

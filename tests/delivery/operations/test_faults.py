@@ -2,6 +2,7 @@
 
 import pytest
 
+from delivery.direct_cloud import NthFault
 from delivery.stage import Stage, replays, until
 from stormsail.delivery.client import OperationCanceled
 from stormsail.delivery.model.operation import OperationStatus, StepStatus
@@ -70,28 +71,13 @@ async def test_a_cloud_that_stays_away_fails_the_operation_when_its_retry_time_i
 async def test_what_could_not_be_put_back_is_named(stage: Stage) -> None:
     assert (await stage.deploy("v1", capacity=ROOMY)).ok
     # The second resize is the one that gives the minimum back.
-    stage.faults = _NthFault("begin", "resizeServerGroup", 2)
+    stage.faults = NthFault("begin", "resizeServerGroup", 2)
     await stage.restart_worker()
     result = await stage.deploy("v2", capacity=ROOMY, settings={"never_healthy": True}, healthTimeout=1)
     assert not result.ok
     assert not result.rolled_back
     assert result.left_behind == ("restore the minimum of web-v000 to 1: begin: the model cloud refuses",)
     assert stage.serving() == ["web-v000"]
-
-
-class _NthFault:
-    """One permanent refusal, at the n-th call of a kind."""
-
-    def __init__(self, verb: str, kind: str, nth: int) -> None:
-        self._call = (verb, kind)
-        self._left = nth
-
-    def next(self, verb: str, kind: str) -> Fault | None:
-        if (verb, kind) == self._call:
-            self._left -= 1
-            if self._left == 0:
-                return Fault.PERMANENT
-        return None
 
 
 async def test_a_cancel_while_the_new_group_is_awaited_puts_everything_back(stage: Stage) -> None:

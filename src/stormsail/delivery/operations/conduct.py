@@ -258,7 +258,8 @@ class Conduct:
                 undone = await undo.action(ending) or undone
             except OperationFailure as failed:
                 left_behind.append(f"{undo.name}: {failed}")
-                traffic_is_back = traffic_is_back and not undo.gives_traffic
+                # A guard that refused to take traffic away says the same as a failure to give it back.
+                traffic_is_back = traffic_is_back and not undo.gives_traffic and failed.kind != "Unhealthy"
         return Undone(any=undone and traffic_is_back, left_behind=tuple(left_behind))
 
     async def _stop_change(self, order: ChangeOrder) -> str:

@@ -104,12 +104,17 @@ class CreateServerGroupOperation:
             capacity = _capacity(wanted, source)
             name = _next_name(wanted, groups)
             conduct.note(f"makes {name}, after {source.name if source else 'no server group'}")
+            if capacity.desired == 0 and source is not None and source.enabled and strategy.replaces_source:
+                raise invalid(
+                    ("capacity.desired", f"no instances cannot replace {source.name}, which serves: ask for 1")
+                )
         up_at_least = share(capacity.desired, wanted.target_healthy_deploy_percentage)
         if source is not None and strategy.replaces_source:
             await pin_minimum(conduct, source)
         await _create(conduct, wanted, name, capacity, source)
         await conduct.wait_for_up(name, up_at_least)
-        await conduct.change("enableServerGroup", EnableServerGroup(name=name))
+        good = HealthGuard(server_group=name, up_at_least=up_at_least, serving=False)
+        await conduct.change("enableServerGroup", EnableServerGroup(name=name), good)
         await conduct.wait_for_up(name, up_at_least, serving=True)
         finished = await strategy.finish(
             conduct,

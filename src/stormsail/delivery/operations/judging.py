@@ -40,9 +40,9 @@ def guard_broken(guard: HealthGuard, observation: Observation) -> str:
     group = observation.find(guard.server_group)
     if group is None:
         return f"{guard.server_group} is not there"
-    if not group.enabled:
+    if guard.serving and not group.enabled:
         return f"{guard.server_group} is disabled"
-    up = group.count(Health.UP)
+    up = group.count(Health.UP) if guard.serving else healthy(group)
     if up < guard.up_at_least:
         return f"{guard.server_group} has {up} healthy instances of the {guard.up_at_least} it must have"
     return ""

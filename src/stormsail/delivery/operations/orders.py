@@ -12,12 +12,14 @@ HEALTH_TIMEOUT_S = 1800.0
 
 
 class HealthGuard(BaseModel):
-    """What must be true of another server group, observed in the same activity, before a change is begun."""
+    """What must be true of a server group, observed in the same activity, before a change is begun."""
 
     model_config = ConfigDict(frozen=True)
 
     server_group: str
     up_at_least: int = Field(ge=0)
+    serving: bool = True
+    """Whether the group must be enabled and its instances take traffic; else they need only be healthy."""
 
 
 class ChangeOrder(BaseModel):

@@ -2,7 +2,7 @@
 
 The order is Spinnaker's: shrink, wait, disable, wait, scale down. Shrinking comes before disabling and never
 destroys a group that serves. Every decision to destroy, disable or scale down reads the cloud at that moment, and each
-disabling or scaling down looks again, in the same activity, whether the new group is good.
+of these changes looks again, in the same activity, whether the new group is good.
 """
 
 from collections.abc import Iterator
@@ -86,7 +86,7 @@ async def _shrink(conduct: Conduct, rollout: Rollout) -> tuple[str, ...]:
         _note(conduct, "destroys", doomed)
     for group in doomed:
         conduct.undo(Undo(f"bring {group.name} back", _gone_for_good, CANCEL_ONLY))
-        await conduct.change("destroyServerGroup", DestroyServerGroup(name=group.name))
+        await conduct.change("destroyServerGroup", DestroyServerGroup(name=group.name), _guard(rollout))
     return tuple(group.name for group in doomed)
 
 
