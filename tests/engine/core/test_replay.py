@@ -73,6 +73,14 @@ def test_history_alone_gives_what_history_says() -> None:
     assert (state.next_event_id, state.timers.keys(), state.buffered) == (given.state.next_event_id, {"t"}, [])
 
 
+def test_activities_that_only_wait_cost_no_progress() -> None:
+    given = g.Given()
+    given.start()
+    before = len(progress.pack(given.state))
+    given.step(*(g.activity(str(number)) for number in range(100)))
+    assert len(progress.pack(given.state)) < before
+
+
 def test_progress_of_another_version_is_refused() -> None:
     given = busy()
     packed = json.loads(progress.pack(given.state)) | {"v": 2}

@@ -97,6 +97,18 @@ def test_the_same_request_again_finds_its_run_also_when_that_has_closed() -> Non
     assert (again.reply.run_id, again.reply.started, again.reply.status) == (first.run_id, True, 2)
 
 
+def test_a_start_asked_for_again_after_its_run_was_followed_by_another_starts_nothing() -> None:
+    given = g.Given()
+    first = given.start("r", retry_policy=RetryPolicy(initial_interval=g.seconds(2), backoff_coefficient=1)).reply
+    given.step(g.failed())
+    again = given.start("r", request_eager_execution=True)
+    assert again.empty and again.reply == first
+    given.after(2)
+    given.step(g.done())
+    assert given.start("r").reply.run_id == first.run_id
+    assert len(given.world.runs) == 2
+
+
 def test_an_eager_start_asked_for_again_gets_its_task_again_while_it_is_held() -> None:
     given = g.Given()
     first = given.start("r", request_eager_execution=True)

@@ -261,8 +261,11 @@ def _timer_closed(state: RunState, event: HistoryEvent) -> None:
         del state.timers[attributes.timer_id]
 
 
-def _signaled(state: RunState, _event: HistoryEvent) -> None:
+def _signaled(state: RunState, event: HistoryEvent) -> None:
     state.signals += 1
+    request_id = event.workflow_execution_signaled_event_attributes.request_id
+    if request_id:
+        state.signal_request_ids[request_id] = None
 
 
 def _cancel_requested(state: RunState, _event: HistoryEvent) -> None:

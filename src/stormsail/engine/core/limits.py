@@ -25,7 +25,6 @@ class Limits:
     """Ours: Temporal sets none."""
     buffered_events_max: int = 100
     buffered_events_size_max: int = 2 * 1024 * 1024
-    signal_request_ids_max: int = 10_000
     default_workflow_task_timeout_ms: int = 10_000
     workflow_task_timeout_max_ms: int = 120_000
     workflow_task_retry_initial_ms: int = 5_000

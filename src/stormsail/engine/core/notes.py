@@ -34,14 +34,6 @@ class StickySet:
 
 
 @dataclass(frozen=True, slots=True)
-class SignalRequestSeen:
-    """A signal's request id, remembered so that its repetition has no effect. At most `keep` are kept."""
-
-    request_id: str
-    keep: int
-
-
-@dataclass(frozen=True, slots=True)
 class StartRequested:
     """The request id of the start, which no event records."""
 
@@ -123,7 +115,6 @@ Note = (
     WorkflowTaskPlaced
     | FirstTaskReady
     | StickySet
-    | SignalRequestSeen
     | StartRequested
     | CloseAttempted
     | TransitionCounted
@@ -146,10 +137,6 @@ def note(state: RunState, change: Note) -> RunState:
             state.first_task_ready = True
         case StickySet(queue, timeout_ms, at_ms):
             state.sticky_queue, state.sticky_timeout_ms, state.sticky_touched_at_ms = queue, timeout_ms, at_ms
-        case SignalRequestSeen(request_id, keep):
-            state.signal_request_ids[request_id] = None
-            while len(state.signal_request_ids) > keep:
-                del state.signal_request_ids[next(iter(state.signal_request_ids))]
         case StartRequested(request_id):
             state.start_request_id = request_id
         case CloseAttempted(attempted):

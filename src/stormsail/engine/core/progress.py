@@ -31,17 +31,18 @@ _PLAIN: Final = (
 )
 """Fields of RunState written as they are."""
 
-_ACTIVITY_PLAIN: Final = (
-    "attempt",
-    "ready",
-    "ready_at_ms",
-    "started_at_ms",
-    "nonce",
-    "identity",
-    "build_id",
-    "heartbeat_at_ms",
-    "last_attempt_completed_at_ms",
-)
+_ACTIVITY_PLAIN: Final = {
+    "attempt": 1,
+    "ready": True,
+    "started_at_ms": 0,
+    "nonce": "",
+    "identity": "",
+    "build_id": "",
+    "heartbeat_at_ms": 0,
+    "last_attempt_completed_at_ms": 0,
+}
+"""Fields of an activity written as they are, with their values in one that only waits for its first start: a run may
+have thousands of those, and writes its progress with every turn."""
 
 _TASK_FIELDS: Final = tuple(one.name for one in fields(WorkflowTask))
 _JSON: Final = json.JSONEncoder(separators=(",", ":"))
@@ -57,12 +58,10 @@ def pack(state: RunState) -> bytes:
         out["first_task_ready"] = state.first_task_ready
         if state.workflow_task is not None:
             out["workflow_task"] = {name: getattr(state.workflow_task, name) for name in _TASK_FIELDS}
-        if state.activities:
-            out["activities"] = {key: _activity(one) for key, one in state.activities.items()}
+        if changed := {key: fields for key, one in state.activities.items() if (fields := _activity(one))}:
+            out["activities"] = changed
         if state.buffered:
             out["buffered"] = [_message(event) for event in state.buffered]
-    if state.signal_request_ids:
-        out["signal_request_ids"] = list(state.signal_request_ids)
     return _JSON.encode(out).encode()
 
 
@@ -76,7 +75,6 @@ def unpack_into(state: RunState, progress: bytes) -> None:
     for name in _PLAIN:
         if name in found:
             setattr(state, name, found[name])
-    state.signal_request_ids = dict.fromkeys(found.get("signal_request_ids", ()))
     if not state.open:
         return
     state.first_task_ready = found["first_task_ready"]
@@ -90,7 +88,9 @@ def unpack_into(state: RunState, progress: bytes) -> None:
 
 
 def _activity(activity: Activity) -> dict[str, Any]:
-    out = {name: getattr(activity, name) for name in _ACTIVITY_PLAIN}
+    out = {name: value for name, fresh in _ACTIVITY_PLAIN.items() if (value := getattr(activity, name)) != fresh}
+    if activity.ready_at_ms != activity.scheduled_at_ms:
+        out["ready_at_ms"] = activity.ready_at_ms
     if activity.heartbeat_details is not None:
         out["heartbeat_details"] = _message(activity.heartbeat_details)
     if activity.last_failure is not None:
@@ -99,7 +99,7 @@ def _activity(activity: Activity) -> dict[str, Any]:
 
 
 def _restored_activity(activity: Activity, fields: dict[str, Any]) -> Activity:
-    known = {name: fields[name] for name in _ACTIVITY_PLAIN}
+    known = dict(fields)
     if "heartbeat_details" in fields:
         known["heartbeat_details"] = Payloads.FromString(b64decode(fields["heartbeat_details"]))
     if "last_failure" in fields:

@@ -124,7 +124,7 @@ class RunState:
     """What its worker said of itself: build, deployment, versioning behaviour."""
     cancel_requested: bool = False
     start_request_id: str = ""
-    """Progress: whose repetition is answered with this run."""
+    """Progress: of the start that began the chain of runs. Its repetition is answered with the first of them."""
     attached_request_ids: dict[str, None] = field(default_factory=dict)
     """Of starts that found this run in use and asked to be attached to it."""
     user_metadata: UserMetadata | None = None
@@ -132,7 +132,7 @@ class RunState:
     start_links: tuple[Link, ...] = ()
     signals: int = 0
     signal_request_ids: dict[str, None] = field(default_factory=dict)
-    """Progress: request ids of signals seen, oldest first, bounded."""
+    """Request ids of signals: a repetition has no effect. As many as signals at most."""
     memo: dict[str, bytes] = field(default_factory=dict)
     """Serialised Payload by key, with upserts merged."""
     search_attributes: dict[str, bytes] = field(default_factory=dict)

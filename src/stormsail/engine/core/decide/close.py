@@ -70,7 +70,7 @@ def end_run(
                     start.ClearField("last_completion_result")
     turn.emit(closing, extras=extras)
     if following:
-        turn.also.append(_next_run(turn.state, following, start, turn.now_ms, ids, limits))
+        turn.also.append(_next_run(turn.state, following, start, turn.now_ms, limits))
 
 
 def time_out_run(turn: Turn, ids: Ids, limits: Limits) -> None:
@@ -99,10 +99,11 @@ def _retry(state: RunState, closing: Closing, failure: Failure, now_ms: int) -> 
 
 
 def _next_run(
-    state: RunState, run_id: str, start: WorkflowExecutionStartedEventAttributes, now_ms: int, ids: Ids, limits: Limits
+    state: RunState, run_id: str, start: WorkflowExecutionStartedEventAttributes, now_ms: int, limits: Limits
 ) -> Turn:
     key = RunKey(state.key.namespace, state.key.workflow_id, run_id)
-    turn = begin_run(key, start, now_ms, request_id=ids.uuid(), extras=Extras(links=state.start_links))
+    # With the request id of the chain's start: it may be sent again after its first run has been followed by another.
+    turn = begin_run(key, start, now_ms, request_id=state.start_request_id, extras=Extras(links=state.start_links))
     ensure_workflow_task(turn, limits)
     return turn
 

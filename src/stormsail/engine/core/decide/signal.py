@@ -8,7 +8,6 @@ from temporalio.api.errordetails.v1 import ResourceExhaustedFailure
 from temporalio.api.history.v1 import WorkflowExecutionSignaledEventAttributes
 from temporalio.api.workflowservice.v1 import SignalWithStartWorkflowExecutionRequest, SignalWorkflowExecutionRequest
 
-from stormsail.engine.core import notes
 from stormsail.engine.core.decide.workflow_task import RUN_COMPLETED, ensure_workflow_task, wake
 from stormsail.engine.core.errors import InvalidArgument, NotFound, ResourceExhausted
 from stormsail.engine.core.events import Extras
@@ -33,7 +32,6 @@ def signal(turn: Turn, request: SignalWorkflowExecutionRequest, limits: Limits) 
         request.header if request.HasField("header") else None,
         request.request_id,
         request.links,
-        limits,
     )
     ensure_workflow_task(turn, limits)
 
@@ -43,11 +41,11 @@ def signal_found(turn: Turn, request: SignalWithStartWorkflowExecutionRequest, l
     if request.request_id and request.request_id in turn.state.signal_request_ids:
         return
     check_signal(turn.state, request.signal_input, limits)
-    signal_from_start(turn, request, limits)
+    signal_from_start(turn, request)
     wake(turn, limits)
 
 
-def signal_from_start(turn: Turn, request: SignalWithStartWorkflowExecutionRequest, limits: Limits) -> None:
+def signal_from_start(turn: Turn, request: SignalWithStartWorkflowExecutionRequest) -> None:
     """Add the signal of a signal-with-start."""
     add_signal(
         turn,
@@ -57,7 +55,6 @@ def signal_from_start(turn: Turn, request: SignalWithStartWorkflowExecutionReque
         request.header if request.HasField("header") else None,
         request.request_id,
         request.links,
-        limits,
     )
 
 
@@ -91,11 +88,8 @@ def add_signal(
     header: Header | None,
     request_id: str,
     links: Iterable[Link],
-    limits: Limits,
 ) -> None:
-    """Add a signal's event, remembering its request id."""
-    if request_id:
-        turn.note(notes.SignalRequestSeen(request_id, limits.signal_request_ids_max))
+    """Add a signal's event."""
     attributes = WorkflowExecutionSignaledEventAttributes(
         signal_name=name, input=payloads, identity=identity, header=header, request_id=request_id
     )

@@ -105,9 +105,10 @@ def _answer_repeated(current: RunState, request: StartWorkflow | SignalWithStart
     wanted = request.request
     turn = Turn.on(current, now_ms)
     if wanted.request_id == current.start_request_id:
-        turn.reply = _reply(current, started=isinstance(request, StartWorkflow))
+        first = replace(current.key, run_id=current.start.first_execution_run_id)
+        turn.reply = _reply(current, started=isinstance(request, StartWorkflow), key=first)
         if isinstance(request, SignalWithStart):
-            turn.reply = replace(turn.reply, link=_request_link(current.key, wanted.request_id, _SIGNALED))
+            turn.reply = replace(turn.reply, link=_request_link(first, wanted.request_id, _SIGNALED))
         elif request.request.request_eager_execution and current.open and _first_task_held(current):
             turn.reply = replace(turn.reply, first_task=workflow_task.started_task(current))
         return turn
@@ -121,7 +122,9 @@ def _answer_repeated(current: RunState, request: StartWorkflow | SignalWithStart
 def _first_task_held(state: RunState) -> bool:
     """Say whether the eager first workflow task is still with the client that started the run."""
     task = state.workflow_task
-    return task is not None and task.started_event_id == 3 and task.attempt == 1
+    if task is None or state.start.continued_execution_run_id:
+        return False
+    return task.started_event_id == 3 and task.attempt == 1
 
 
 def _resolve_conflict(
@@ -210,7 +213,7 @@ def _begin(request: StartWorkflow | SignalWithStart, now_ms: int, ids: Ids, limi
     )
     turn.reply = _reply(turn.state, started=True)
     if isinstance(request, SignalWithStart):
-        signal.signal_from_start(turn, request.request, limits)
+        signal.signal_from_start(turn, request.request)
         turn.reply = replace(turn.reply, link=_request_link(key, wanted.request_id, _SIGNALED))
     workflow_task.ensure_workflow_task(turn, limits)
     if eager:
@@ -275,15 +278,17 @@ def _terminate(current: RunState, new_run_id: str, now_ms: int) -> Turn:
     return turn
 
 
-def _reply(state: RunState, *, started: bool) -> StartReply:
+def _reply(state: RunState, *, started: bool, key: RunKey | None = None) -> StartReply:
+    """Build the reply about a run; `key` names the run that the request began where a chain has gone on since."""
+    run = key or state.key
     link = Link.WorkflowEvent(
-        namespace=state.key.namespace,
-        workflow_id=state.key.workflow_id,
-        run_id=state.key.run_id,
+        namespace=run.namespace,
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
         event_ref=Link.WorkflowEvent.EventReference(event_id=1, event_type=_STARTED),
     )
     return StartReply(
-        run_id=state.key.run_id,
+        run_id=run.run_id,
         first_execution_run_id=state.start.first_execution_run_id,
         started=started,
         status=WorkflowExecutionStatus.ValueType(state.status),
