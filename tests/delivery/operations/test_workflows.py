@@ -3,7 +3,7 @@
 import pytest
 
 from delivery.stage import Stage, replays
-from stormsail.delivery.model.operation import StepStatus
+from stormsail.delivery.model.operation import RUNNER, OperationResult, StepStatus
 from stormsail.delivery.model.server_group import Capacity, Health
 
 
@@ -248,3 +248,24 @@ async def test_a_finished_history_replays(stage: Stage) -> None:
         handle = await stage.client.start(request)
         await stage.client.result(handle.operation_id)
         await replays(await stage.history(request, handle.operation_id))
+
+
+@pytest.mark.parametrize(
+    ("untyped", "field"),
+    [({"operation_type": "createServerGroup"}, "application"), ("nonsense", ""), (None, "")],
+)
+async def test_a_workflow_started_with_no_operation_request_ends_and_says_so(
+    stage: Stage,
+    untyped: object,
+    field: str,
+) -> None:
+    """Somebody starts the workflow by hand, past our client."""
+    handle = await stage.temporal.start_workflow(
+        RUNNER,
+        untyped,
+        id=f"operation/{stage.account}/web",
+        task_queue=stage.account,
+        result_type=OperationResult,
+    )
+    result = await handle.result()
+    assert [(error.kind, error.field) for error in result.errors] == [("InvalidRequest", field)]

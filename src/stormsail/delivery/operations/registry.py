@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from stormsail.delivery.model.operation import OperationRequest, workflow_id_of
+from stormsail.delivery.model.operation import OperationError, OperationRequest, workflow_id_of
 from stormsail.delivery.operations.cloud import OperationFailure
 from stormsail.delivery.operations.create_server_group import CreateServerGroupInput, CreateServerGroupOperation
 from stormsail.delivery.operations.destroy_server_group import DestroyServerGroupInput, DestroyServerGroupOperation
@@ -24,6 +24,22 @@ OPERATIONS: Final[Mapping[str, Registered[Any]]] = {
     "destroyServerGroup": Registered(DestroyServerGroupInput, DestroyServerGroupOperation()),
     "rollbackServerGroup": Registered(RollbackServerGroupInput, RollbackServerGroupOperation()),
 }
+
+
+def read_request(untyped: Any) -> OperationRequest:
+    """Read what the workflow was started with. Raises OperationFailure of kind InvalidRequest."""
+    try:
+        return OperationRequest.model_validate(untyped)
+    except ValidationError as error:
+        listed = [
+            OperationError(kind="InvalidRequest", message=rule, field=field) for field, rule in _broken_rules(error)
+        ]
+        raise OperationFailure(
+            "InvalidRequest",
+            f"this is no operation request: {listed[0].field or 'it'}: {listed[0].message}",
+            field=listed[0].field,
+            more=listed[1:],
+        ) from None
 
 
 def resolve(request: OperationRequest, workflow_id: str) -> tuple[Registered[Any], OperationInput]:

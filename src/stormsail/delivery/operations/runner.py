@@ -19,7 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from stormsail.delivery.operations.cloud import OperationFailure
     from stormsail.delivery.operations.conduct import Conduct, Ending, Undone
     from stormsail.delivery.operations.operation import OperationOutput
-    from stormsail.delivery.operations.registry import resolve
+    from stormsail.delivery.operations.registry import read_request, resolve
     from stormsail.delivery.operations.temporal_cloud import TemporalCloud
 
 
@@ -28,9 +28,17 @@ class UntypedCloudOperationRunner:
     """One operation. Business failures are its result; it fails only by a bug and is cancelled only on request."""
 
     @workflow.init
-    def __init__(self, request: OperationRequest) -> None:
-        self._request = request
+    def __init__(self, untyped: Any = None) -> None:
         self._status = OperationStatus.RUNNING
+        self._refused: OperationFailure | None = None
+        try:
+            request = read_request(untyped)
+        except OperationFailure as failure:
+            # Anybody may start a workflow with anything. Typed by the SDK, such an argument would leave it running for
+            # ever on failing workflow tasks; read here, it ends at once and says what is wrong.
+            self._refused = failure
+            request = OperationRequest(operation_type="", application="")
+        self._request = request
         self._cloud = TemporalCloud(request.account, request.application)
         self._conduct = Conduct(
             self._cloud,
@@ -50,9 +58,9 @@ class UntypedCloudOperationRunner:
         )
 
     @workflow.run
-    async def run(self, request: OperationRequest) -> OperationResult:
-        """Run the operation to its end."""
-        working = asyncio.create_task(self._operate(request))
+    async def run(self, untyped: Any = None) -> OperationResult:  # noqa: ARG002 - read when the workflow was made
+        """Run the operation of an OperationRequest to its end."""
+        working = asyncio.create_task(self._operate(self._request))
         try:
             result = await self._finished(working)
         except asyncio.CancelledError:
@@ -78,6 +86,8 @@ class UntypedCloudOperationRunner:
         return OperationResult(ok=True, output=output.model_dump(mode="json", by_alias=True), steps=self._conduct.steps)
 
     async def _operate(self, request: OperationRequest) -> OperationOutput:
+        if self._refused is not None:
+            raise self._refused
         registered, wanted = resolve(request, workflow.info().workflow_id)
         self._cloud.retry_timeout_s = wanted.retry_timeout
         return await registered.run(self._conduct, wanted)
