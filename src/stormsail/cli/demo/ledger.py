@@ -5,13 +5,17 @@ deployment. Whatever was answered with OK must be there afterwards: the operatio
 """
 
 import asyncio
+import uuid
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final
 
+from temporalio.api.common.v1 import Payloads, WorkflowExecution
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 from temporalio.client import WorkflowExecutionStatus
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from stormsail.cli.changes import requested_by
 from stormsail.cli.errors import CommandFailed
@@ -21,6 +25,9 @@ from stormsail.delivery.model.operation import OperationRequest
 SIDE_APPLICATION: Final = "ledger"
 SIGNAL: Final = "demo-note"
 PAUSE_SECONDS: Final = 0.25
+SIGNAL_PAUSE_SECONDS: Final = 0.1
+
+_AWAY: Final = frozenset({RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED})
 
 
 @dataclass
@@ -34,8 +41,8 @@ class Ledger:
     signals: dict[str, list[int]] = field(default_factory=dict)
     current: str = ""
     """The deployment that signals go to; empty while there is none."""
-    unknown: int = 0
-    """Signals that got no answer: they may or may not be there, but at most once."""
+    sent_again: int = 0
+    """How often a signal got no answer and was sent again."""
     stopping: bool = False
 
     async def start(self, request: OperationRequest) -> str:
@@ -75,22 +82,44 @@ class Ledger:
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def keep_signalling(self) -> None:
-        """Send numbered signals to the running deployment until told to stop."""
+        """Send numbered signals to the running deployment until told to stop.
+
+        Without an answer the same signal is sent again under the same request id: the engine must take it once.
+        """
         number = 0
         while not self.stopping:
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(SIGNAL_PAUSE_SECONDS)
             run_id = self.current
             if not run_id:
                 continue
             number += 1
-            handle = self.client.client.get_workflow_handle(self.operations[run_id], run_id=run_id)
-            try:
-                await handle.signal(SIGNAL, number)
-            except RPCError:
-                # Away, or the deployment ended meanwhile. Not sent again: the audit tells apart what was acknowledged.
-                self.unknown += 1
-            else:
+            request = SignalWorkflowExecutionRequest(
+                namespace=self.client.client.namespace,
+                workflow_execution=WorkflowExecution(workflow_id=self.operations[run_id], run_id=run_id),
+                signal_name=SIGNAL,
+                request_id=str(uuid.uuid4()),
+                input=Payloads(payloads=await self.client.client.data_converter.encode([number])),
+            )
+            if await self._signalled(request):
                 self.signals.setdefault(run_id, []).append(number)
+
+    async def _signalled(self, request: SignalWorkflowExecutionRequest) -> bool:
+        """Send a signal until it is acknowledged; False when the deployment ended before that."""
+        while True:
+            try:
+                await self.client.client.workflow_service.signal_workflow_execution(
+                    request,
+                    timeout=timedelta(seconds=2),
+                )
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    return False
+                if error.status not in _AWAY:
+                    raise
+                self.sent_again += 1
+                await asyncio.sleep(SIGNAL_PAUSE_SECONDS)
+            else:
+                return True
 
     async def audit(self) -> list[str]:
         """Return what was acknowledged and is not there, in words; empty when nothing was lost."""

@@ -53,7 +53,11 @@ class Verdict:
     replayed_ok: bool = False
     acknowledged: int = 0
     signals: int = 0
+    sent_again: int = 0
     scans: int = 0
+    most_processes: int = 0
+    """The most processes that any one server group was ever seen to have."""
+    lost: int = 0
     seconds: float = 0.0
 
     def record(self) -> dict[str, Any]:
@@ -118,13 +122,16 @@ class _Demo:
             async with asyncio.timeout(self.limit_seconds):
                 await self.stage.start()
                 self.say(f"engine at {self.stage.address}, worker polls")
-                with clear_failures():
-                    await self._play()
+                try:
+                    with clear_failures():
+                        await self._play()
+                except CommandFailed as failure:
+                    self.verdict.faults.append(failure.message)
         except TimeoutError:
             self.verdict.faults.append(f"it did not end within {self.limit_seconds:.0f} s")
         finally:
             self.verdict.kills = self.killer.done
-            await self.traffic.stop()
+            self.verdict.traffic = await self.traffic.stop()
             await self.stage.stop()
         self.verdict.seconds = time.monotonic() - self.began
         if self.keep:
@@ -176,6 +183,7 @@ class _Demo:
         seen = await client.observe(ACCOUNT, APPLICATION)
         verdict.processes = dict(sorted(processes_per_group(self.data_dir).items()))
         verdict.scans = self.census.scans
+        verdict.most_processes = max(self.census.most.values(), default=0)
         verdict.faults += _wrong_processes(seen, verdict, self.census)
         serving = [group for group in seen.server_groups if group.enabled]
         verdict.serving = ",".join(group.launch.version for group in serving)
@@ -185,7 +193,10 @@ class _Demo:
             verdict.faults.append(f"{verdict.traffic['failed']} requests failed: {verdict.traffic['reasons']}")
         verdict.acknowledged = len(ledger.operations)
         verdict.signals = sum(map(len, ledger.signals.values()))
-        verdict.faults += await ledger.audit()
+        verdict.sent_again = ledger.sent_again
+        lost = await ledger.audit()
+        verdict.lost = len(lost)
+        verdict.faults += lost
         verdict.replayed, broken = await replay_all(client)
         verdict.replayed_ok = not broken and verdict.replayed >= verdict.acknowledged
         verdict.faults += [f"history does not replay: {text}" for text in broken]
@@ -304,8 +315,14 @@ def _report(verdict: Verdict, seed: int) -> None:
     click.echo(f"requests       {traffic.get('requests', 0)}, {traffic.get('failed', 0)} failed{latency}")
     click.echo(f"answered by    {json.dumps(traffic.get('versions', {}))}")
     click.echo(f"kill -9        {killed}; during {verdict.deployments - 1} deployments")
-    click.echo(f"processes      {json.dumps(verdict.processes)}, counted {verdict.scans} times, never doubled")
-    click.echo(f"acknowledged   {verdict.acknowledged} operations and {verdict.signals} signals, all there")
+    click.echo(f"processes      {json.dumps(verdict.processes)}")
+    click.echo(
+        f"counted        {verdict.scans} times; at most {verdict.most_processes} in one group, {INSTANCES} asked for"
+    )
+    click.echo(
+        f"acknowledged   {verdict.acknowledged} operations and {verdict.signals} signals"
+        f" ({verdict.sent_again} sent again); {verdict.lost} lost or doubled",
+    )
     click.echo(f"histories      {verdict.replayed} replayed")
     for fault in verdict.faults:
         click.echo(f"FAULT          {fault}")
