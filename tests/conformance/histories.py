@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHistory
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
 _HEX: Final = re.compile(r"\b[0-9a-f]{32}\b")
 _DROPPED: Final = frozenset(
     {
@@ -22,6 +24,10 @@ _DROPPED: Final = frozenset(
         "workerVersion",
         "binaryChecksum",
         "prevAutoResetPoints",  # for resetting workflows, which is not served
+        "autoResetPoints",
+        "mostRecentWorkerVersionStamp",
+        "BuildIds",  # a search attribute that Temporal sets from the worker's version
+        "runExpirationTime",  # Temporal says year 1 where there is none; ours has a test of its own
     }
 )
 
@@ -36,6 +42,24 @@ def comparable(history: WorkflowHistory) -> list[dict[str, Any]]:
     return [_masked(_as_dict(event), number) for event in history.events]
 
 
+def comparable_message(message: Message) -> Any:
+    """Return a message that is no history as `comparable` does, with all times masked."""
+    names: dict[str, str] = {}
+
+    def number(found: re.Match[str]) -> str:
+        return names.setdefault(found[0], f"<id {len(names) + 1}>")
+
+    return _timeless(_masked(MessageToDict(message), number))
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _timeless(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_timeless(each) for each in value]
+    return _TIMESTAMP.sub("<time>", value) if isinstance(value, str) else value
+
+
 def _as_dict(event: HistoryEvent) -> dict[str, Any]:
     shown: dict[str, Any] = MessageToDict(event)
     return shown
@@ -44,9 +68,9 @@ def _as_dict(event: HistoryEvent) -> dict[str, Any]:
 def _masked(value: Any, number: Callable[[re.Match[str]], str]) -> Any:
     if isinstance(value, dict):
         return {
-            key: _masked(_READABLE.get(key, _as_it_is)(each), number)
+            _UUID.sub("<id>", key): _masked(_READABLE.get(key, _as_it_is)(each), number)
             for key, each in sorted(value.items())
-            if key not in _DROPPED
+            if key not in _DROPPED and not (key == "indexedFields" and each.keys() <= _DROPPED)
         }
     if isinstance(value, list):
         shown = [_masked(each, number) for each in value]
@@ -75,6 +99,8 @@ _CLOCK: Final = re.compile(r'\{"seconds":\d+,"nanos":\d+\}')
 _READABLE: Final[dict[str, Callable[[Any], Any]]] = {
     "data": _payload_text,
     "firstWorkflowTaskBackoff": _whole_seconds,
+    "currentRetryInterval": _whole_seconds,
+    "executionDuration": _whole_seconds,
 }
 
 

@@ -19,7 +19,7 @@ from temporalio.common import RetryPolicy
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
 from conformance import workflows as w
-from conformance.histories import chain, comparable
+from conformance.histories import chain, comparable, comparable_message
 from conformance.servers import DevServer, EngineProcess
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
@@ -248,3 +248,44 @@ def dump(shown: list[list[dict[str, Any]]]) -> str:
 def difference(theirs: str, ours: str) -> str:
     """What of the reference is missing (-) or other (+) in ours."""
     return "\n".join(difflib.unified_diff(theirs.splitlines(), ours.splitlines(), "Temporal", "Stormsail", lineterm=""))
+
+
+DESCRIBED: Mapping[str, tuple[Any, Any, Mapping[str, Any]]] = {
+    "an activity that backs off": (w.BacksOff.run, "", {"memo": {"a": 1}}),
+    "an activity that hangs": (w.Elsewhere.run, "hangs", {"run_timeout": timedelta(minutes=1)}),
+    "no worker": (w.Greet.run, "", {"task_queue": "nobody"}),
+    "a timer": (w.Sleeper.run, 600_000, {}),
+    "a start delay": (w.Greet.run, "", {"start_delay": timedelta(minutes=10), "static_summary": "s"}),
+    "completed": (w.Greet.run, "", {}),
+}
+
+
+@pytest.mark.parametrize("name", DESCRIBED)
+async def test_both_servers_describe_a_run_alike(pair: Pair, name: str) -> None:
+    workflow_id = f"{name} {uuid.uuid4()}"
+    shown = [await described(client, name, workflow_id) for client in (pair.temporals, pair.ours)]
+    if other := difference(*(json.dumps(each, indent=1) for each in shown)):
+        pytest.fail(other, pytrace=False)
+
+
+async def described(client: Client, name: str, workflow_id: str) -> Any:
+    run, argument, options = DESCRIBED[name]
+    handle = await client.start_workflow(run, argument, **{"id": workflow_id, "task_queue": QUEUE, **options})
+    resting = {"an activity that backs off": 8, "an activity that hangs": 5, "a timer": 11, "completed": 11}.get(
+        name, 0
+    )
+
+    async def at_rest() -> bool:
+        raw = (await handle.describe()).raw_description
+        activity = raw.pending_activities[0] if raw.pending_activities else None
+        if name == "an activity that backs off":
+            return activity is not None and activity.HasField("next_attempt_schedule_time")
+        if name == "an activity that hangs":
+            return activity is not None and activity.HasField("last_started_time")
+        return raw.workflow_execution_info.history_length >= resting
+
+    await until(at_rest)
+    shown = comparable_message((await handle.describe()).raw_description)
+    if name != "completed":
+        await handle.terminate()
+    return shown

@@ -174,7 +174,7 @@ class CancelsActivity:
             beat_until_cancelled,
             "",
             start_to_close_timeout=60 * SECOND,
-            heartbeat_timeout=10 * SECOND,
+            heartbeat_timeout=2 * SECOND,
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
         await workflow.wait_condition(lambda: self._go)
@@ -263,6 +263,26 @@ class Elsewhere:
         )
 
 
+@activity.defn
+async def fail_and_wait(_: str) -> None:
+    raise ApplicationError("later", type="Later", next_retry_delay=timedelta(minutes=10))
+
+
+@workflow.defn
+class BacksOff:
+    """Waits for an activity whose next attempt is far away."""
+
+    @workflow.run
+    async def run(self, _: str) -> None:
+        await workflow.execute_activity(
+            fail_and_wait,
+            "",
+            start_to_close_timeout=10 * SECOND,
+            schedule_to_close_timeout=3600 * SECOND,
+            summary="an activity",
+        )
+
+
 @workflow.defn
 class Resumes:
     @workflow.run
@@ -281,7 +301,7 @@ class Markers:
         patched = workflow.patched("second-version")
         word = await workflow.execute_local_activity(greet, "local", start_to_close_timeout=10 * SECOND)
         workflow.upsert_memo({"word": word, "gone": None})
-        workflow.upsert_search_attributes([SearchAttributeKey.for_keyword_list("BuildIds").value_set(["b1"])])
+        workflow.upsert_search_attributes([SearchAttributeKey.for_keyword("BatcherUser").value_set("me")])
         await asyncio.sleep(0.01)
         return f"{word} {patched}"
 
@@ -329,6 +349,7 @@ WORKFLOWS: Sequence[type] = (
     FailsTwice,
     TimesOutActivity,
     Elsewhere,
+    BacksOff,
     Resumes,
     Markers,
     Flawed,
@@ -340,6 +361,7 @@ ACTIVITIES = (
     fail_for_good,
     beat_until_cancelled,
     hang,
+    fail_and_wait,
     resume_from_heartbeat,
     complete_elsewhere,
 )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+import structlog
 from google.protobuf.message import DecodeError, Message
 from temporalio.api.enums.v1 import NamespaceState
 from temporalio.api.errordetails.v1 import NamespaceInvalidStateFailure
@@ -13,6 +14,7 @@ from stormsail.engine.api.transport import Call, Rpc
 from stormsail.engine.core.errors import FailedPrecondition, InvalidArgument, NamespaceNotFound, Unimplemented
 from stormsail.engine.shell.engine import Engine
 
+_log: Final = structlog.get_logger(__name__)
 _FINDS_IT_ITSELF: Final = frozenset({"RegisterNamespace", "DescribeNamespace"})
 """Calls whose namespace need not exist."""
 _OPTIONAL: Final = frozenset({"ListSearchAttributes"})
@@ -29,8 +31,12 @@ def bind(engine: Engine) -> Mapping[str, Rpc]:
 def _bound(engine: Engine, method: Method) -> Rpc:
     handler = method.handler
     if handler is None:
+        told: list[str] = []
 
-        async def unserved(_call: Call, _request: bytes) -> bytes:
+        async def unserved(call: Call, _request: bytes) -> bytes:
+            if not told:  # once a method: a client that polls for it would fill the log
+                told.append(call.peer)
+                _log.info("method_not_served", method=method.name, client=call.metadata.get("client-name", ""))
             raise Unimplemented(
                 f"{method.name} is not served by Stormsail's engine; docs/protocol.md lists what is."
                 " A Temporal cluster serves it, and the same code runs on one."
