@@ -7,6 +7,8 @@ answer whatever became of the group.
 
 from typing import Any, Final
 
+from pydantic import TypeAdapter
+
 from stormsail.delivery.providers.errors import Conflict, InvalidLaunch, NotFound, Permanent
 from stormsail.delivery.providers.local import haproxy, launch
 from stormsail.delivery.providers.local.converge import Situation, launched, refusal
@@ -22,6 +24,7 @@ from stormsail.delivery.providers.provider import (
     ResizeServerGroup,
 )
 
+_CHANGE: Final[TypeAdapter[Change]] = TypeAdapter(Change)
 _FAILURES: Final[dict[str, type[Permanent]]] = {one.kind: one for one in (Conflict, InvalidLaunch, NotFound)}
 
 
@@ -86,7 +89,7 @@ def withdraw(application: ApplicationFiles, token: str, change: Change) -> bool:
     """Put back what a change had set; False when there is nothing to put back or to wait for."""
     record = application.home.token(token)
     group = application.group(change.name)
-    if record is None or group is None or record.change != _plain(change):
+    if record is None or group is None or _parsed(record) != change:
         return False
     if record.ended and not record.canceled:
         return False
@@ -122,7 +125,7 @@ def abandon(application: ApplicationFiles) -> None:
 
 
 def _answer(record: TokenRecord, change: Change) -> Progress | None:
-    if record.change != _plain(change):
+    if _parsed(record) != change:
         raise Conflict(
             f"token {record.token} was used before for another change ({record.change['kind']} of "
             f"{record.change['name']}): use a new token for each change"
@@ -274,6 +277,11 @@ def _drained(situation: Situation, group: GroupRecord) -> Progress:
 
 def _missing(change: Change) -> NotFound:
     return NotFound(f"there is no server group {change.name}")
+
+
+def _parsed(record: TokenRecord) -> Change:
+    """Return a token's change. Parsed, as a version of us that knew fewer fields may have written it."""
+    return _CHANGE.validate_python(record.change)
 
 
 def _plain(change: Change) -> dict[str, Any]:
