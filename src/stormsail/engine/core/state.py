@@ -4,7 +4,8 @@ Two parts: what its history says (rebuilt by `replay`), and its *progress*: what
 a crash must not lose (attempts, heartbeats, buffered events, the sticky queue); `progress.py` makes bytes of that.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
+from typing import Final
 
 from temporalio.api.common.v1 import Link, Payloads, WorkflowExecution
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
@@ -176,14 +177,14 @@ class RunState:
 
     def copy(self) -> "RunState":
         """Return a state that can be changed without changing this one."""
-        return replace(
-            self,
-            activities=dict(self.activities),
-            activity_by_id=dict(self.activity_by_id),
-            timers=dict(self.timers),
-            attached_request_ids=dict(self.attached_request_ids),
-            signal_request_ids=dict(self.signal_request_ids),
-            memo=dict(self.memo),
-            search_attributes=dict(self.search_attributes),
-            buffered=list(self.buffered),
-        )
+        # Every turn begins with this: field by field it takes a third of the time that dataclasses.replace does.
+        new = object.__new__(RunState)
+        for name in _PLAIN:
+            setattr(new, name, getattr(self, name))
+        for name in _CONTAINERS:
+            setattr(new, name, getattr(self, name).copy())
+        return new
+
+
+_CONTAINERS: Final = tuple(one.name for one in fields(RunState) if one.default_factory in (dict, list))
+_PLAIN: Final = tuple(one.name for one in fields(RunState) if one.name not in _CONTAINERS)

@@ -40,10 +40,9 @@ class VisibilityRow:
 def visibility_row(state: RunState) -> VisibilityRow:
     """Return the run's row as it is now."""
     closed = not state.open
+    memo, attributes = state.memo, state.search_attributes
     root = state.start.root_workflow_execution if state.start.HasField("root_workflow_execution") else state.execution
     parent = state.start.parent_workflow_execution
-    memo = Memo(fields={key: Payload.FromString(value) for key, value in state.memo.items()})
-    attributes = {key: Payload.FromString(value) for key, value in state.search_attributes.items()}
     return VisibilityRow(
         namespace=state.key.namespace,
         workflow_id=state.key.workflow_id,
@@ -58,10 +57,19 @@ def visibility_row(state: RunState) -> VisibilityRow:
         history_size_bytes=state.history_size_bytes if closed else 0,
         state_transitions=state.state_transitions if closed else 0,
         task_queue=state.task_queue,
-        memo=memo.SerializeToString(deterministic=True),
-        search_attributes=SearchAttributes(indexed_fields=attributes).SerializeToString(deterministic=True),
+        memo=_packed(Memo(fields=_payloads(memo))) if memo else b"",
+        search_attributes=_packed(SearchAttributes(indexed_fields=_payloads(attributes))) if attributes else b"",
         parent_workflow_id=parent.workflow_id,
         parent_run_id=parent.run_id,
         root_workflow_id=root.workflow_id,
         root_run_id=root.run_id,
     )
+
+
+def _payloads(fields: dict[str, bytes]) -> dict[str, Payload]:
+    return {key: Payload.FromString(value) for key, value in fields.items()}
+
+
+def _packed(message: Memo | SearchAttributes) -> bytes:
+    """Serialise so that equal messages are equal bytes."""
+    return message.SerializeToString(deterministic=True)
