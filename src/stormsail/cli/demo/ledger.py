@@ -27,7 +27,14 @@ SIGNAL: Final = "demo-note"
 PAUSE_SECONDS: Final = 0.25
 SIGNAL_PAUSE_SECONDS: Final = 0.1
 
-_AWAY: Final = frozenset({RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED})
+_AGAIN: Final = frozenset(
+    {
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.CANCELLED,
+        RPCStatusCode.RESOURCE_EXHAUSTED,  # the answer while a run is just closing, too
+    },
+)
 
 
 @dataclass
@@ -114,7 +121,7 @@ class Ledger:
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     return False
-                if error.status not in _AWAY:
+                if error.status not in _AGAIN:
                     raise
                 self.sent_again += 1
                 await asyncio.sleep(SIGNAL_PAUSE_SECONDS)

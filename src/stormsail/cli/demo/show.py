@@ -83,10 +83,12 @@ def run_demo(seed: int | None, kills: int, rate: int, keep: bool, engine: str) -
     seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
     data_dir = Path(tempfile.mkdtemp(prefix="stormsail-demo-"))
     demo = _Demo(data_dir, seed, kills, rate, keep, engine)
+    ended = False
     try:
         verdict = asyncio.run(demo.run())
+        ended = True
     finally:
-        if not keep:
+        if not (keep and ended):
             asyncio.run(end_all(data_dir))
             shutil.rmtree(data_dir, ignore_errors=True)
     _report(verdict, seed)
