@@ -32,6 +32,7 @@ _AGAIN: Final = frozenset(
         RPCStatusCode.UNAVAILABLE,
         RPCStatusCode.DEADLINE_EXCEEDED,
         RPCStatusCode.CANCELLED,
+        RPCStatusCode.UNKNOWN,  # a connection that broke in the middle of a call
         RPCStatusCode.RESOURCE_EXHAUSTED,  # the answer while a run is just closing, too
     },
 )
