@@ -3,11 +3,9 @@
 A bad command raises BadCommand: the whole task then fails and nothing of it is done (`complete.py`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from google.protobuf.message import Message
 from temporalio.api.command.v1 import (
     CancelTimerCommandAttributes,
     CancelWorkflowExecutionCommandAttributes,
@@ -23,7 +21,7 @@ from temporalio.api.command.v1 import (
     UpsertWorkflowSearchAttributesCommandAttributes,
 )
 from temporalio.api.common.v1 import Memo, SearchAttributes
-from temporalio.api.enums.v1 import CommandType, EventType, WorkflowTaskFailedCause
+from temporalio.api.enums.v1 import CommandType, EventType
 from temporalio.api.history.v1 import (
     ActivityTaskScheduledEventAttributes,
     MarkerRecordedEventAttributes,
@@ -41,14 +39,11 @@ from stormsail.engine.core import notes
 from stormsail.engine.core.apply import merge_payloads
 from stormsail.engine.core.decide import activity, command_rules
 from stormsail.engine.core.decide.begin import attributes_with_value, with_value
+from stormsail.engine.core.decide.carrying import BadCommand, Carrying, Cause, Kind, camel, given, invalid_action
 from stormsail.engine.core.decide.close import end_run
 from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.events import Extras
-from stormsail.engine.core.ids import Ids
-from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.turn import Turn
-
-Cause = WorkflowTaskFailedCause
 
 CLOSING: Final = frozenset(
     {
@@ -59,41 +54,6 @@ CLOSING: Final = frozenset(
     }
 )
 """They end the run, so nothing may follow them."""
-
-
-class BadCommand(Exception):
-    """A command that cannot be carried out: its workflow task fails with this cause.
-
-    `terminates`: no repetition would be better (something is too large to keep), so the run is terminated.
-    """
-
-    def __init__(self, cause: Cause.ValueType, text: str = "", *, terminates: bool = False) -> None:
-        name = camel(Cause.Name(cause), "WORKFLOW_TASK_FAILED_CAUSE_")
-        self.message = f"{name}: {text}" if text else name
-        self.cause = cause
-        self.terminates = terminates
-        super().__init__(self.message)
-
-
-@dataclass(slots=True)
-class Carrying:
-    """What the commands of one task have in common."""
-
-    turn: Turn
-    completed_event_id: int
-    """Of the workflow task whose commands they are."""
-    identity: str
-    unseen: bool
-    """Events were buffered that the worker has not seen: the run may not close on what it knew."""
-    ids: Ids
-    limits: Limits
-    eager: list[str] = field(default_factory=list)
-    """Ids of the activities that the worker wants to start itself."""
-
-    def refuse_large(self, size_bytes: int, cause: Cause.ValueType, text: str) -> None:
-        """End the run where a command carries more than one event may."""
-        if size_bytes > self.limits.blob_size_max:
-            raise BadCommand(cause, text, terminates=True)
 
 
 def check_sequence(commands: Sequence[Command]) -> None:
@@ -134,11 +94,6 @@ def carry_out(carrying: Carrying, commands: Sequence[Command]) -> list[str]:
     return carrying.eager
 
 
-def camel(name: str, prefix: str) -> str:
-    """Return an enum's name as Temporal's server prints it: `ScheduleActivityTask`."""
-    return name.removeprefix(prefix).title().replace("_", "")
-
-
 def _name(command: Command) -> str:
     number = command.command_type
     return camel(CommandType.Name(number), "COMMAND_TYPE_") if number in CommandType.values() else str(number)
@@ -162,14 +117,14 @@ def _schedule_activity(carrying: Carrying, command: ScheduleActivityTaskCommandA
     if command.activity_id in turn.state.activity_by_id:
         raise BadCommand(
             Cause.WORKFLOW_TASK_FAILED_CAUSE_SCHEDULE_ACTIVITY_DUPLICATE_ID,
-            _invalid_action("add-activitytask-scheduled-event", f"ActivityID: {command.activity_id}"),
+            invalid_action("add-activitytask-scheduled-event", f"ActivityID: {command.activity_id}"),
         )
     event = ActivityTaskScheduledEventAttributes(
         activity_id=command.activity_id,
         activity_type=command.activity_type,
         task_queue=command.task_queue,
-        header=_given(command, "header"),
-        input=_given(command, "input"),
+        header=given(command, "header"),
+        input=given(command, "input"),
         schedule_to_close_timeout=command.schedule_to_close_timeout,
         schedule_to_start_timeout=command.schedule_to_start_timeout,
         start_to_close_timeout=command.start_to_close_timeout,
@@ -177,7 +132,7 @@ def _schedule_activity(carrying: Carrying, command: ScheduleActivityTaskCommandA
         workflow_task_completed_event_id=carrying.completed_event_id,
         retry_policy=command.retry_policy,
         use_workflow_build_id=command.use_workflow_build_id,
-        priority=_given(command, "priority"),
+        priority=given(command, "priority"),
     )
     turn.emit(event, extras=extras)
     if command.request_eager_execution and len(carrying.eager) < limits.eager_activities_max:
@@ -206,7 +161,7 @@ def _start_timer(carrying: Carrying, command: StartTimerCommandAttributes, extra
     if command.timer_id in turn.state.timers:
         raise BadCommand(
             Cause.WORKFLOW_TASK_FAILED_CAUSE_START_TIMER_DUPLICATE_ID,
-            _invalid_action("add-timer-started-event", f"TimerID: {command.timer_id}"),
+            invalid_action("add-timer-started-event", f"TimerID: {command.timer_id}"),
         )
     if len(turn.state.timers) >= limits.pending_timers_max:
         raise InvalidArgument(
@@ -228,7 +183,7 @@ def _cancel_timer(carrying: Carrying, command: CancelTimerCommandAttributes, ext
     timer = turn.state.timers.get(command.timer_id)
     started_event_id = timer.started_event_id if timer is not None else _fired_unseen(turn, command.timer_id)
     if not started_event_id:
-        raise InvalidArgument(_invalid_action("add-timer-canceled-event", f"TimerID: {command.timer_id}"))
+        raise InvalidArgument(invalid_action("add-timer-canceled-event", f"TimerID: {command.timer_id}"))
     event = TimerCanceledEventAttributes(
         timer_id=command.timer_id,
         started_event_id=started_event_id,
@@ -263,8 +218,8 @@ def _record_marker(carrying: Carrying, command: RecordMarkerCommandAttributes, e
         marker_name=command.marker_name,
         details=command.details,
         workflow_task_completed_event_id=carrying.completed_event_id,
-        header=_given(command, "header"),
-        failure=_given(command, "failure"),
+        header=given(command, "header"),
+        failure=given(command, "failure"),
     )
     carrying.turn.emit(event, extras=extras)
 
@@ -319,7 +274,7 @@ def _complete_workflow(carrying: Carrying, command: CompleteWorkflowExecutionCom
         "CompleteWorkflowExecutionCommandAttributes.Result exceeds size limit.",
     )
     event = WorkflowExecutionCompletedEventAttributes(
-        result=_given(command, "result"), workflow_task_completed_event_id=carrying.completed_event_id
+        result=given(command, "result"), workflow_task_completed_event_id=carrying.completed_event_id
     )
     end_run(carrying.turn, event, carrying.ids, carrying.limits, extras=extras)
 
@@ -340,7 +295,7 @@ def _fail_workflow(carrying: Carrying, command: FailWorkflowExecutionCommandAttr
 
 def _cancel_workflow(carrying: Carrying, command: CancelWorkflowExecutionCommandAttributes, extras: Extras) -> None:
     event = WorkflowExecutionCanceledEventAttributes(
-        details=_given(command, "details"), workflow_task_completed_event_id=carrying.completed_event_id
+        details=given(command, "details"), workflow_task_completed_event_id=carrying.completed_event_id
     )
     end_run(carrying.turn, event, carrying.ids, carrying.limits, extras=extras)
 
@@ -359,15 +314,15 @@ def _continue_as_new(
     event = WorkflowExecutionContinuedAsNewEventAttributes(
         workflow_type=command.workflow_type,
         task_queue=command.task_queue,
-        input=_given(command, "input"),
+        input=given(command, "input"),
         workflow_run_timeout=command.workflow_run_timeout,
         workflow_task_timeout=command.workflow_task_timeout,
         workflow_task_completed_event_id=carrying.completed_event_id,
-        backoff_start_interval=_given(command, "backoff_start_interval"),
+        backoff_start_interval=given(command, "backoff_start_interval"),
         initiator=command.initiator,
-        failure=_given(command, "failure"),
-        last_completion_result=_given(command, "last_completion_result"),
-        header=_given(command, "header"),
+        failure=given(command, "failure"),
+        last_completion_result=given(command, "last_completion_result"),
+        header=given(command, "header"),
         memo=with_value(command.memo),
         search_attributes=attributes_with_value(command.search_attributes),
         inherit_build_id=command.inherit_build_id,
@@ -375,78 +330,58 @@ def _continue_as_new(
     end_run(carrying.turn, event, carrying.ids, carrying.limits, command=command, extras=extras)
 
 
-def _given(message: Message, name: str) -> Any:
-    """Return a sub-message where it is set, else None: events must not gain empty fields."""
-    return getattr(message, name) if message.HasField(name) else None
-
-
 def _size(fields: Mapping[str, bytes]) -> int:
     return sum(len(key.encode()) + len(value) for key, value in fields.items())
 
 
-def _invalid_action(action: str, details: str) -> str:
-    return f"invalid history builder state for action: {action}, {details}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """How one type of command is carried out."""
-
-    attributes: str
-    """Its field in Command."""
-    cause: Cause.ValueType
-    """Why the task fails where its attributes are wrong."""
-    carry_out: Callable[[Carrying, Any, Extras], None]
-
-
-_CARRYING: Final[Mapping[int, _Kind]] = {
-    CommandType.COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK: _Kind(
+_CARRYING: Final[Mapping[int, Kind]] = {
+    CommandType.COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK: Kind(
         "schedule_activity_task_command_attributes",
         Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_SCHEDULE_ACTIVITY_ATTRIBUTES,
         _schedule_activity,
     ),
-    CommandType.COMMAND_TYPE_REQUEST_CANCEL_ACTIVITY_TASK: _Kind(
+    CommandType.COMMAND_TYPE_REQUEST_CANCEL_ACTIVITY_TASK: Kind(
         "request_cancel_activity_task_command_attributes",
         Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_REQUEST_CANCEL_ACTIVITY_ATTRIBUTES,
         _cancel_activity,
     ),
-    CommandType.COMMAND_TYPE_START_TIMER: _Kind(
+    CommandType.COMMAND_TYPE_START_TIMER: Kind(
         "start_timer_command_attributes", Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_START_TIMER_ATTRIBUTES, _start_timer
     ),
-    CommandType.COMMAND_TYPE_CANCEL_TIMER: _Kind(
+    CommandType.COMMAND_TYPE_CANCEL_TIMER: Kind(
         "cancel_timer_command_attributes", Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_CANCEL_TIMER_ATTRIBUTES, _cancel_timer
     ),
-    CommandType.COMMAND_TYPE_RECORD_MARKER: _Kind(
+    CommandType.COMMAND_TYPE_RECORD_MARKER: Kind(
         "record_marker_command_attributes",
         Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_RECORD_MARKER_ATTRIBUTES,
         _record_marker,
     ),
-    CommandType.COMMAND_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES: _Kind(
+    CommandType.COMMAND_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES: Kind(
         "upsert_workflow_search_attributes_command_attributes",
         Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_SEARCH_ATTRIBUTES,
         _upsert_search_attributes,
     ),
-    CommandType.COMMAND_TYPE_MODIFY_WORKFLOW_PROPERTIES: _Kind(
+    CommandType.COMMAND_TYPE_MODIFY_WORKFLOW_PROPERTIES: Kind(
         "modify_workflow_properties_command_attributes",
         Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_MODIFY_WORKFLOW_PROPERTIES_ATTRIBUTES,
         _modify_properties,
     ),
-    CommandType.COMMAND_TYPE_COMPLETE_WORKFLOW_EXECUTION: _Kind(
+    CommandType.COMMAND_TYPE_COMPLETE_WORKFLOW_EXECUTION: Kind(
         "complete_workflow_execution_command_attributes",
         Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_COMPLETE_WORKFLOW_EXECUTION_ATTRIBUTES,
         _complete_workflow,
     ),
-    CommandType.COMMAND_TYPE_FAIL_WORKFLOW_EXECUTION: _Kind(
+    CommandType.COMMAND_TYPE_FAIL_WORKFLOW_EXECUTION: Kind(
         "fail_workflow_execution_command_attributes",
         Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_FAIL_WORKFLOW_EXECUTION_ATTRIBUTES,
         _fail_workflow,
     ),
-    CommandType.COMMAND_TYPE_CANCEL_WORKFLOW_EXECUTION: _Kind(
+    CommandType.COMMAND_TYPE_CANCEL_WORKFLOW_EXECUTION: Kind(
         "cancel_workflow_execution_command_attributes",
         Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_CANCEL_WORKFLOW_EXECUTION_ATTRIBUTES,
         _cancel_workflow,
     ),
-    CommandType.COMMAND_TYPE_CONTINUE_AS_NEW_WORKFLOW_EXECUTION: _Kind(
+    CommandType.COMMAND_TYPE_CONTINUE_AS_NEW_WORKFLOW_EXECUTION: Kind(
         "continue_as_new_workflow_execution_command_attributes",
         Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_CONTINUE_AS_NEW_ATTRIBUTES,
         _continue_as_new,

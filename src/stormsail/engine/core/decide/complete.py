@@ -13,7 +13,8 @@ from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedReques
 
 from stormsail.engine.core import failures, notes
 from stormsail.engine.core.decide import activity, workflow_task
-from stormsail.engine.core.decide.commands import BadCommand, Carrying, carry_out, check_sequence
+from stormsail.engine.core.decide.carrying import BadCommand, Carrying
+from stormsail.engine.core.decide.commands import carry_out, check_sequence
 from stormsail.engine.core.decide.workflow_task import HISTORY_SERVICE, TASK_GONE
 from stormsail.engine.core.errors import InvalidArgument, NotFound
 from stormsail.engine.core.ids import Ids
