@@ -4,11 +4,12 @@ Texts of errors follow Temporal's, except that a position counts from the query'
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from stormsail.engine.core.errors import InvalidArgument
+from stormsail.engine.core.search_attributes import words
 from stormsail.engine.store.list_values import (
     COLUMNS,
     Column,
@@ -92,6 +93,10 @@ class AnyOf:
 Node = Compare | Among | Between | StartsWith | Missing | Not | AllOf | AnyOf
 
 
+Names = Callable[[str], Column | None]
+"""What a name in a query stands for; None for nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """A query. `order` is empty where it names none."""
@@ -100,36 +105,72 @@ class Filter:
     order: tuple[tuple[Column, bool], ...] = ()
     """Columns, each with whether it descends."""
     group_by: Column | None = None
+    numbers: frozenset[int] = frozenset()
+    """Of the indexed search attributes that it names."""
 
 
-def parse(query: str) -> Filter:
+def parse(query: str, names: Names = COLUMNS.get) -> Filter:
     """Parse a query; an empty one finds everything. Raises InvalidArgument naming the place and the rule."""
     if len(query) > QUERY_LENGTH_MAX:
         raise InvalidArgument(f"invalid query: longer than {QUERY_LENGTH_MAX} characters")
-    return _Parser(query).parse()
+    return _Parser(query, names).parse()
 
 
-def sql(node: Node) -> tuple[str, list[Value]]:
-    """Return a tree as a condition of SQL with its bound values. No text of the query gets into the SQL."""
+def sql(node: Node, *, exact: bool = False) -> tuple[str, list[Value]]:
+    """Return a tree as a condition of SQL with its bound values. No text of the query gets into the SQL.
+
+    `exact` where unknown must be told from false, as under a NOT. Elsewhere neither finds a run, and an indexed
+    attribute is then asked for by its values: SQLite can begin with those.
+    """
     match node:
-        case Compare(column, operator, value):
-            return f"{column.expression} {operator} ?", [value]
-        case Among(column, values):
-            return f"{column.expression} IN ({', '.join('?' * len(values))})", list(values)
-        case Between(column, low, high):
-            return f"{column.expression} BETWEEN ? AND ?", [low, high]
-        case StartsWith(column, prefix):
-            begin = prefix.encode()
-            return f"substr(CAST({column.expression} AS BLOB), 1, {len(begin)}) = CAST(? AS BLOB)", [prefix]
-        case Missing(column):
-            return f"{column.expression} IS NULL", []
         case Not(part):
-            inner, values_ = sql(part)
+            inner, values_ = sql(part, exact=not exact)
             return f"NOT ({inner})", values_
         case AllOf(parts) | AnyOf(parts):
             word = " AND " if isinstance(node, AllOf) else " OR "
-            done = [sql(part) for part in parts]
+            done = [sql(part, exact=exact) for part in parts]
             return "(" + word.join(text for text, _ in done) + ")", [value for _, more in done for value in more]
+        case Compare(column) if column.several:
+            return _any_of(column, node.operator == "!=", [node.value])
+        case Among(column, values) if column.several:
+            return _any_of(column, False, values)
+        case Missing(column):
+            if column.several:
+                return f"NOT EXISTS ({_of(column)} AND rid = run.rid)", []
+            return f"{column.expression} IS NULL", []
+    if node.column.number and not exact:
+        tested, values_ = _test("value", node)
+        return f"run.rid IN ({_of(node.column)} AND {tested})", values_
+    return _test(node.column.expression, node)
+
+
+def _of(column: Column) -> str:
+    return f"SELECT rid FROM indexed WHERE attribute = {column.number:d}"  # noqa: S608 - a number of ours
+
+
+def _test(value: str, node: "Compare | Among | Between | StartsWith") -> tuple[str, list[Value]]:
+    """Return what holds of a value, which is an expression of SQL."""
+    match node:
+        case Compare(_, operator, constant):
+            return f"{value} {operator} ?", [constant]
+        case Among(_, values):
+            return f"{value} IN ({', '.join('?' * len(values))})", list(values)
+        case Between(_, low, high):
+            return f"{value} BETWEEN ? AND ?", [low, high]
+        case StartsWith(_, prefix):
+            return f"substr(CAST({value} AS BLOB), 1, {len(prefix.encode())}) = CAST(? AS BLOB)", [prefix]
+
+
+def _any_of(column: Column, negated: bool, wanted: Sequence[Value]) -> tuple[str, list[Value]]:
+    """Return that one of the values is a member of the list, or that one of the phrases stands in the text."""
+    values = list(wanted)
+    tested = f"value IN ({', '.join('?' * len(values))})"
+    if column.kind is Kind.TEXT:
+        # Phrases are parted by spaces; one of several words, as `well-known` is, stands there word after word.
+        values = [words(part) for value in wanted for part in str(value).split(" ") if words(part).strip()]
+        tested = "(" + (" OR ".join(["instr(value, ?) > 0"] * len(values)) or "0") + ")"
+    word = "NOT IN" if negated else "IN"
+    return f"run.rid {word} ({_of(column)} AND {tested})", values
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +226,9 @@ def _malformed(token: _Token) -> NoReturn:
 class _Parser:
     """Recursive descent: OR binds loosest, then AND, then NOT, then one condition."""
 
-    def __init__(self, query: str) -> None:
+    def __init__(self, query: str, names: Names) -> None:
+        self._names = names
+        self._numbers: set[int] = set()
         self._tokens = _tokens(query)
         self._end = _Token("end", "", len(query))
         self._next = 0
@@ -205,7 +248,7 @@ class _Parser:
             raise not_supported("'LIMIT' clause")
         if self._peek().kind != "end":
             _malformed(self._peek())
-        return Filter(where, order, group_by)
+        return Filter(where, order, group_by, frozenset(self._numbers))
 
     def _group_by(self) -> Column:
         self._expect("BY")
@@ -221,6 +264,8 @@ class _Parser:
         order: dict[Column, bool] = {}
         while True:
             column = self._column()
+            if column.kind is Kind.TEXT:
+                raise not_supported("unable to sort by search attribute type Text")
             descending = self._take("DESC")
             if not descending:
                 self._take("ASC")
@@ -264,7 +309,11 @@ class _Parser:
         if token.says("IS"):
             return self._is(column)
         if token.says(*_COMPARISONS):
-            return Compare(column, "!=" if token.text == "<>" else token.text, self._value(column))
+            compared = Compare(column, "!=" if token.text == "<>" else token.text, self._value(column))
+            if column.several and compared.operator not in ("=", "!="):
+                raise self._wrong_operator(column, token.text)
+            self._count_phrases(compared)
+            return compared
         negated = token.says("NOT")
         if negated:
             token = self._pop()
@@ -280,8 +329,14 @@ class _Parser:
                 self._count()
                 values.append(self._value(column))
             self._expect(")")
+            if column.kind is Kind.TEXT:
+                raise self._wrong_operator(column, negation + "IN")
             return Among(column, tuple(values))
         if token.says("BETWEEN"):
+            if column.several or column.kind is Kind.BOOL:
+                raise invalid_expression(
+                    f"cannot do range condition on search attribute '{column.name}' of type {column.kind.type_name}"
+                )
             low = self._value(column)
             self._expect("AND")
             return Between(column, low, self._value(column))
@@ -317,9 +372,11 @@ class _Parser:
         if self._peek().says("("):
             raise not_supported("function expression")
         name = token.text.strip("`")
-        if name not in COLUMNS:
+        column = self._names(name)
+        if column is None:
             raise InvalidArgument(f"invalid query: invalid search attribute: {name}")
-        return COLUMNS[name]
+        self._numbers.add(column.number)
+        return column
 
     def _value(self, column: Column) -> Value:
         return value_of(column, self._literal())
@@ -345,6 +402,15 @@ class _Parser:
                 f'(did you forget to quote "{token.text.strip("`")}"?)'
             )
         _malformed(token)
+
+    def _count_phrases(self, compared: Compare) -> None:
+        if compared.column.kind is not Kind.TEXT:
+            return
+        phrases = [part for part in str(compared.value).split(" ") if part]
+        if not phrases:
+            raise invalid_expression("unexpected value for Text type search attribute (no tokens found)")
+        for _ in phrases:
+            self._count()
 
     def _count(self) -> None:
         self._terms += 1

@@ -2,13 +2,13 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum
 from typing import Final
 
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 
 from stormsail.engine.core.errors import InvalidArgument
+from stormsail.engine.core.search_attributes import nanoseconds
 
 Literal = str | int | float | bool
 Value = str | int | float
@@ -25,9 +25,6 @@ _NANOSECONDS: Final = {
     "h": 3_600_000_000_000,
     "d": 86_400_000_000_000,
 }
-_RFC3339: Final = re.compile(
-    r"(\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", re.ASCII
-)
 _SPAN: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h|d)", re.ASCII)
 _CLOCK: Final = re.compile(r"(\d{1,9}):([0-5]?\d):([0-5]?\d)", re.ASCII)
 
@@ -36,8 +33,12 @@ class Kind(Enum):
     """How a search attribute's literals are read."""
 
     KEYWORD = "Keyword"
+    KEYWORD_LIST = "KeywordList"
+    TEXT = "Text"
     DATETIME = "Datetime"
     INT = "Int"
+    DOUBLE = "Double"
+    BOOL = "Bool"
     STATUS = "Status"
     DURATION = "Duration"
 
@@ -54,6 +55,20 @@ class Column:
     name: str
     kind: Kind
     expression: str
+    number: int = 0
+    """Of a search attribute whose values are in the table `indexed`; 0 for those that are columns of `run`."""
+
+    @property
+    def several(self) -> bool:
+        """Whether it is a set of values, members or words: a run without any differs from every value."""
+        return self.kind in (Kind.KEYWORD_LIST, Kind.TEXT)
+
+
+def indexed_column(name: str, kind: Kind, number: int) -> Column:
+    """Return a search attribute whose values are in the table `indexed`. A list is put in order by its least member."""
+    value = "min(value)" if kind is Kind.KEYWORD_LIST else "value"
+    stored = f"(SELECT {value} FROM indexed WHERE indexed.rid = run.rid AND attribute = {number:d})"  # noqa: S608
+    return Column(name, kind, stored, number)
 
 
 COLUMNS: Final = {
@@ -75,8 +90,6 @@ COLUMNS: Final = {
         Column("ParentRunId", Kind.KEYWORD, "run.parent_run_id"),
         Column("RootWorkflowId", Kind.KEYWORD, "run.root_workflow_id"),
         Column("RootRunId", Kind.KEYWORD, "run.root_run_id"),
-        # No run here belongs to a division; Temporal's own tools ask for that.
-        Column("TemporalNamespaceDivision", Kind.KEYWORD, "NULL"),
     )
 }
 
@@ -109,10 +122,12 @@ def value_of(column: Column, literal: Literal) -> Value:
             return _datetime(literal)
         case Kind.DATETIME if type(literal) is int:
             return literal
-        case Kind.KEYWORD if isinstance(literal, str):
+        case Kind.KEYWORD | Kind.KEYWORD_LIST | Kind.TEXT if isinstance(literal, str):
             return literal
-        case Kind.INT if type(literal) in (int, float):
+        case Kind.INT | Kind.DOUBLE if type(literal) in (int, float):
             return literal
+        case Kind.BOOL if isinstance(literal, bool):
+            return int(literal)
     kind, found = column.kind.type_name, _type_name(literal)
     raise invalid_expression(
         f"invalid value type for search attribute {column.name} of type {kind}: {_shown(literal)} (type: {found})"
@@ -172,19 +187,11 @@ def _exact(number: str, unit: int) -> int:
 
 
 def _datetime(literal: str) -> int:
-    """Return nanoseconds since the epoch, held inside 64 bits: nothing stored is as far away."""
-    found = _RFC3339.fullmatch(literal)
+    """Return nanoseconds since the epoch."""
     try:
-        if found is None:
-            raise ValueError
-        whole, fraction, zone = found.groups()
-        # A zone may carry an instant over the ends of the years that Python counts; that raises OverflowError.
-        at = datetime.fromisoformat(whole + zone.replace("Z", "+00:00")).astimezone(UTC)
-    except (ValueError, OverflowError):
+        return nanoseconds(literal)
+    except ValueError:
         raise invalid_expression(f"unable to parse datetime '{literal}'") from None
-    since = at - datetime(1970, 1, 1, tzinfo=UTC)
-    nanoseconds = (since.days * 86_400 + since.seconds) * 1_000_000_000 + int(((fraction or "") + "000000000")[:9])
-    return max(-INT64_MAX, min(INT64_MAX, nanoseconds))
 
 
 def _type_name(literal: Literal) -> str:

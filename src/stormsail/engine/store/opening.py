@@ -13,7 +13,9 @@ from stormsail.engine.store.errors import DataDirInUse, NotOurFile, SchemaTooNew
 
 APPLICATION_ID: Final = 0x53746F72
 """`Stor`, in PRAGMA application_id."""
-SCHEMA_VERSION: Final = 1
+MIGRATIONS: Final = tuple(sorted((Path(__file__).parent / "migrations").glob("[0-9]*.sql")))
+"""What was added to schema.sql since, in order; a file is at the version of the last one that it has."""
+SCHEMA_VERSION: Final = 1 + len(MIGRATIONS)
 OLDEST_SQLITE: Final = "3.51.3"
 """Older ones can corrupt a database when its write-ahead log is reset."""
 LOG_KEPT_BYTES: Final = 64 * 1024 * 1024
@@ -115,15 +117,15 @@ def _refuse_foreign(connection: apsw.Connection, path: Path) -> None:
 
 
 def make_schema(connection: apsw.Connection, path: Path) -> None:
-    """Make the tables in an empty file, all or none."""
+    """Make the tables that the file does not have yet, all or none of each version's."""
     try:
-        if connection.pragma("user_version") == SCHEMA_VERSION:
-            return
-        schema = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
-        connection.execute(
-            f"BEGIN IMMEDIATE; {schema}; PRAGMA application_id = {APPLICATION_ID}; "
-            f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
-        )
+        version = connection.pragma("user_version")
+        steps = [Path(__file__).with_name("schema.sql"), *MIGRATIONS]
+        for number, step in enumerate(steps[version:], version + 1):
+            connection.execute(
+                f"BEGIN IMMEDIATE; {step.read_text(encoding='utf-8')}; PRAGMA application_id = {APPLICATION_ID}; "
+                f"PRAGMA user_version = {number}; COMMIT"
+            )
     except apsw.Error as error:
         raise unusable(path, error) from error
 

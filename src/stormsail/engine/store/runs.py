@@ -16,6 +16,7 @@ from stormsail.engine.store import history, tasks
 from stormsail.engine.store.database import Database, Member, Statement
 from stormsail.engine.store.errors import RunConflict, RunDamaged, WriteRejected
 from stormsail.engine.store.reader import Row
+from stormsail.engine.store.search_attributes import SearchAttributes
 
 RIDS_CACHED_MAX: Final = 50_000
 _RUNS_READ_AT_ONCE: Final = 500
@@ -58,8 +59,9 @@ PUT_ATTRIBUTES: Final = Statement(
 class Runs:
     """The runs of one database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, attributes: SearchAttributes) -> None:
         self._database = database
+        self._attributes = attributes
         self._reader = database.reader
         self._rids: dict[RunKey, int] = {}
         """Row ids of runs seen lately; the first in is the first out."""
@@ -73,7 +75,7 @@ class Runs:
         if not flat:
             return
         rids = [self._rid_for(turn) for turn in flat]
-        rows = [row for turn, rid in zip(flat, rids, strict=True) for row in _rows(turn, rid)]
+        rows = [row for turn, rid in zip(flat, rids, strict=True) for row in self._rows(turn, rid)]
         try:
             await self._database.commit(Member(rows, touches=frozenset(rids)))
         except WriteRejected as error:
@@ -156,6 +158,11 @@ class Runs:
             logging.getLogger(__name__).error("%s", damaged)
             return []
         return list(work.tasks(state).values()) if state is not None else []
+
+    def _rows(self, turn: Turn, rid: int) -> list[tuple[Statement, Row]]:
+        before = turn.before.search_attributes if turn.before is not None else {}
+        indexed = self._attributes.rows(turn.state.key.namespace, rid, before, turn.state.search_attributes)
+        return _rows(turn, rid) + indexed
 
     def _rid_for(self, turn: Turn) -> int:
         if turn.before is None:

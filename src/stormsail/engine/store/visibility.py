@@ -4,6 +4,8 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import isfinite
 from typing import Any, Final
 
 from stormsail.engine.core.errors import InvalidArgument
@@ -12,6 +14,7 @@ from stormsail.engine.store.errors import QueryTooCostly
 from stormsail.engine.store.list_filter import Filter, parse, sql
 from stormsail.engine.store.list_values import not_supported
 from stormsail.engine.store.reader import Reader, Row
+from stormsail.engine.store.search_attributes import DIVISION, SearchAttributes
 
 STEPS_MAX: Final = 100_000_000
 """SQLite steps that one list or count may take, about a second of a core."""
@@ -38,6 +41,8 @@ _DEFAULT_ORDER: Final = (
     _Key("coalesce(run.close_ms, 9223372036854775807)", descending=True),
     _Key("run.start_ms", descending=True),
 )
+_ANY_DIVISION: Final = f"SELECT 1 FROM indexed WHERE attribute = {DIVISION} LIMIT 1"  # noqa: S608 - a number of ours
+_NO_DIVISION: Final = f"NOT EXISTS (SELECT 1 FROM indexed WHERE rid = run.rid AND attribute = {DIVISION})"  # noqa: S608
 _LAST: Final = _Key("run.run_id", descending=False)
 """Unique in a namespace, so that every order is total."""
 
@@ -61,8 +66,9 @@ class CountResult:
 class Visibility:
     """The lists of one database. They may take long: call them in another thread, `asyncio.to_thread`, as you like."""
 
-    def __init__(self, reader: Reader, *, page_max: int) -> None:
+    def __init__(self, reader: Reader, attributes: SearchAttributes, *, page_max: int) -> None:
         self._reader = reader
+        self._attributes = attributes
         self._page_max = page_max
 
     def list(self, namespace: str, query: str, page_size: int, token: bytes) -> VisibilityPage:
@@ -70,13 +76,13 @@ class Visibility:
 
         A run is on at most one page, and one that does not change meanwhile is on exactly one.
         """
-        filter_ = parse(query)
+        filter_ = self._parse(namespace, query)
         if filter_.group_by is not None:
             raise not_supported("'GROUP BY' clause in a list; it is for counts")
         size = min(page_size, self._page_max) if page_size > 0 else self._page_max
         keys = _order(filter_)
         belongs = zlib.crc32(f"{namespace}\0{query}".encode())
-        conditions, values = _where(namespace, filter_)
+        conditions, values = _where(self._reader, namespace, filter_)
         if token:
             after, more = _after(keys, _unpack(token, belongs, len(keys)))
             conditions += after
@@ -93,8 +99,8 @@ class Visibility:
 
     def count(self, namespace: str, query: str) -> CountResult:
         """Count runs; with GROUP BY ExecutionStatus by status as well."""
-        filter_ = parse(query)
-        conditions, values = _where(namespace, filter_)
+        filter_ = self._parse(namespace, query)
+        conditions, values = _where(self._reader, namespace, filter_)
         where = " AND ".join(conditions)
         if filter_.group_by is None:
             found = self._read(f"SELECT count(*) FROM run WHERE {where}", values)  # noqa: S608 - as above
@@ -105,6 +111,9 @@ class Visibility:
         )
         return CountResult(sum(runs for _, runs in groups), tuple((status, runs) for status, runs in groups))
 
+    def _parse(self, namespace: str, query: str) -> Filter:
+        return parse(query, partial(self._attributes.column, namespace))
+
     def _read(self, statement: str, values: Sequence[Any]) -> Sequence[Row]:
         found = self._reader.read_bounded(statement, values, STEPS_MAX)
         if found is None:
@@ -112,8 +121,11 @@ class Visibility:
         return found
 
 
-def _where(namespace: str, filter_: Filter) -> tuple[list[str], list[Any]]:
+def _where(reader: Reader, namespace: str, filter_: Filter) -> tuple[list[str], list[Any]]:
     conditions, values = ["run.namespace = ?"], [namespace]
+    if DIVISION not in filter_.numbers and reader.read(_ANY_DIVISION):
+        # Runs of a division are tools' own; they are shown to those who ask for divisions.
+        conditions.append(_NO_DIVISION)
     if filter_.where is not None:
         text, bound = sql(filter_.where)
         conditions.append(f"({text})")
@@ -169,4 +181,9 @@ def _unpack(token: bytes, belongs: int, keys: int) -> list[Any]:
 
 def _fits(values: list[Any]) -> Iterator[bool]:
     for value in values:
-        yield value is None or isinstance(value, str) or (type(value) is int and -(1 << 63) <= value < 1 << 63)
+        yield (
+            value is None
+            or isinstance(value, str)
+            or (type(value) is int and -(1 << 63) <= value < 1 << 63)
+            or (type(value) is float and isfinite(value))
+        )
