@@ -215,7 +215,10 @@ async def test_a_transient_task_ends_with_events_that_are_not_in_the_history_yet
     task = await world.soon(polling)
     assert [event.event_id for event in task.history.events] == [1, 2, 3, 4, 5, 6]
     assert (task.started_event_id, task.attempt) == (6, 2)
-    assert len((await world.history()).history.events) == 4
+    shown = (await world.history()).history.events
+    assert [event.event_id for event in shown] == [1, 2, 3, 4, 5, 6]
+    assert shown[-1].workflow_task_started_event_attributes.identity == ""
+    assert len((await world.history(wait_new_event=True)).history.events) == 4
 
 
 async def test_eager_activities_and_the_next_task_come_with_the_reply(world: Any) -> None:

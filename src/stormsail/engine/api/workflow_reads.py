@@ -25,6 +25,7 @@ from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.shell.engine import Engine
 from stormsail.engine.store.visibility import VisibilityPage
 
+_FOR_PEOPLE: Final = ("temporal-cli", "temporal-ui")
 _STATUS_PREFIX: Final = "WORKFLOW_EXECUTION_STATUS_"
 
 
@@ -37,7 +38,9 @@ async def get_workflow_execution_history(
         request.maximum_page_size = engine.limits.history_page_events_max
     if request.history_event_filter_type == HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_UNSPECIFIED:
         request.history_event_filter_type = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT
-    return await engine.history(request, call.deadline_s)
+    # GetWorkflowExecutionHistory: people are shown what is in history; SDKs must have what a worker would replay.
+    unwritten = call.metadata.get("client-name") not in _FOR_PEOPLE
+    return await engine.history(request, call.deadline_s, unwritten=unwritten)
 
 
 async def get_workflow_execution_history_reverse(

@@ -183,9 +183,12 @@ class Engine:
         """Take a worker's answer to a query."""
         self.queries.answer(request)
 
-    async def history(self, request: GetWorkflowExecutionHistoryRequest, deadline_s: float | None) -> bytes:
-        """Return a serialised GetWorkflowExecutionHistoryResponse. `deadline_s`: seconds that the caller has left."""
-        return await self._histories.read(request, deadline_s)
+    async def history(
+        self, request: GetWorkflowExecutionHistoryRequest, deadline_s: float | None, *, unwritten: bool = True
+    ) -> bytes:
+        """Return a serialised GetWorkflowExecutionHistoryResponse. `deadline_s`: seconds that the caller has left;
+        `unwritten`: with the events of a workflow task that is not in history yet."""
+        return await self._histories.read(request, deadline_s, unwritten=unwritten)
 
     async def history_reverse(self, request: GetWorkflowExecutionHistoryReverseRequest) -> bytes:
         """Return a serialised GetWorkflowExecutionHistoryReverseResponse."""

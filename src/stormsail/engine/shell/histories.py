@@ -1,7 +1,8 @@
 """Reading histories: pages, waiting for news, the closing event alone. Stored frames are served as they are.
 
-Unlike the server we follow, a client's read never includes the events of a transient workflow task: they may never come
-to pass, and a history once read must not change. Workers get them, through the page token of their task.
+The last page of an open run ends with the events of its transient workflow task: a worker that lost the run from its
+cache reads the history it must replay in this way. Unlike the server we follow, a read that waits for news has none of
+them: it would be told of them twice, for they may come to pass, or differently, for they may not.
 """
 
 from typing import Final
@@ -14,8 +15,9 @@ from temporalio.api.workflowservice.v1 import (
     GetWorkflowExecutionHistoryReverseResponse,
 )
 
+from stormsail.engine.core.decide.workflow_task import unwritten_events
 from stormsail.engine.core.errors import InvalidArgument
-from stormsail.engine.core.events import varint
+from stormsail.engine.core.events import frame, varint
 from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.state import RunState
 from stormsail.engine.shell import tokens
@@ -64,8 +66,11 @@ class Histories:
         self._clock = clock
         self._limits = limits
 
-    async def read(self, request: GetWorkflowExecutionHistoryRequest, deadline_s: float | None) -> bytes:
-        """Return a serialised GetWorkflowExecutionHistoryResponse. The first page says which run all pages are of."""
+    async def read(
+        self, request: GetWorkflowExecutionHistoryRequest, deadline_s: float | None, *, unwritten: bool
+    ) -> bytes:
+        """Return a serialised GetWorkflowExecutionHistoryResponse. The first page says which run all pages are of.
+        `unwritten`: with the events of a transient workflow task."""
         close_only = request.history_event_filter_type == CLOSE_EVENT
         token = _page_token(request.next_page_token, request.execution.run_id)
         run_id = token.run_id if token else request.execution.run_id
@@ -80,7 +85,7 @@ class Histories:
         if close_only:
             return self._close_event(state, request)
         first = token.next_event_id if token else 1
-        return self._events(state, first, request)
+        return self._events(state, first, request, unwritten=unwritten)
 
     async def read_reverse(self, request: GetWorkflowExecutionHistoryReverseRequest) -> bytes:
         """Return a serialised GetWorkflowExecutionHistoryReverseResponse, newest events first."""
@@ -123,7 +128,9 @@ class Histories:
             return _response(b"", HistoryPageToken(state.key.run_id, state.next_event_id, True))
         return field_bytes(_HISTORY, b"")
 
-    def _events(self, state: RunState, first: int, request: GetWorkflowExecutionHistoryRequest) -> bytes:
+    def _events(
+        self, state: RunState, first: int, request: GetWorkflowExecutionHistoryRequest, *, unwritten: bool
+    ) -> bytes:
         run_id = state.key.run_id
         if first > state.last_event_id:
             if not state.open:
@@ -134,7 +141,8 @@ class Histories:
             return _response(page.frames, HistoryPageToken(run_id, page.next_event_id, state.open))
         if state.open and request.wait_new_event:
             return _response(page.frames, HistoryPageToken(run_id, state.next_event_id, True))
-        return field_bytes(_HISTORY, page.frames)
+        following = unwritten_events(state) if unwritten else ()
+        return field_bytes(_HISTORY, page.frames + b"".join(map(frame, following)))
 
     def _task_page(self, state: RunState, token: HistoryPageToken, page_size: int) -> bytes:
         """Return a further page of a workflow task's history: no more than the task may see."""

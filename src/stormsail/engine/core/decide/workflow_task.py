@@ -171,12 +171,20 @@ def started_task(state: RunState) -> StartedWorkflowTask:
 
 def transient_events(state: RunState, task: WorkflowTask) -> tuple[HistoryEvent, ...]:
     """Return the events that a transient task will have in history if it completes."""
-    return (
-        events.build(
-            task.scheduled_event_id, task.scheduled_at_ms, scheduled_event(state, task.timeout_ms, task.attempt)
-        ),
-        events.build(task.started_event_id, task.started_at_ms, started_event(task, task.identity)),
+    scheduled = events.build(
+        task.scheduled_event_id, task.scheduled_at_ms, scheduled_event(state, task.timeout_ms, task.attempt)
     )
+    if not task.started_at_ms:
+        return (scheduled,)
+    return (scheduled, events.build(task.started_event_id, task.started_at_ms, started_event(task, task.identity)))
+
+
+def unwritten_events(state: RunState) -> tuple[HistoryEvent, ...]:
+    """Return what follows the stored history of an open run for who reads all of it: the events of a transient task."""
+    task = state.workflow_task
+    if task is None or not task.transient or task.scheduled_event_id != state.next_event_id:
+        return ()
+    return transient_events(state, replace(task, identity=""))  # GetWorkflowExecutionHistory does not tell whose it is
 
 
 def scheduled_event(state: RunState, timeout_ms: int, attempt: int) -> WorkflowTaskScheduledEventAttributes:
