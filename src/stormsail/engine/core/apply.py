@@ -14,7 +14,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType, TaskQueueKind
 from temporalio.api.history.v1 import HistoryEvent
 
-from stormsail.engine.core import events
+from stormsail.engine.core import apply_others, events
 from stormsail.engine.core.machines import activity as activity_machine
 from stormsail.engine.core.machines import run as run_machine
 from stormsail.engine.core.machines import timer as timer_machine
@@ -34,13 +34,15 @@ WAITING_TYPES: Final = frozenset(
         "ActivityTaskFailed",
         "ActivityTaskTimedOut",
         "ActivityTaskCanceled",
+        *apply_others.ANSWERS,
     }
 )
 """The events that wait for the end of a started workflow task: those that neither a command nor the task causes."""
 
-LAST_OF_BUFFER: Final = frozenset(
+ACTIVITY_ENDS: Final = frozenset(
     {"ActivityTaskCompleted", "ActivityTaskFailed", "ActivityTaskTimedOut", "ActivityTaskCanceled"}
 )
+LAST_OF_BUFFER: Final = ACTIVITY_ENDS | apply_others.CHILD_ENDS
 """Temporal puts these behind the other buffered events, so that a started event always precedes its end."""
 
 NIL_DATA: Final = frozenset({b"", b"null", b"[]"})
@@ -55,6 +57,8 @@ def apply(state: RunState, event: HistoryEvent, *, size_bytes: int, seen: bool =
     if not seen:
         _check(state, event)
         _EFFECTS[event.event_type](state, event)
+    elif event.event_type == EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED:
+        apply_others.number(state, event)
     state.next_event_id = event.event_id + 1
     state.history_size_bytes += size_bytes
     return state
@@ -81,6 +85,7 @@ def numbered_buffer(state: RunState) -> list[HistoryEvent]:
     early = [e for e in state.buffered if events.NAME_OF_TYPE[e.event_type] not in LAST_OF_BUFFER]
     late = [e for e in state.buffered if events.NAME_OF_TYPE[e.event_type] in LAST_OF_BUFFER]
     started: dict[int, int] = {}
+    """By the scheduled or initiated event, which no two of them share."""
     numbered = []
     for place, waiting in enumerate([*early, *late]):
         event = HistoryEvent()
@@ -89,8 +94,12 @@ def numbered_buffer(state: RunState) -> list[HistoryEvent]:
         attributes: Any = events.attributes_of(event)
         if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
             started[attributes.scheduled_event_id] = event.event_id
-        elif place >= len(early) and attributes.scheduled_event_id in started:
-            attributes.started_event_id = started[attributes.scheduled_event_id]
+        elif event.event_type == EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED:
+            started[attributes.initiated_event_id] = event.event_id
+        elif place >= len(early):
+            begun = attributes.DESCRIPTOR.fields_by_name
+            asked = attributes.scheduled_event_id if "scheduled_event_id" in begun else attributes.initiated_event_id
+            attributes.started_event_id = started.get(asked, attributes.started_event_id)
         numbered.append(event)
     return numbered
 
@@ -119,6 +128,8 @@ def _check(state: RunState, event: HistoryEvent) -> None:
         )
     elif name.startswith("ActivityTask"):
         _check_activity(state, event, name)
+    else:
+        apply_others.check(state, event)
 
 
 def _check_activity(state: RunState, event: HistoryEvent, name: str) -> None:
@@ -162,6 +173,7 @@ def _run_closed(state: RunState, event: HistoryEvent) -> None:
     state.activities.clear()
     state.activity_by_id.clear()
     state.timers.clear()
+    apply_others.clear(state)
     state.buffered.clear()
     state.workflow_task = None
     state.sticky_queue, state.sticky_timeout_ms, state.sticky_touched_at_ms = "", 0, 0
@@ -303,7 +315,7 @@ _OF_NAME: Final[dict[str, Callable[[RunState, HistoryEvent], None]]] = {
     "ActivityTaskScheduled": _activity_scheduled,
     "ActivityTaskStarted": _activity_started,
     "ActivityTaskCancelRequested": _activity_cancel_requested,
-    **dict.fromkeys(LAST_OF_BUFFER, _activity_closed),
+    **dict.fromkeys(ACTIVITY_ENDS, _activity_closed),
     "TimerStarted": _timer_started,
     "TimerFired": _timer_closed,
     "TimerCanceled": _timer_closed,
@@ -313,6 +325,7 @@ _OF_NAME: Final[dict[str, Callable[[RunState, HistoryEvent], None]]] = {
     "WorkflowExecutionOptionsUpdated": _options_updated,
     "UpsertWorkflowSearchAttributes": _search_attributes_upserted,
     "WorkflowPropertiesModified": _properties_modified,
+    **apply_others.EFFECTS,
 }
 
 SERVED: Final = frozenset(_OF_NAME)

@@ -4,15 +4,19 @@ Two parts: what its history says (rebuilt by `replay`), and its *progress*: what
 a crash must not lose (attempts, heartbeats, buffered events, the sticky queue); `progress.py` makes bytes of that.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
+from google.protobuf.any_pb2 import Any
 from temporalio.api.common.v1 import Link, Payloads, WorkflowExecution
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import (
     ActivityTaskScheduledEventAttributes,
     HistoryEvent,
+    RequestCancelExternalWorkflowExecutionInitiatedEventAttributes,
+    SignalExternalWorkflowExecutionInitiatedEventAttributes,
+    StartChildWorkflowExecutionInitiatedEventAttributes,
     WorkflowExecutionStartedEventAttributes,
     WorkflowTaskCompletedEventAttributes,
 )
@@ -63,6 +67,18 @@ class Timer:
 
 
 @dataclass(frozen=True, slots=True)
+class Child:
+    """A pending child workflow, over all runs of its chain."""
+
+    initiated_event_id: int
+    initiated: StartChildWorkflowExecutionInitiatedEventAttributes
+    started_event_id: int = 0
+    """0 also while the started event is buffered."""
+    run_id: str = ""
+    """The chain's first run; empty until the start is known here."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkflowTask:
     """The one pending workflow task.
 
@@ -92,6 +108,21 @@ class WorkflowTask:
     history_size_bytes: int = 0
     """What the started event says; kept for a transient task, whose event is written when it completes."""
     suggest_continue_as_new_reasons: tuple[int, ...] = ()
+    speculative: bool = False
+    """Made to carry updates, and in memory alone: it is as if it had never been when all of them are rejected, and
+    becomes an ordinary one with the first thing that is written. It is transient too, though a first attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdmittedUpdate:
+    """An update that no worker has accepted yet. In memory alone: its caller asks again after a restart."""
+
+    request: Any | None
+    """A temporal.api.update.v1.Request; None where the history has it (`event_id`)."""
+    sent: bool = False
+    """A worker was given it with a workflow task."""
+    event_id: int = 0
+    """Of WorkflowExecutionUpdateAdmitted, where a reset carried the update over: then it survives a restart."""
 
 
 @dataclass(slots=True)
@@ -116,6 +147,14 @@ class RunState:
     """By scheduled event id, in order of scheduling."""
     activity_by_id: dict[str, int] = field(default_factory=dict)
     timers: dict[str, Timer] = field(default_factory=dict)
+    children: dict[int, Child] = field(default_factory=dict)
+    """By initiated event id, in order of initiation; so too the next two."""
+    signals_sent: dict[int, SignalExternalWorkflowExecutionInitiatedEventAttributes] = field(default_factory=dict)
+    """Signals to other runs that have not been answered."""
+    cancels_sent: dict[int, RequestCancelExternalWorkflowExecutionInitiatedEventAttributes] = field(
+        default_factory=dict
+    )
+    """Cancellations of other runs that have not been answered."""
     workflow_task: WorkflowTask | None = None
     workflow_tasks_completed: int = 0
     last_completed_task_started_event_id: int = 0
@@ -146,6 +185,12 @@ class RunState:
     """Progress: turns that changed the run."""
     buffered: list[HistoryEvent] = field(default_factory=list)
     """Progress: events that happened while a workflow task was started; they get ids when it ends."""
+    updates_admitted: dict[str, AdmittedUpdate] = field(default_factory=dict)
+    """By update id, in order of admission."""
+    updates_accepted: dict[str, int] = field(default_factory=dict)
+    """Accepted and not completed: the accepted event's id by update id."""
+    updates_completed: dict[str, int] = field(default_factory=dict)
+    """The completed event's id by update id."""
     first_task_ready: bool = True
     """False while the first workflow task waits for a start delay, a retry's or a cron's backoff."""
     first_task_at_ms: int = 0
@@ -174,6 +219,19 @@ class RunState:
     def execution(self) -> WorkflowExecution:
         """The protocol's name of this run."""
         return WorkflowExecution(workflow_id=self.key.workflow_id, run_id=self.key.run_id)
+
+    @property
+    def durable(self) -> "RunState":
+        """What a restart would find: the state without what is in memory alone."""
+        speculative = self.workflow_task is not None and self.workflow_task.speculative
+        if not speculative and not self.updates_admitted:
+            return self
+        kept = self.copy()
+        admitted = self.updates_admitted.items()
+        kept.updates_admitted = {key: replace(one, sent=False) for key, one in admitted if one.event_id}
+        if speculative:
+            kept.workflow_task = None
+        return kept
 
     def copy(self) -> "RunState":
         """Return a state that can be changed without changing this one."""

@@ -10,10 +10,13 @@ from typing import Any
 
 from google.protobuf.message import Message
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.update.v1 import Outcome
 
 from stormsail.engine.core import apply, events, notes
 from stormsail.engine.core.errors import Refused
 from stormsail.engine.core.events import NO_EXTRAS, Extras
+from stormsail.engine.core.messages import Message as RunMessage
+from stormsail.engine.core.messages import sent
 from stormsail.engine.core.state import RunState
 
 
@@ -29,8 +32,16 @@ class Turn:
     """`events`, framed; what is stored and later served."""
     noted: bool = False
     """Whether progress changed."""
+    held: bool = False
+    """Whether something changed that is in memory alone."""
+    ended: dict[str, Outcome | Refused] = field(default_factory=dict)
+    """How updates ended of which the state keeps nothing: their callers are told, once all this is on disk."""
     also: "list[Turn]" = field(default_factory=list)
     """Turns of other runs of the same workflow id, committed in the same transaction; in the order of `every`."""
+    messages: list[RunMessage] = field(default_factory=list)
+    """What it tells other runs; committed with it, delivered afterwards."""
+    takes: RunMessage | None = None
+    """The message that it carries out; dropped with its commit."""
     reply: Any = None
     refusal: Refused | None = None
     """The caller is refused with this although the turn is committed: a workflow task that the server fails itself."""
@@ -48,7 +59,7 @@ class Turn:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to commit."""
-        return not self.events and not self.noted and not self.also
+        return not (self.events or self.noted or self.also or self.messages or self.takes)
 
     @property
     def every(self) -> "list[Turn]":
@@ -78,6 +89,11 @@ class Turn:
         notes.note(self.state, change)
         self.noted = True
 
+    def hold(self, change: notes.Note) -> None:
+        """Change what is in memory alone. Where the turn does nothing else it is not written, and costs no fsync."""
+        notes.note(self.state, change)
+        self.held = True
+
     def flush(self) -> None:
         """Give the buffered events their ids. Call when the started workflow task has ended."""
         waiting = apply.numbered_buffer(self.state)
@@ -92,6 +108,7 @@ class Turn:
 
     def _append(self, event: HistoryEvent, *, seen: bool = False) -> HistoryEvent:
         framed = events.frame(event)
+        self.messages += sent(self.state, event)
         apply.apply(self.state, event, size_bytes=len(framed), seen=seen)
         self.events.append(event)
         self.frames.append(framed)
