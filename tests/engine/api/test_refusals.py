@@ -45,7 +45,7 @@ NAMESPACED = [
     if method.handler is not None
     and "namespace" in method.request.DESCRIPTOR.fields_by_name
     and "task_token" not in method.request.DESCRIPTOR.fields_by_name
-    and method.name != "ListSearchAttributes"
+    and not method.name.endswith("SearchAttributes")
 ]
 
 

@@ -48,6 +48,7 @@ from stormsail.engine.core.requests import (
     Terminate,
     WorkflowTaskToken,
 )
+from stormsail.engine.core.search_attributes import INT, SETTABLE, TEXT
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 
@@ -59,6 +60,15 @@ def seconds(length: float) -> Duration:
     duration = Duration()
     duration.FromMilliseconds(round(length * 1_000))
     return duration
+
+
+ATTRIBUTES = {**SETTABLE, "K": INT, "T": TEXT}
+"""The search attributes of the namespace."""
+
+
+def value(text: str, value_type: str = "Int") -> Payload:
+    """The value of a search attribute."""
+    return Payload(metadata={"encoding": b"json/plain", "type": value_type.encode()}, data=text.encode())
 
 
 def payloads(text: str) -> Payloads:
@@ -233,7 +243,7 @@ class Given:
         """Complete the workflow task taken last."""
         assert self.token is not None
         request = RespondWorkflowTaskCompletedRequest(commands=commands, identity="worker", **more)
-        turn = self.world.ask(CompleteWorkflowTask(self.token, request), self.token.key.run_id)
+        turn = self.world.ask(CompleteWorkflowTask(self.token, request, ATTRIBUTES), self.token.key.run_id)
         reply: CompletedWorkflowTask = turn.reply
         if reply.new_task is not None:
             self.token = reply.new_task.token

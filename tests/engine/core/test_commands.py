@@ -48,7 +48,14 @@ def bare(name: str) -> Command:
 
 def test_each_command_becomes_its_event_in_order() -> None:
     given = polled()
-    commands = [g.activity("a"), g.timer("t"), g.marker("m"), g.upsert(K=ONE), g.remember(k=ONE), g.cancel_timer("t")]
+    commands = [
+        g.activity("a"),
+        g.timer("t"),
+        g.marker("m"),
+        g.upsert(K=g.value("1")),
+        g.remember(k=ONE),
+        g.cancel_timer("t"),
+    ]
     turn = given.complete(*commands)
     assert g.told(turn) == [
         "4 WorkflowTaskCompleted scheduled_event_id=2 started_event_id=3 identity=worker",
@@ -63,14 +70,14 @@ def test_each_command_becomes_its_event_in_order() -> None:
     ]
     assert turn.state.timers == {}
     assert turn.state.memo == {"k": ONE.SerializeToString()}
-    assert turn.state.search_attributes == {"K": ONE.SerializeToString()}
+    assert turn.state.search_attributes == {"K": g.value("1").SerializeToString(deterministic=True)}
     assert list(turn.state.activities) == [5]
 
 
 def test_an_upsert_without_a_value_removes_the_key() -> None:
     given = polled()
-    given.complete(g.remember(a=ONE, b=ONE), g.upsert(K=ONE), force_create_new_workflow_task=True)
-    given.step(g.remember(a=Payload(data=b"null")), g.upsert(K=Payload(data=b"[]")))
+    given.complete(g.remember(a=ONE, b=ONE), g.upsert(K=g.value("1")), force_create_new_workflow_task=True)
+    given.step(g.remember(a=Payload(data=b"null")), g.upsert(K=g.value("[]")))
     assert list(given.state.memo) == ["b"]
     assert given.state.search_attributes == {}
 
@@ -204,6 +211,21 @@ OTHER_RULES = [
         g.command(NO_ATTRIBUTES),
         "BadSearchAttributes",
         "SearchAttributes is not set on UpsertWorkflowSearchAttributesCommand.",
+    ),
+    (
+        g.upsert(Unknown=g.value("1")),
+        "BadSearchAttributes",
+        "Namespace n has no mapping defined for search attribute Unknown",
+    ),
+    (
+        g.upsert(K=g.value('"one"')),
+        "BadSearchAttributes",
+        "invalid value for search attribute K of type Int: one",
+    ),
+    (
+        g.upsert(WorkflowId=g.value('"w"')),
+        "BadSearchAttributes",
+        "WorkflowId attribute can't be set in SearchAttributes",
     ),
     (
         g.command(NO_MEMO),

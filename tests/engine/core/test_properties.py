@@ -132,7 +132,7 @@ class OneWorkflow(RuleBasedStateMachine):
             case "marker":
                 return g.marker()
             case "upsert":
-                return g.upsert(K=Payload(data=b"1"))
+                return g.upsert(K=g.value("1"))
             case _:
                 return g.remember(k=Payload(data=b"null" if number == 1 else b"1"))
 

@@ -1,8 +1,11 @@
 """Turns as the store is given them, with few words: real events through the real `Turn`."""
 
-from temporalio.api.common.v1 import Memo, Payload, Payloads, WorkflowType
+import json
+
+from temporalio.api.common.v1 import Memo, Payload, Payloads, SearchAttributes, WorkflowType
 from temporalio.api.history.v1 import (
     TimerStartedEventAttributes,
+    UpsertWorkflowSearchAttributesEventAttributes,
     WorkflowExecutionCompletedEventAttributes,
     WorkflowExecutionContinuedAsNewEventAttributes,
     WorkflowExecutionSignaledEventAttributes,
@@ -32,24 +35,42 @@ def started(
     memo: dict[str, bytes] | None = None,
     task: bool = True,
     timeout_ms: int = 0,
+    attributes: dict[str, object] | None = None,
 ) -> Turn:
     """Begin a run with its first workflow task scheduled."""
     turn = Turn.begin(RunState(key=named), at_ms)
-    attributes = WorkflowExecutionStartedEventAttributes(
+    start = WorkflowExecutionStartedEventAttributes(
         workflow_type=WorkflowType(name=workflow_type),
         task_queue=TaskQueue(name=queue),
         original_execution_run_id=named.run_id,
         first_execution_run_id=named.run_id,
         attempt=1,
         memo=Memo(fields={name: Payload(data=value) for name, value in (memo or {}).items()}),
+        search_attributes=search_attributes(attributes or {}),
     )
     if timeout_ms:
-        attributes.workflow_run_timeout.FromMilliseconds(timeout_ms)
-        attributes.workflow_execution_timeout.FromMilliseconds(timeout_ms)
-        attributes.workflow_execution_expiration_time.FromMilliseconds(at_ms + timeout_ms)
-    turn.emit(attributes)
+        start.workflow_run_timeout.FromMilliseconds(timeout_ms)
+        start.workflow_execution_timeout.FromMilliseconds(timeout_ms)
+        start.workflow_execution_expiration_time.FromMilliseconds(at_ms + timeout_ms)
+    turn.emit(start)
     if task:
         schedule_task(turn)
+    return turn
+
+
+def search_attributes(values: dict[str, object]) -> SearchAttributes:
+    """Write values as a client does."""
+    fields = {
+        name: Payload(metadata={"encoding": b"json/plain"}, data=json.dumps(value).encode())
+        for name, value in values.items()
+    }
+    return SearchAttributes(indexed_fields=fields)
+
+
+def upserted(state: RunState, values: dict[str, object], *, at_ms: int = AT_MS) -> Turn:
+    """Change a run's search attributes."""
+    turn = Turn.on(state, at_ms)
+    turn.emit(UpsertWorkflowSearchAttributesEventAttributes(search_attributes=search_attributes(values)))
     return turn
 
 

@@ -2,16 +2,21 @@
 
 import asyncio
 import datetime
+import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from temporalio.api.common.v1 import SearchAttributes
 
-from engine.store.given import AT_MS, completed, key, started
+from engine.store.given import AT_MS, completed, key, started, upserted
+from stormsail.engine.core import search_attributes as sa
 from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.visibility_row import VisibilityRow, visibility_row
 from stormsail.engine.store.list_filter import QUERY_LENGTH_MAX, TERMS_MAX, parse, sql
@@ -20,6 +25,17 @@ from stormsail.engine.store.store import Store
 
 TEXTS = ["", "a", "A", "ab", "a'b", 'a"b', "a%b", "a_b", "a\\b", "é", "z", "Deploy", "a\nb"]
 INSTANTS = [AT_MS + n * 500 for n in range(4)]
+DOUBLES = [-1.5, 0.0, 2.5, 1e300]
+WORDS = ["", "Quick brown-fox", "brown", "Fóx 42", "the quick   BROWN", "?!"]
+CUSTOM = {
+    "Word": sa.KEYWORD,
+    "Number": sa.INT,
+    "Share": sa.DOUBLE,
+    "Done": sa.BOOL,
+    "At": sa.DATETIME,
+    "Tags": sa.KEYWORD_LIST,
+    "Story": sa.TEXT,
+}
 Model = Callable[[VisibilityRow], bool | None]
 
 
@@ -27,6 +43,27 @@ def text_of(row: VisibilityRow, name: str) -> str | None:
     """Return a text attribute; a missing parent has no value."""
     found: str = getattr(row, name)
     return found if found or not name.startswith("parent") else None
+
+
+def custom(name: str) -> Callable[[VisibilityRow], Any]:
+    """Read a custom attribute of a row, as its type means it."""
+
+    return partial(custom_text, name=name)
+
+
+def custom_text(row: VisibilityRow, name: str) -> Any:
+    """Read an attribute of a row as JSON has it."""
+    fields = SearchAttributes.FromString(row.search_attributes).indexed_fields
+    return json.loads(fields[name].data) if name in fields else None
+
+
+def instant_of(row: VisibilityRow) -> int | None:
+    """Read the attribute At."""
+    found = custom_text(row, "At")
+    if found is None:
+        return None
+    whole, _, rest = found.removesuffix("Z").partition(".")
+    return int(datetime.datetime.fromisoformat(whole + "+00:00").timestamp()) * 1_000_000_000 + int(rest)
 
 
 ATTRIBUTES: dict[str, tuple[str, Callable[[VisibilityRow], Any]]] = {
@@ -46,6 +83,16 @@ ATTRIBUTES: dict[str, tuple[str, Callable[[VisibilityRow], Any]]] = {
     ),
     "HistoryLength": ("number", lambda row: None if row.close_ms is None else row.history_events),
     "HistorySizeBytes": ("number", lambda row: None if row.close_ms is None else row.history_size_bytes),
+    "Word": ("text", custom("Word")),
+    "Number": ("number", custom("Number")),
+    "Share": ("number", custom("Share")),
+    "Done": ("bool", custom("Done")),
+    "At": ("instant", instant_of),
+    "Tags": ("list", custom("Tags")),
+    "Story": ("story", custom("Story")),
+    "BuildIds": ("list", custom("BuildIds")),
+    "ChangeVersion": ("list", custom("TemporalChangeVersion")),
+    "TemporalScheduledById": ("text", custom("TemporalScheduledById")),
 }
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "=": lambda a, b: a == b,
@@ -73,7 +120,15 @@ def rfc3339(nanoseconds: int) -> str:
 @st.composite
 def literals(draw: st.DrawFn, kind: str) -> tuple[str, Any]:
     """Return a literal of a kind as text and as its value."""
-    if kind == "text":
+    if kind == "bool":
+        chosen = draw(st.booleans())
+        return draw(st.sampled_from([str(chosen).lower(), str(chosen).upper()])), chosen
+    if kind == "story":
+        words = draw(
+            st.lists(st.sampled_from(["brown", "QUICK", "fox", "brown-fox", "quick-fox", "42", "?"]), min_size=1)
+        )
+        return quoted(" ".join(words)), words
+    if kind in ("text", "list"):
         text = draw(st.sampled_from([*TEXTS, "w1", "w3-1"]) | st.text(st.characters(codec="utf-8"), max_size=3))
         return quoted(text), text
     if kind == "status":
@@ -100,7 +155,9 @@ def conditions(draw: st.DrawFn) -> tuple[str, Model]:
     name = draw(st.sampled_from(sorted(ATTRIBUTES)))
     kind, value = ATTRIBUTES[name]
     shown = draw(st.sampled_from([name, f"`{name}`"]))
-    forms = ["compare", "in", "between", "null"] + (["starts"] if kind == "text" else [])
+    if kind in ("list", "story"):
+        return draw(several(kind, shown, value))
+    forms = ["compare", "in", "null"] + (["starts"] if kind == "text" else []) + (["between"] if kind != "bool" else [])
     form = draw(st.sampled_from(forms))
     negated = draw(st.booleans()) and form != "compare"
     word = draw(st.sampled_from(["NOT ", "not "])) if negated else ""
@@ -121,6 +178,40 @@ def conditions(draw: st.DrawFn) -> tuple[str, Model]:
         text, constant = draw(literals(kind))
         return f"{shown} {word}STARTS_WITH {text}", compared(value, lambda v: v.startswith(constant) != negated)
     return f"{shown} IS {word}NULL", lambda row: (value(row) is None) != negated
+
+
+@st.composite
+def several(draw: st.DrawFn, kind: str, shown: str, value: Callable[[VisibilityRow], Any]) -> tuple[str, Model]:
+    """Return a condition on what may have several values: never unknown, also where there are none."""
+    negated = draw(st.booleans())
+    form = draw(st.sampled_from(["compare", "in", "null"] if kind == "list" else ["compare", "null"]))
+    if form == "null":
+        return f"{shown} IS {'NOT ' if negated else ''}NULL", lambda row: (not present(value(row))) != negated
+    if kind == "story":
+        text, phrases = draw(literals(kind))
+        return f"{shown} {'!=' if negated else '='} {text}", lambda row: tells(value(row), phrases) != negated
+    if form == "compare":
+        text, constant = draw(literals(kind))
+        return f"{shown} {'!=' if negated else '='} {text}", lambda row: (constant in (value(row) or ())) != negated
+    chosen = draw(st.lists(literals(kind), min_size=1, max_size=3))
+    inside = {constant for _, constant in chosen}
+    query = f"{shown} {'NOT IN' if negated else 'in'} ({', '.join(text for text, _ in chosen)})"
+    return query, lambda row: bool(inside.intersection(value(row) or ())) != negated
+
+
+def present(value: Any) -> bool:
+    """An empty list is no value; an empty text is one."""
+    return value is not None and value != []
+
+
+def tells(story: str | None, phrases: list[str]) -> bool:
+    """Whether one of the phrases stands in a text, word for word, whatever the case and the accents."""
+    told = re.findall(r"[a-z0-9]+", (story or "").lower().replace("ó", "o"))
+    for phrase in phrases:
+        asked = re.findall(r"[a-z0-9]+", phrase.lower())
+        if asked and any(told[n : n + len(asked)] == asked for n in range(len(told))):
+            return True
+    return False
 
 
 def both(a: bool | None, b: bool | None) -> bool | None:
@@ -163,11 +254,29 @@ def some_turns() -> list[list[Any]]:
             workflow_type=text or "T",
             queue=TEXTS[-n % len(TEXTS)],
             memo={"m": text.encode()} if n % 2 else None,
+            attributes=attributes_of(n, text),
         )
         if n % 5 == 1:
             first.state.start.parent_workflow_execution.workflow_id = text or "parent"
         runs.append([first, completed(first.state, at_ms=first.now_ms + 500 * (n % 4))] if n % 3 else [first])
     return [turns for n, turns in enumerate(runs) if turns[0].state.key.workflow_id not in names_before(runs, n)]
+
+
+def attributes_of(n: int, text: str) -> dict[str, object]:
+    """The search attributes of the nth run: some of each kind, some of none."""
+    values: dict[str, object] = {
+        "Word": text,
+        "Number": n % 5 - 2,
+        "Share": DOUBLES[n % 4],
+        "Done": n % 2 == 0,
+        "At": json.loads(rfc3339(INSTANTS[n % 4] * 1_000_000 + n % 2).replace("'", '"')),
+        "Tags": [text, TEXTS[n % len(TEXTS)]],
+        "Story": WORDS[n % len(WORDS)],
+        "BuildIds": [TEXTS[n % len(TEXTS)]],
+        "TemporalChangeVersion": ["a", "a-1"],
+        "TemporalScheduledById": text,
+    }
+    return {name: value for place, (name, value) in enumerate(values.items()) if (n + place) % 3}
 
 
 def names_before(runs: list[list[Any]], n: int) -> set[str]:
@@ -181,6 +290,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, li
     store = Store.open(tmp_path_factory.mktemp("lists"), now_ms=lambda: AT_MS)
 
     async def commit() -> list[VisibilityRow]:
+        await store.search_attributes.add("default", CUSTOM)
         rows = []
         for turns in some_turns():
             for turn in turns:
@@ -228,7 +338,15 @@ def test_any_text_is_a_query_or_an_invalid_argument(query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["", "WorkflowType != 'z'", "ORDER BY TaskQueue", "ORDER BY CloseTime DESC, HistoryLength"]
+    "query",
+    [
+        "",
+        "WorkflowType != 'z'",
+        "ORDER BY TaskQueue",
+        "ORDER BY CloseTime DESC, HistoryLength",
+        "ORDER BY Share DESC, Word",
+        "Number > -2 ORDER BY Tags",
+    ],
 )
 @pytest.mark.parametrize("size", [1, 2, 7, 1_000])
 def test_pages_hold_every_run_once(filled: Filled, query: str, size: int) -> None:
@@ -298,11 +416,14 @@ def test_a_token_of_another_query_or_namespace_is_refused(filled: Filled) -> Non
         ("WorkflowType = 'Deploy' AND StartTime > '2020-01-01T00:00:00Z'", "run_listed"),
         ("WorkflowId = 'w1'", "run_chain"),
         ("RunId = 'w1-1' AND WorkflowType = 'T'", "run_key"),
+        ("Word = 'w1'", "indexed_value"),
+        ("Tags IN ('a', 'b') AND ExecutionStatus = 'Running'", "indexed_value"),
     ],
 )
 def test_lists_go_along_an_index(filled: Filled, query: str, index: str) -> None:
     store, _ = filled
-    where, values = sql(parse(query).where) if query else ("1", [])
+    names = partial(store.search_attributes.column, "default")
+    where, values = sql(parse(query, names).where) if query else ("1", [])
     plan = store._database.list_reader.read(
         f"EXPLAIN QUERY PLAN SELECT rid FROM run WHERE run.namespace = ? AND {where} "
         "ORDER BY coalesce(run.close_ms, 9223372036854775807) DESC, run.start_ms DESC, run.run_id LIMIT 2",
@@ -331,6 +452,22 @@ REFUSED = [
     ("ExecutionStatus = 99", "invalid ExecutionStatus value 99"),
     ("ExecutionDuration > 'x'", "invalid duration value for search attribute ExecutionDuration: x"),
     ("ExecutionDuration > 1.5", "unexpected value type float64 for search attribute ExecutionDuration"),
+    ("Number = 'a'", 'invalid value type for search attribute Number of type Int: "a" (type: string)'),
+    ("Done = 1", "invalid value type for search attribute Done of type Bool: 1 (type: int64)"),
+    ("Share > '2020-01-01T00:00:00Z'", "invalid value type for search attribute Share of type Double"),
+    ("At = 1.5", "invalid value type for search attribute At of type Datetime: 1.5 (type: float64)"),
+    ("At = 'a'", "unable to parse datetime 'a'"),
+    ("Tags > 'a'", "operator '>' not supported for KeywordList type search attribute 'Tags'"),
+    ("Tags STARTS_WITH 'a'", "operator 'STARTS_WITH' not supported for KeywordList type search attribute 'Tags'"),
+    ("Tags BETWEEN 'a' AND 'b'", "cannot do range condition on search attribute 'Tags' of type KeywordList"),
+    ("Done BETWEEN true AND false", "cannot do range condition on search attribute 'Done' of type Bool"),
+    ("Tags = 1", "invalid value type for search attribute Tags of type KeywordList: 1 (type: int64)"),
+    ("Story IN ('a')", "operator 'IN' not supported for Text type search attribute 'Story'"),
+    ("Story < 'a'", "operator '<' not supported for Text type search attribute 'Story'"),
+    ("Story = ''", "unexpected value for Text type search attribute (no tokens found)"),
+    ("ORDER BY Story", "unable to sort by search attribute type Text"),
+    ("GROUP BY Word", "'GROUP BY' clause is not supported for search attribute Word"),
+    ("Story = '" + "a " * 501 + "'", "more than 500 conditions"),
     ("CloseTime = null", "unexpected value type NULL"),
     ("CloseTime IS true", "'IS' operator can only be used as 'IS NULL' or 'IS NOT NULL'"),
     ("WorkflowId LIKE 'a%'", "operator 'LIKE' not supported for Keyword type search attribute 'WorkflowId'"),
@@ -360,9 +497,10 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("query", "message"), REFUSED, ids=[query[:40] for query, _ in REFUSED])
-def test_a_bad_query_is_turned_down_naming_the_place_and_the_rule(query: str, message: str) -> None:
+def test_a_bad_query_is_turned_down_naming_the_place_and_the_rule(filled: Filled, query: str, message: str) -> None:
+    store, _ = filled
     with pytest.raises(InvalidArgument) as refused:
-        parse(query)
+        parse(query, partial(store.search_attributes.column, "default"))
     assert refused.value.message.startswith("invalid query: ")
     assert message in refused.value.message
 
@@ -388,6 +526,66 @@ def test_the_longest_query_allowed_is_answered(filled: Filled) -> None:
 def test_durations_are_read_as_temporal_reads_them(literal: str, nanoseconds: int) -> None:
     where = parse(f"ExecutionDuration = '{literal}'").where
     assert where == replace(parse("ExecutionDuration = 0").where, value=nanoseconds)
+
+
+def test_a_schedules_id_is_a_workflow_id_unless_an_attribute_has_the_name(filled: Filled) -> None:
+    store, _ = filled
+    asked = store.visibility.list("default", "WorkflowId = 'w1'", 0, b"").rows
+    for name in ("ScheduleId", "TemporalScheduleId"):
+        assert store.visibility.list("default", f"{name} = 'w1'", 0, b"").rows == asked
+
+
+async def test_a_run_is_found_by_what_it_was_last_given(tmp_path: Path) -> None:
+    store = Store.open(tmp_path, now_ms=lambda: AT_MS)
+    await store.search_attributes.add("default", CUSTOM)
+    first = started(key("w"), attributes={"Word": "a", "Tags": ["x", "y"], "Story": "once upon"})
+    await store.commit([first])
+    changed = upserted(first.state, {"Word": "b", "Tags": [], "Number": 7})
+    await store.commit([changed])
+    store.close()
+    store = Store.open(tmp_path, now_ms=lambda: AT_MS)
+    found = ["Word = 'b'", "Tags IS NULL", "Number = 7", "Story = 'upon'", "Tags != 'x'"]
+    lost = ["Word = 'a'", "Tags = 'x'", "Number IS NULL"]
+    assert [query for query in found + lost if store.visibility.count("default", query).total] == found
+    await store.search_attributes.remove("default", ["Word"])
+    with pytest.raises(InvalidArgument, match="invalid search attribute: Word"):
+        store.visibility.list("default", "Word = 'b'", 0, b"")
+    await store.search_attributes.add("default", {"Word": sa.INT})
+    assert store.visibility.count("default", "Word IS NULL").total == 1, "of another type, it is another attribute"
+    await store.search_attributes.remove("default", ["Word"])
+    await store.search_attributes.add("default", {"Word": sa.KEYWORD})
+    assert store.visibility.count("default", "Word = 'b'").total == 1
+    store.close()
+
+
+async def test_runs_of_a_division_are_shown_to_those_who_ask_for_it(tmp_path: Path) -> None:
+    store = Store.open(tmp_path, now_ms=lambda: AT_MS)
+    await store.commit([started(key("mine"))])
+    await store.commit([started(key("tool"), attributes={"TemporalNamespaceDivision": "D"})])
+    for query, names in (
+        ("", ["mine"]),
+        ("TemporalNamespaceDivision = 'D'", ["tool"]),
+        ("NamespaceDivision IS NULL OR TemporalNamespaceDivision IS NOT NULL", ["mine", "tool"]),
+    ):
+        assert sorted(row.workflow_id for row in store.visibility.list("default", query, 0, b"").rows) == names
+    store.close()
+
+
+async def test_as_many_attributes_of_a_type_as_temporal_allows(tmp_path: Path) -> None:
+    store = Store.open(tmp_path, now_ms=lambda: AT_MS)
+    for value_type, most in sa.PER_TYPE_MAX.items():
+        names = [f"{sa.TYPE_NAMES[value_type]}{n}" for n in range(most)]
+        await asyncio.gather(*(store.search_attributes.add("default", {name: value_type}) for name in names))
+        with pytest.raises(InvalidArgument, match=f"cannot have more than {most} search attribute of type"):
+            await store.search_attributes.add("default", {"more": value_type})
+        await store.search_attributes.add("default", {names[0]: value_type})
+        await store.search_attributes.add("other", {names[0]: value_type})
+    assert len({one.number for one in store.search_attributes.custom("default").values()}) == 28
+    for name in ("", "x" * 1_001):
+        with pytest.raises(InvalidArgument):
+            await store.search_attributes.add("third", {name: sa.INT})
+    await store.search_attributes.add("third", {"x" * 1_000: sa.INT})
+    store.close()
 
 
 def test_comments_and_a_closing_semicolon_are_skipped() -> None:

@@ -17,7 +17,7 @@ from stormsail.engine.shell.engine import Engine
 _log: Final = structlog.get_logger(__name__)
 _FINDS_IT_ITSELF: Final = frozenset({"RegisterNamespace", "DescribeNamespace"})
 """Calls whose namespace need not exist."""
-_OPTIONAL: Final = frozenset({"ListSearchAttributes"})
+_OPTIONAL: Final = frozenset({"AddSearchAttributes", "RemoveSearchAttributes", "ListSearchAttributes"})
 _NEEDS_REGISTERED: Final = frozenset({"StartWorkflowExecution", "SignalWithStartWorkflowExecution"})
 _REGISTERED: Final = NamespaceState.NAMESPACE_STATE_REGISTERED
 _USABLE: Final = (_REGISTERED, NamespaceState.NAMESPACE_STATE_DEPRECATED)

@@ -68,6 +68,8 @@ _WORKFLOW: Final[Mapping[str, Handler]] = {
     "GetSearchAttributes": system.get_search_attributes,
 }
 _OPERATOR: Final[Mapping[str, Handler]] = {
+    "AddSearchAttributes": operator.add_search_attributes,
+    "RemoveSearchAttributes": operator.remove_search_attributes,
     "ListSearchAttributes": operator.list_search_attributes,
 }
 

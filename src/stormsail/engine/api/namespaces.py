@@ -72,7 +72,7 @@ async def describe_namespace(engine: Engine, _: Call, request: DescribeNamespace
         found = engine.store.namespaces.get(request.namespace)
     if found is None:
         raise NamespaceNotFound(request.namespace or request.id)
-    return _shown(found, engine.limits)
+    return _shown(engine, found)
 
 
 async def list_namespaces(engine: Engine, _: Call, request: ListNamespacesRequest) -> Message:
@@ -85,7 +85,7 @@ async def list_namespaces(engine: Engine, _: Call, request: ListNamespacesReques
     page = engine.store.namespaces.page(size, request.next_page_token)
     with_deleted = request.namespace_filter.include_deleted
     shown = [
-        _shown(namespace, engine.limits)
+        _shown(engine, namespace)
         for namespace in page.namespaces
         if with_deleted or namespace.described.namespace_info.state != _DELETED
     ]
@@ -112,7 +112,7 @@ async def update_namespace(engine: Engine, _: Call, request: UpdateNamespaceRequ
         _check_replication(request.replication_config)
     updated = StoredNamespace(found.name, found.id, described)
     await engine.store.namespaces.update(updated)
-    shown = _shown(updated, engine.limits)
+    shown = _shown(engine, updated)
     return UpdateNamespaceResponse(
         namespace_info=shown.namespace_info, config=shown.config, replication_config=shown.replication_config
     )
@@ -146,13 +146,15 @@ def _new_namespace(request: RegisterNamespaceRequest) -> StoredNamespace:
     return StoredNamespace(request.namespace, info.id, described)
 
 
-def _shown(namespace: StoredNamespace, limits: Limits) -> DescribeNamespaceResponse:
+def _shown(engine: Engine, namespace: StoredNamespace) -> DescribeNamespaceResponse:
     """A namespace with what depends on this server: a capability is set here when, and only when, it is served."""
     shown = DescribeNamespaceResponse()
     shown.CopyFrom(namespace.described)
     shown.config.history_archival_state = ArchivalState.ARCHIVAL_STATE_DISABLED
     shown.config.visibility_archival_state = ArchivalState.ARCHIVAL_STATE_DISABLED
     shown.config.bad_binaries.SetInParent()
+    for attribute in engine.store.search_attributes.custom(namespace.name).values():
+        shown.config.custom_search_attribute_aliases[attribute.field] = attribute.name
     shown.replication_config.active_cluster_name = CLUSTER
     shown.replication_config.clusters.add(cluster_name=CLUSTER)
     shown.replication_config.state = ReplicationState.REPLICATION_STATE_NORMAL
@@ -161,8 +163,8 @@ def _shown(namespace: StoredNamespace, limits: Limits) -> DescribeNamespaceRespo
     capabilities.worker_heartbeats = True
     capabilities.poller_autoscaling = True
     capabilities.worker_poll_complete_on_shutdown = True
-    shown.namespace_info.limits.blob_size_limit_error = limits.blob_size_max
-    shown.namespace_info.limits.memo_size_limit_error = limits.memo_size_max
+    shown.namespace_info.limits.blob_size_limit_error = engine.limits.blob_size_max
+    shown.namespace_info.limits.memo_size_limit_error = engine.limits.memo_size_max
     return shown
 
 
@@ -196,7 +198,8 @@ def _update_config(described: DescribeNamespaceResponse, update: NamespaceConfig
         raise Unimplemented("bad_binaries of UpdateNamespace is not served here: no worker would be turned away.")
     if update.custom_search_attribute_aliases:
         raise Unimplemented(
-            "custom_search_attribute_aliases of UpdateNamespace is not served here: there are no custom attributes."
+            "custom_search_attribute_aliases of UpdateNamespace is not served here: register search attributes with"
+            " AddSearchAttributes."
         )
 
 

@@ -1,13 +1,54 @@
-"""RPCs of OperatorService."""
+"""RPCs of OperatorService: custom search attributes."""
 
 from google.protobuf.message import Message
-from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest, ListSearchAttributesResponse
+from temporalio.api.operatorservice.v1 import (
+    AddSearchAttributesRequest,
+    AddSearchAttributesResponse,
+    ListSearchAttributesRequest,
+    ListSearchAttributesResponse,
+    RemoveSearchAttributesRequest,
+    RemoveSearchAttributesResponse,
+)
 
-from stormsail.engine.api import search_attributes
 from stormsail.engine.api.transport import Call
+from stormsail.engine.core.errors import InvalidArgument
+from stormsail.engine.core.search_attributes import PREDEFINED, SYSTEM, TYPE_NAMES, is_reserved
 from stormsail.engine.shell.engine import Engine
 
 
-async def list_search_attributes(_engine: Engine, _: Call, _request: ListSearchAttributesRequest) -> Message:
-    """List the search attributes: all are the system's, custom ones cannot be registered yet."""
-    return ListSearchAttributesResponse(system_attributes={**search_attributes.SYSTEM, **search_attributes.SETTABLE})
+async def add_search_attributes(engine: Engine, _: Call, request: AddSearchAttributesRequest) -> Message:
+    """Register search attributes in a namespace; those of a known name stay as they are."""
+    if not request.search_attributes:
+        raise InvalidArgument("SearchAttributes are not set on request.")
+    for name, value_type in request.search_attributes.items():
+        if is_reserved(name):
+            raise InvalidArgument(f"Search attribute {name} is reserved by system.")
+        if value_type and value_type not in TYPE_NAMES:
+            raise InvalidArgument(f"Unknown search attribute type: {value_type}.")
+    _check_namespace(request.namespace)
+    await engine.store.search_attributes.add(request.namespace, request.search_attributes)
+    return AddSearchAttributesResponse()
+
+
+async def remove_search_attributes(engine: Engine, _: Call, request: RemoveSearchAttributesRequest) -> Message:
+    """Take search attributes back; unknown ones are passed over."""
+    if not request.search_attributes:
+        raise InvalidArgument("SearchAttributes are not set on request.")
+    _check_namespace(request.namespace)
+    await engine.store.search_attributes.remove(request.namespace, request.search_attributes)
+    return RemoveSearchAttributesResponse()
+
+
+async def list_search_attributes(engine: Engine, _: Call, request: ListSearchAttributesRequest) -> Message:
+    """List a namespace's search attributes: the server's own, and those registered."""
+    _check_namespace(request.namespace)
+    custom = engine.store.search_attributes.custom(request.namespace)
+    return ListSearchAttributesResponse(
+        system_attributes={**SYSTEM, **PREDEFINED},
+        custom_attributes={name: one.value_type for name, one in custom.items()},
+    )
+
+
+def _check_namespace(namespace: str) -> None:
+    if not namespace:
+        raise InvalidArgument("Namespace is not set on request.")

@@ -12,9 +12,9 @@ from temporalio.api.workflowservice.v1 import (
     GetSystemInfoResponse,
 )
 
-from stormsail.engine.api import search_attributes
 from stormsail.engine.api.namespaces import CLUSTER
 from stormsail.engine.api.transport import Call
+from stormsail.engine.core.search_attributes import PREDEFINED, SYSTEM
 from stormsail.engine.shell.engine import Engine
 
 _CLIENTS = {
@@ -64,8 +64,8 @@ async def get_cluster_info(engine: Engine, _: Call, _request: GetClusterInfoRequ
 
 
 async def get_search_attributes(_engine: Engine, _: Call, _request: GetSearchAttributesRequest) -> Message:
-    """List the search attributes that there are."""
-    return GetSearchAttributesResponse(keys={**search_attributes.SYSTEM, **search_attributes.SETTABLE})
+    """List the search attributes that every namespace has."""
+    return GetSearchAttributesResponse(keys={**SYSTEM, **PREDEFINED})
 
 
 def server_version() -> str:

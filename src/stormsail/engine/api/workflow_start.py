@@ -18,11 +18,11 @@ from temporalio.api.workflowservice.v1 import (
     TerminateWorkflowExecutionResponse,
 )
 
-from stormsail.engine.api import search_attributes, validate
+from stormsail.engine.api import validate
 from stormsail.engine.api.transport import Call
+from stormsail.engine.core import search_attributes
 from stormsail.engine.core.errors import InvalidArgument, Unimplemented
 from stormsail.engine.core.events import varint
-from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.requests import RequestCancel, SignalWithStart, SignalWorkflow, StartWorkflow, Terminate
 from stormsail.engine.shell.deliver import field_bytes
 from stormsail.engine.shell.engine import Engine
@@ -38,7 +38,7 @@ async def start_workflow_execution(engine: Engine, _: Call, request: StartWorkfl
     limits = engine.limits
     validate.id_policies(request, WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL)
     validate.workflow_id(request.workflow_id, limits)
-    _check_start(request, limits)
+    _check_start(engine, request)
     options = request.on_conflict_options
     if options.attach_completion_callbacks and not options.attach_request_id:
         raise InvalidArgument("attaching request ID is required for attaching completion callbacks")
@@ -69,7 +69,7 @@ async def signal_with_start_workflow_execution(
             "Invalid WorkflowIDConflictPolicy: WORKFLOW_ID_CONFLICT_POLICY_FAIL is not supported for this operation."
         )
     validate.id_policies(request, WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING)
-    _check_start(request, limits)
+    _check_start(engine, request)
     started = await engine.start(request.namespace, SignalWithStart(request))
     return SignalWithStartWorkflowExecutionResponse(
         run_id=started.run_id,
@@ -119,9 +119,10 @@ async def terminate_workflow_execution(engine: Engine, _: Call, request: Termina
     return TerminateWorkflowExecutionResponse()
 
 
-def _check_start(request: _STARTS, limits: Limits) -> None:
+def _check_start(engine: Engine, request: _STARTS) -> None:
     """What both ways to start have in common, in the order in which Temporal looks. Sizes, and fields that are not
     served, are the core's to refuse."""
+    limits = engine.limits
     if request.HasField("retry_policy"):
         validate.retry_policy(request.retry_policy, limits)
     delayed = request.HasField("workflow_start_delay")
@@ -132,7 +133,9 @@ def _check_start(request: _STARTS, limits: Limits) -> None:
         request.workflow_execution_timeout, request.workflow_run_timeout, request.workflow_task_timeout
     )
     validate.request_id(request, limits)
-    search_attributes.check(request.search_attributes, request.namespace)
+    types = engine.store.search_attributes.types(request.namespace)
+    search_attributes.check(request.search_attributes, types, request.namespace)
+    search_attributes.check_size(request.search_attributes)
     validate.priority(request.priority)
     validate.links(request.links)
     if request.HasField("versioning_override"):

@@ -1,6 +1,6 @@
 """What the engine is asked. Where a request is an RPC, its own message is carried; its shape was checked before."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from temporalio.api.common.v1 import Link, Payloads, WorkerVersionStamp
 from temporalio.api.enums.v1 import WorkflowExecutionStatus, WorkflowTaskFailedCause
@@ -16,6 +16,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from stormsail.engine.core.ids import RunKey
+from stormsail.engine.core.search_attributes import SETTABLE, Types
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,8 @@ class CompleteWorkflowTask:
 
     token: WorkflowTaskToken
     request: RespondWorkflowTaskCompletedRequest
+    attribute_types: Types = field(default_factory=lambda: SETTABLE)
+    """The search attributes that may be set in the run's namespace."""
 
 
 @dataclass(frozen=True, slots=True)

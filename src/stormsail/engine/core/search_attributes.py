@@ -113,7 +113,7 @@ def is_reserved(name: str) -> bool:
 
 
 def check(given: SearchAttributes, types: Types, namespace: str) -> None:
-    """Refuse attributes that are the server's own, unknown, of the wrong type, or too large; mark each with its type.
+    """Refuse attributes that are the server's own, unknown or of the wrong type; mark each with its type.
 
     `types` holds those that may be set in this namespace. The marks are written into the message that was given.
     """
@@ -134,15 +134,19 @@ def check(given: SearchAttributes, types: Types, namespace: str) -> None:
                 f"invalid value for search attribute {name} of type {TYPE_NAMES[types[name]]}: {shown}"
             ) from None
     for name, payload in fields.items():
+        if "type" not in payload.metadata:
+            payload.metadata["type"] = TYPE_NAMES[types[name]].encode()
+
+
+def check_size(given: SearchAttributes) -> None:
+    """Refuse attributes that are too large, each or together."""
+    for name, payload in given.indexed_fields.items():
         if len(payload.data) > VALUE_SIZE_MAX:
             raise InvalidArgument(
                 f"search attribute {name} value size {len(payload.data)} exceeds size limit {VALUE_SIZE_MAX}"
             )
     if given.ByteSize() > TOTAL_SIZE_MAX:
         raise InvalidArgument(f"total size of search attributes {given.ByteSize()} exceeds size limit {TOTAL_SIZE_MAX}")
-    for name, payload in fields.items():
-        if "type" not in payload.metadata:
-            payload.metadata["type"] = TYPE_NAMES[types[name]].encode()
 
 
 def indexed(payload: Payload, value_type: Type) -> list[Scalar]:

@@ -270,9 +270,9 @@ class Engine:
         self, token: WorkflowTaskToken, request: RespondWorkflowTaskCompletedRequest
     ) -> tuple[Delivery | None, list[Delivery]]:
         key = token.key
-        reply = await self.runs.execute(
-            key.namespace, key.workflow_id, key.run_id, CompleteWorkflowTask(token, request)
-        )
+        types = self.store.search_attributes.types(key.namespace)
+        asked = CompleteWorkflowTask(token, request, types)
+        reply = await self.runs.execute(key.namespace, key.workflow_id, key.run_id, asked)
         assert isinstance(reply, CompletedWorkflowTask)
         if reply.failed:
             raise InvalidArgument(reply.failed)

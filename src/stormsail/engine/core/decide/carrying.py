@@ -5,11 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.message import Message
+from temporalio.api.common.v1 import SearchAttributes
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 
+from stormsail.engine.core import search_attributes
+from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.events import Extras
 from stormsail.engine.core.ids import Ids
 from stormsail.engine.core.limits import Limits
+from stormsail.engine.core.search_attributes import Types
 from stormsail.engine.core.turn import Turn
 
 Cause = WorkflowTaskFailedCause
@@ -43,6 +47,19 @@ class Carrying:
     limits: Limits
     eager: list[str] = field(default_factory=list)
     """Ids of the activities that the worker wants to start itself."""
+    attribute_types: Types = field(default_factory=lambda: search_attributes.SETTABLE)
+    """The search attributes that may be set in the run's namespace."""
+
+    def check_search_attributes(
+        self, given: SearchAttributes, cause: Cause.ValueType, whole: SearchAttributes | None = None
+    ) -> None:
+        """Refuse search attributes that may not be set, and mark each with its type; end the run where they, or those
+        of `whole` that they belong to, are too large."""
+        search_attributes.check(given, self.attribute_types, self.turn.state.key.namespace)
+        try:
+            search_attributes.check_size(given if whole is None else whole)
+        except InvalidArgument as large:
+            raise BadCommand(cause, large.message, terminates=True) from None
 
     def refuse_large(self, size_bytes: int, cause: Cause.ValueType, text: str) -> None:
         """End the run where a command carries more than one event may."""

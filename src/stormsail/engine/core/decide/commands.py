@@ -20,7 +20,7 @@ from temporalio.api.command.v1 import (
     StartTimerCommandAttributes,
     UpsertWorkflowSearchAttributesCommandAttributes,
 )
-from temporalio.api.common.v1 import Memo, SearchAttributes
+from temporalio.api.common.v1 import Memo, Payload, SearchAttributes
 from temporalio.api.enums.v1 import CommandType, EventType
 from temporalio.api.history.v1 import (
     ActivityTaskScheduledEventAttributes,
@@ -238,7 +238,8 @@ def _upsert_search_attributes(
     carrying.refuse_large(command_rules.payloads_size(fields), cause, f"{name}Attributes exceeds size limit.")
     merged = dict(turn.state.search_attributes)
     merge_payloads(merged, fields)
-    carrying.refuse_large(_size(merged), cause, f"{name}Attributes exceeds size limit.")
+    whole = SearchAttributes(indexed_fields={key: Payload.FromString(value) for key, value in merged.items()})
+    carrying.check_search_attributes(command.search_attributes, cause, whole)
     event = UpsertWorkflowSearchAttributesEventAttributes(
         workflow_task_completed_event_id=carrying.completed_event_id,
         search_attributes=SearchAttributes(indexed_fields=fields),
@@ -311,6 +312,7 @@ def _continue_as_new(
     carrying.refuse_large(command.input.ByteSize(), cause, f"{name}. Input exceeds size limit.")
     if command.memo.ByteSize() > carrying.limits.memo_size_max:
         raise BadCommand(cause, f"{name}. Memo exceeds size limit.", terminates=True)
+    carrying.check_search_attributes(command.search_attributes, cause)
     event = WorkflowExecutionContinuedAsNewEventAttributes(
         workflow_type=command.workflow_type,
         task_queue=command.task_queue,

@@ -40,7 +40,7 @@ def complete(state: RunState, request: CompleteWorkflowTask, now_ms: int, ids: I
     _check_versioning(request.request)
     check_sequence(request.request.commands)
     try:
-        return _carried_out(Turn.on(state, now_ms), task, request.request, ids, limits)
+        return _carried_out(Turn.on(state, now_ms), task, request, ids, limits)
     except BadCommand as bad:
         if task.attempt > 1 and bad.cause != _UNHANDLED:
             # The task is left to its timeout, which grows: a broken worker is slowed down, and fills no history.
@@ -59,9 +59,8 @@ def _check_versioning(request: RespondWorkflowTaskCompletedRequest) -> None:
         )
 
 
-def _carried_out(
-    turn: Turn, task: WorkflowTask, request: RespondWorkflowTaskCompletedRequest, ids: Ids, limits: Limits
-) -> Turn:
+def _carried_out(turn: Turn, task: WorkflowTask, asked: CompleteWorkflowTask, ids: Ids, limits: Limits) -> Turn:
+    request = asked.request
     heartbeat = request.force_create_new_workflow_task and not request.commands and not request.messages
     beats_ms = turn.now_ms - task.original_scheduled_at_ms
     if heartbeat and beats_ms > limits.workflow_task_heartbeat_timeout_ms:
@@ -69,6 +68,7 @@ def _carried_out(
     completed_event_id = _complete_task(turn, task, request)
     _set_sticky(turn, request)
     carrying = Carrying(turn, completed_event_id, request.identity, bool(turn.state.buffered), ids, limits)
+    carrying.attribute_types = asked.attribute_types
     eager = carry_out(carrying, request.commands)
     reply = CompletedWorkflowTask()
     if turn.state.open:
