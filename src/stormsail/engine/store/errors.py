@@ -99,5 +99,12 @@ class RunDamaged(AssertionError):
         super().__init__(f"The stored run {key} is damaged: {found}. It is not served; restore it from a backup.")
 
 
+class ScheduleDamaged(AssertionError):
+    """What is stored of this schedule does not match its checksum. Other schedules are not touched."""
+
+    def __init__(self, name: str, found: str) -> None:
+        super().__init__(f"The stored schedule {name} is damaged: {found}. It does not act; restore it from a backup.")
+
+
 class WriteRejected(Exception):
     """SQLite would not take a member's rows. Whoever built the rows knows what that means and says so."""
