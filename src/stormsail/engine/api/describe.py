@@ -3,10 +3,10 @@
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.enums.v1 import EventType, PendingActivityState, PendingWorkflowTaskState, TaskQueueKind
-from temporalio.api.workflow.v1 import PendingActivityInfo, WorkflowExecutionInfo
+from temporalio.api.workflow.v1 import PendingActivityInfo, PendingChildExecutionInfo, WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
-from stormsail.engine.core.state import Activity, RunState, WorkflowTask
+from stormsail.engine.core.state import Activity, Child, RunState, WorkflowTask
 from stormsail.engine.core.visibility_row import VisibilityRow, visibility_row
 
 
@@ -26,6 +26,9 @@ def describe(state: RunState, now_ms: int) -> DescribeWorkflowExecutionResponse:
         info.priority.CopyFrom(state.start.priority)
     for activity in state.activities.values():
         response.pending_activities.append(_pending_activity(activity, now_ms))
+    response.pending_children.extend(_pending_child(child) for child in state.children.values())
+    if state.start.HasField("parent_workflow_execution"):
+        info.parent_namespace_id = state.start.parent_workflow_namespace_id
     if state.workflow_task is not None:
         _fill_workflow_task(response, state.workflow_task)
     _fill_extended(response, state)
@@ -128,6 +131,16 @@ def _pending_activity(activity: Activity, now_ms: int) -> PendingActivityInfo:
         info.priority.CopyFrom(scheduled.priority)
     _fill_options(info, activity)
     return info
+
+
+def _pending_child(child: Child) -> PendingChildExecutionInfo:
+    return PendingChildExecutionInfo(
+        workflow_id=child.initiated.workflow_id,
+        run_id=child.run_id,
+        workflow_type_name=child.initiated.workflow_type.name,
+        initiated_id=child.initiated_event_id,
+        parent_close_policy=child.initiated.parent_close_policy,
+    )
 
 
 def _activity_state(activity: Activity) -> PendingActivityState.ValueType:

@@ -15,6 +15,7 @@ from temporalio.api.common.v1 import Link, Priority, RetryPolicy, WorkflowExecut
 from temporalio.api.enums.v1 import TaskQueueKind, TimeoutType, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 from temporalio.api.taskqueue.v1 import TaskQueue
 
+from stormsail.engine.core import cron
 from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.limits import Limits
 
@@ -150,6 +151,12 @@ def start_delay(delay: Duration, *, present: bool, cron_schedule: str) -> None:
         raise InvalidArgument("CronSchedule and WorkflowStartDelay may not be used together.")
     if wrong := duration(delay):
         raise InvalidArgument(f"An invalid WorkflowStartDelaySeconds is set on request. cause: {wrong}")
+
+
+def cron_schedule(text: str, now_ms: int) -> None:
+    """Refuse a cron schedule that is none, or that no time ever meets."""
+    if wrong := cron.fault(text, now_ms):
+        raise InvalidArgument(wrong)
 
 
 def retry_policy(policy: RetryPolicy, limits: Limits) -> None:

@@ -120,7 +120,7 @@ _BODIES: Final[Mapping[str, type[Any]]] = {one.__name__: one for one in Body.__a
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class RunMessage:
     """See the module. `to` is who takes it; its run id is empty where the current run is meant."""
 
     initiator: RunKey
@@ -143,18 +143,18 @@ class Message:
         """What the run that takes it remembers it by."""
         return _request_id(self.initiator, self.initiated_event_id)
 
-    def answer(self, body: Body) -> "Message":
+    def answer(self, body: Body) -> "RunMessage":
         """Return the message that tells the initiator what came of this one."""
-        return Message(self.initiator, self.initiated_event_id, self.initiator, body)
+        return RunMessage(self.initiator, self.initiated_event_id, self.initiator, body)
 
 
-def sent(state: RunState, event: HistoryEvent) -> list[Message]:
+def sent(state: RunState, event: HistoryEvent) -> list[RunMessage]:
     """Return what an event about to be applied to `state` tells other runs."""
     sending = _SENDING.get(event.event_type)
     return sending(state, event) if sending is not None else []
 
 
-def pack(message: Message) -> bytes:
+def pack(message: RunMessage) -> bytes:
     """Return a message as bytes: JSON, with protocol messages as base64."""
     body = {one.name: _packed(getattr(message.body, one.name)) for one in fields(message.body)}
     out = {
@@ -168,14 +168,14 @@ def pack(message: Message) -> bytes:
     return json.dumps(out, separators=(",", ":")).encode()
 
 
-def unpack(packed: bytes) -> Message:
+def unpack(packed: bytes) -> RunMessage:
     """Return what `pack` was given. Raises ValueError for bytes that are no message of this version."""
     found = json.loads(packed)
     if found.get("v") != VERSION or found.get("kind") not in _BODIES:
         raise ValueError(f"a message of version {found.get('v')} and kind {found.get('kind')}")
     kind = _BODIES[found["kind"]]
     body = kind(**{one.name: _restored(one.type, found["body"][one.name]) for one in fields(kind)})
-    return Message(RunKey(*found["initiator"]), found["event"], RunKey(*found["to"]), body)
+    return RunMessage(RunKey(*found["initiator"]), found["event"], RunKey(*found["to"]), body)
 
 
 def _names(key: RunKey) -> list[str]:
@@ -194,7 +194,7 @@ def _request_id(initiator: RunKey, initiated_event_id: int) -> str:
     return f"{initiator.run_id}:{initiated_event_id}"
 
 
-def _start_child(state: RunState, event: HistoryEvent) -> list[Message]:
+def _start_child(state: RunState, event: HistoryEvent) -> list[RunMessage]:
     asked = event.start_child_workflow_execution_initiated_event_attributes
     to = RunKey(asked.namespace or state.key.namespace, asked.workflow_id, "")
     request = _child_request(state, asked)
@@ -203,7 +203,7 @@ def _start_child(state: RunState, event: HistoryEvent) -> list[Message]:
     if event.HasField("user_metadata"):
         request.user_metadata.CopyFrom(event.user_metadata)
     root = state.start.root_workflow_execution if state.start.HasField("root_workflow_execution") else state.execution
-    return [Message(state.key, event.event_id, to, StartChild(request, asked.namespace_id, root))]
+    return [RunMessage(state.key, event.event_id, to, StartChild(request, asked.namespace_id, root))]
 
 
 def _child_request(
@@ -236,48 +236,48 @@ def _child_request(
     return request
 
 
-def _signal(state: RunState, event: HistoryEvent) -> list[Message]:
+def _signal(state: RunState, event: HistoryEvent) -> list[RunMessage]:
     asked = event.signal_external_workflow_execution_initiated_event_attributes
     to = _target(state, asked.namespace, asked.workflow_execution)
-    return [Message(state.key, event.event_id, to, SendSignal(asked))]
+    return [RunMessage(state.key, event.event_id, to, SendSignal(asked))]
 
 
-def _cancel(state: RunState, event: HistoryEvent) -> list[Message]:
+def _cancel(state: RunState, event: HistoryEvent) -> list[RunMessage]:
     asked = event.request_cancel_external_workflow_execution_initiated_event_attributes
     to = _target(state, asked.namespace, asked.workflow_execution)
-    return [Message(state.key, event.event_id, to, SendCancel(asked))]
+    return [RunMessage(state.key, event.event_id, to, SendCancel(asked))]
 
 
 def _target(state: RunState, namespace: str, execution: WorkflowExecution) -> RunKey:
     return RunKey(namespace or state.key.namespace, execution.workflow_id, execution.run_id)
 
 
-def _started(state: RunState, event: HistoryEvent) -> list[Message]:
+def _started(state: RunState, event: HistoryEvent) -> list[RunMessage]:
     """The first run of a child's chain tells the parent that it is there."""
     start = event.workflow_execution_started_event_attributes
     if not start.HasField("parent_workflow_execution") or start.continued_execution_run_id:
         return []
     parent = _parent(start)
-    return [Message(parent, start.parent_initiated_event_id, parent, ChildStarted(state.key.run_id))]
+    return [RunMessage(parent, start.parent_initiated_event_id, parent, ChildStarted(state.key.run_id))]
 
 
-def _closed(state: RunState, event: HistoryEvent) -> list[Message]:
+def _closed(state: RunState, event: HistoryEvent) -> list[RunMessage]:
     """Tell the parent, where no other run follows; tell the children, whatever follows."""
     attributes: Any = events.attributes_of(event)
     if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED and attributes.identity == RESETTER:
         return []
     start = state.start
-    telling: list[Message] = []
+    telling: list[RunMessage] = []
     if start.HasField("parent_workflow_execution") and not getattr(attributes, "new_execution_run_id", ""):
         parent = _parent(start)
         body = ChildClosed(start.first_execution_run_id, state.key.run_id, event)
-        telling.append(Message(parent, start.parent_initiated_event_id, parent, body))
+        telling.append(RunMessage(parent, start.parent_initiated_event_id, parent, body))
     for child in state.children.values():
         asked = child.initiated
         if asked.parent_close_policy != ParentClosePolicy.PARENT_CLOSE_POLICY_ABANDON:
             to = RunKey(asked.namespace or state.key.namespace, asked.workflow_id, "")
             policy = ParentClosed(asked.parent_close_policy, child.run_id)
-            telling.append(Message(state.key, child.initiated_event_id, to, policy))
+            telling.append(RunMessage(state.key, child.initiated_event_id, to, policy))
     return telling
 
 
@@ -286,7 +286,7 @@ def _parent(start: WorkflowExecutionStartedEventAttributes) -> RunKey:
     return RunKey(start.parent_workflow_namespace, parent.workflow_id, parent.run_id)
 
 
-_OF_NAME: Final[Mapping[str, Callable[[RunState, HistoryEvent], list[Message]]]] = {
+_OF_NAME: Final[Mapping[str, Callable[[RunState, HistoryEvent], list[RunMessage]]]] = {
     "StartChildWorkflowExecutionInitiated": _start_child,
     "SignalExternalWorkflowExecutionInitiated": _signal,
     "RequestCancelExternalWorkflowExecutionInitiated": _cancel,

@@ -15,8 +15,7 @@ from temporalio.api.update.v1 import Outcome
 from stormsail.engine.core import apply, events, notes
 from stormsail.engine.core.errors import Refused
 from stormsail.engine.core.events import NO_EXTRAS, Extras
-from stormsail.engine.core.messages import Message as RunMessage
-from stormsail.engine.core.messages import sent
+from stormsail.engine.core.messages import RunMessage, sent
 from stormsail.engine.core.state import RunState
 
 
