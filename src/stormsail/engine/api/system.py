@@ -41,6 +41,7 @@ async def get_system_info(_engine: Engine, _: Call, _request: GetSystemInfoReque
             activity_failure_include_heartbeat=True,
             encoded_failure_attributes=True,
             upsert_memo=True,
+            supports_schedules=True,
             eager_workflow_start=True,
             sdk_metadata=True,
             count_group_by_execution_status=True,

@@ -126,7 +126,7 @@ class CompiledSpec:
         Raises TooManyExclusions instead of searching on and on.
         """
         # A start that matches is itself the first time.
-        after_s = max(after_ms // 1_000, (self.start_ns - _SECOND_NS) // _SECOND_NS)
+        after_s = max(after_ms // 1_000, (self.start_ns - _SECOND_NS) // _SECOND_NS, _FIRST_S)
         for _ in range(EXCLUDED_MAX):
             nominal_s = self._raw_next(after_s)
             if nominal_s is None or self._past_end(nominal_s):
@@ -174,6 +174,7 @@ class CompiledSpec:
         return fingerprint32(time + seed.encode()) * min(most, _UINT32_MAX) >> 32
 
 
+_FIRST_S: Final = 2 * DAY_S - _SECONDS_BEFORE_EPOCH
 _LAST_YEAR_ENDS_S: Final = SEARCH_END_S - 2 * DAY_S
 
 

@@ -52,6 +52,7 @@ from stormsail.engine.shell.polls import Delivery, Polls
 from stormsail.engine.shell.queries import Queries
 from stormsail.engine.shell.queue_report import describe_task_queue
 from stormsail.engine.shell.runs import Core, Runs, StartRequest
+from stormsail.engine.shell.schedules import Schedules
 from stormsail.engine.shell.timers import Timers
 from stormsail.engine.shell.waiters import Waiters
 from stormsail.engine.shell.workers import Workers
@@ -94,6 +95,9 @@ class Engine:
             deadline_ms=self._deadline_ms,
         )
         self.queries = Queries(self.runs, self.matching, admission=self.admission, clock=clock, ids=ids, limits=limits)
+        self.schedules = Schedules(
+            store.schedules, self.runs, admission=self.admission, clock=clock, ids=ids, limits=limits
+        )
         self._deliver = Deliver(self.runs, limits)
         self._histories = Histories(
             self.runs,
@@ -123,8 +127,10 @@ class Engine:
         engine = cls(store, clock=clock, ids=ids, limits=limits, core=core)
         for key, task in sorted(store.waiting_tasks(), key=lambda row: row[1].ready_at_ms):
             engine.matching.add(key, task)
+        engine.schedules.open()
         loop = asyncio.get_running_loop()
-        engine._loops = [loop.create_task(engine.timers.run()), loop.create_task(engine._watch_storage())]
+        loops = (engine.timers.run(), engine.schedules.run(), engine._watch_storage())
+        engine._loops = [loop.create_task(each) for each in loops]
         return engine
 
     @property
@@ -227,6 +233,7 @@ class Engine:
         self._release_waiting()
         await self._polls.stop()
         await self.timers.stop()
+        await self.schedules.stop()
         await self.runs.written()
         if self._background:
             await asyncio.wait(self._background)
@@ -246,6 +253,7 @@ class Engine:
             self.timers.set(state.key, self.runs.core.deadline_ms(state))
             self.queries.committed(state)
             self.waiters.wake(state.key)
+            self.schedules.run_committed(state)
 
     def _worker_left(self, sticky: QueueName) -> None:
         """Give what waits for one worker alone to its colleagues."""

@@ -192,6 +192,11 @@ class Runs:
         _log.error("run_quarantined", run=str(key), rule=rule, quarantined=len(self._quarantined), exc_info=broken)
         return RunQuarantined(key, rule)
 
+    def storage_failed(self, error: StorageFailed) -> Unavailable:
+        """Stop serving, for the storage failed in a room with rows of its own; return the refusal to raise."""
+        self._storage_failed(error)
+        return Unavailable(self._stopping)
+
     async def _take_turn(self, workflow: Workflow, work: Callable[[], Turn], request: RunRequest | StartRequest) -> Any:
         self.check_serving()
         self._admission.enter_turn(new_work=isinstance(request, StartWorkflow | SignalWithStart))

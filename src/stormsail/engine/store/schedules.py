@@ -92,6 +92,13 @@ class Schedules:
         )
         return [ScheduleKey(*row) for row in rows]
 
+    def due_ms(self, key: ScheduleKey) -> int | None:
+        """Return when a schedule must next be looked at."""
+        found = self._reader.read(
+            "SELECT due_ms FROM schedule WHERE namespace = ? AND schedule_id = ?", (key.namespace, key.schedule_id)
+        )
+        return found[0][0] if found else None
+
     def next_due_ms(self) -> int | None:
         """Return when the next schedule must be looked at."""
         found = self._reader.read("SELECT min(due_ms) FROM schedule WHERE due_ms IS NOT NULL")[0][0]
