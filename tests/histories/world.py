@@ -95,7 +95,7 @@ class World:
         if state.open or not self.newest:
             self.newest = run_id
         again = replay.replay(state.key, [self.frames[run_id]], progress.pack(state))
-        assert again == state, difference(again, state)
+        assert again == state.durable, difference(again, state.durable)
 
     def _tell_run(self, turn: Turn, *, many: bool) -> list[str]:
         told = [f"run {short(turn.state.key.run_id)}"] if many or turn.before is None else []

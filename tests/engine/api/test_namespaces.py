@@ -51,6 +51,8 @@ async def test_the_capabilities_are_those_that_are_served(rpc: Rpc) -> None:
     capabilities = {field.name for field, value in described.namespace_info.capabilities.ListFields() if value}
     assert capabilities == {
         "eager_workflow_start",
+        "sync_update",
+        "async_update",
         "worker_heartbeats",
         "poller_autoscaling",
         "worker_poll_complete_on_shutdown",

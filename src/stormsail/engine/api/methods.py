@@ -19,6 +19,7 @@ from stormsail.engine.api import (
     workflow_reads,
     workflow_start,
     workflow_tasks,
+    workflow_update,
 )
 from stormsail.engine.api.transport import Call
 from stormsail.engine.shell.engine import Engine
@@ -47,6 +48,9 @@ _WORKFLOW: Final[Mapping[str, Handler]] = {
     "ListWorkflowExecutions": workflow_reads.list_workflow_executions,
     "ScanWorkflowExecutions": workflow_reads.scan_workflow_executions,
     "CountWorkflowExecutions": workflow_reads.count_workflow_executions,
+    "UpdateWorkflowExecution": workflow_update.update_workflow_execution,
+    "PollWorkflowExecutionUpdate": workflow_update.poll_workflow_execution_update,
+    "ExecuteMultiOperation": workflow_update.execute_multi_operation,
     "PollWorkflowTaskQueue": workflow_tasks.poll_workflow_task_queue,
     "RespondWorkflowTaskCompleted": workflow_tasks.respond_workflow_task_completed,
     "RespondWorkflowTaskFailed": workflow_tasks.respond_workflow_task_failed,

@@ -160,6 +160,8 @@ def _shown(engine: Engine, namespace: StoredNamespace) -> DescribeNamespaceRespo
     shown.replication_config.state = ReplicationState.REPLICATION_STATE_NORMAL
     capabilities = shown.namespace_info.capabilities
     capabilities.eager_workflow_start = True
+    capabilities.sync_update = True
+    capabilities.async_update = True
     capabilities.worker_heartbeats = True
     capabilities.poller_autoscaling = True
     capabilities.worker_poll_complete_on_shutdown = True

@@ -23,7 +23,7 @@ from stormsail.engine.api.transport import Call
 from stormsail.engine.core import search_attributes
 from stormsail.engine.core.errors import InvalidArgument, Unimplemented
 from stormsail.engine.core.events import varint
-from stormsail.engine.core.requests import RequestCancel, SignalWithStart, SignalWorkflow, StartWorkflow, Terminate
+from stormsail.engine.core.requests import RequestCancel, SignalWithStart, SignalWorkflow, StartReply, StartWorkflow, Terminate
 from stormsail.engine.shell.deliver import field_bytes
 from stormsail.engine.shell.engine import Engine
 
@@ -35,24 +35,33 @@ _STARTS = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionReques
 
 async def start_workflow_execution(engine: Engine, _: Call, request: StartWorkflowExecutionRequest) -> bytes | Message:
     """Start a workflow."""
-    limits = engine.limits
+    check_start_workflow(engine, request)
+    started = await engine.start(request.namespace, StartWorkflow(request))
+    response = start_response(started)
+    if started.first_task is None:
+        return response
+    return response.SerializeToString() + field_bytes(_EAGER_TAG, engine.eager_workflow_task(started.first_task))
+
+
+def check_start_workflow(engine: Engine, request: StartWorkflowExecutionRequest) -> None:
+    """Refuse a start whose shape is wrong, and fill its defaults."""
     validate.id_policies(request, WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL)
-    validate.workflow_id(request.workflow_id, limits)
+    validate.workflow_id(request.workflow_id, engine.limits)
     _check_start(engine, request)
     options = request.on_conflict_options
     if options.attach_completion_callbacks and not options.attach_request_id:
         raise InvalidArgument("attaching request ID is required for attaching completion callbacks")
-    started = await engine.start(request.namespace, StartWorkflow(request))
-    response = StartWorkflowExecutionResponse(
+
+
+def start_response(started: StartReply) -> StartWorkflowExecutionResponse:
+    """Return the answer to a start, without an eager workflow task."""
+    return StartWorkflowExecutionResponse(
         run_id=started.run_id,
         first_execution_run_id=started.first_execution_run_id,
         started=started.started,
         status=started.status,
         link=started.link,
     )
-    if started.first_task is None:
-        return response
-    return response.SerializeToString() + field_bytes(_EAGER_TAG, engine.eager_workflow_task(started.first_task))
 
 
 async def signal_with_start_workflow_execution(
@@ -127,6 +136,7 @@ def _check_start(engine: Engine, request: _STARTS) -> None:
         validate.retry_policy(request.retry_policy, limits)
     delayed = request.HasField("workflow_start_delay")
     validate.start_delay(request.workflow_start_delay, present=delayed, cron_schedule=request.cron_schedule)
+    validate.cron_schedule(request.cron_schedule, engine.clock.now_ms())
     validate.required(request.workflow_type.name, "WorkflowType", limits)
     validate.task_queue(request.task_queue, limits, present=request.HasField("task_queue"), by_user=True)
     validate.workflow_timeouts(

@@ -14,7 +14,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType, TaskQueueKind
 from temporalio.api.history.v1 import HistoryEvent
 
-from stormsail.engine.core import apply_others, events
+from stormsail.engine.core import apply_others, apply_updates, events
 from stormsail.engine.core.machines import activity as activity_machine
 from stormsail.engine.core.machines import run as run_machine
 from stormsail.engine.core.machines import timer as timer_machine
@@ -130,6 +130,7 @@ def _check(state: RunState, event: HistoryEvent) -> None:
         _check_activity(state, event, name)
     else:
         apply_others.check(state, event)
+        apply_updates.check(state, event)
 
 
 def _check_activity(state: RunState, event: HistoryEvent, name: str) -> None:
@@ -175,6 +176,7 @@ def _run_closed(state: RunState, event: HistoryEvent) -> None:
     state.timers.clear()
     apply_others.clear(state)
     state.buffered.clear()
+    state.updates_admitted.clear()
     state.workflow_task = None
     state.sticky_queue, state.sticky_timeout_ms, state.sticky_touched_at_ms = "", 0, 0
     state.close_attempted = False
@@ -326,6 +328,7 @@ _OF_NAME: Final[dict[str, Callable[[RunState, HistoryEvent], None]]] = {
     "UpsertWorkflowSearchAttributes": _search_attributes_upserted,
     "WorkflowPropertiesModified": _properties_modified,
     **apply_others.EFFECTS,
+    **apply_updates.EFFECTS,
 }
 
 SERVED: Final = frozenset(_OF_NAME)

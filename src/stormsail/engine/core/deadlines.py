@@ -12,6 +12,9 @@ from stormsail.engine.core.state import Activity, RunState, Timer, WorkflowTask
 STICKY_TIMEOUT_FALLBACK_MS: Final = 5_000
 """For a task that waits in a sticky queue which has been forgotten since: its worker may be gone too."""
 
+SPECULATIVE_TIMEOUT_MS: Final = 5_000
+"""How long a speculative workflow task waits for a worker; then it is written down, for the time without one."""
+
 
 class DueKind(IntEnum):
     """What becomes due, in the order in which things due at the same instant are done."""
@@ -154,6 +157,13 @@ def _workflow_task_dues(state: RunState, task: WorkflowTask) -> Iterator[Due]:
     elif task.sticky:
         yield Due(
             task.ready_at_ms + (state.sticky_timeout_ms or STICKY_TIMEOUT_FALLBACK_MS),
+            DueKind.WORKFLOW_TASK_TIMEOUT,
+            task.scheduled_event_id,
+            TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START,
+        )
+    elif task.speculative:
+        yield Due(
+            task.ready_at_ms + SPECULATIVE_TIMEOUT_MS,
             DueKind.WORKFLOW_TASK_TIMEOUT,
             task.scheduled_event_id,
             TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START,

@@ -1,17 +1,22 @@
 """The ways a request is turned down, each with its gRPC status and Temporal's own error detail."""
 
+from typing import Final
+
 from google.protobuf.message import Message
+from google.rpc.code_pb2 import Code
 from temporalio.api.errordetails.v1 import (
     CancellationAlreadyRequestedFailure,
+    MultiOperationExecutionFailure,
     NamespaceAlreadyExistsFailure,
     NamespaceNotFoundFailure,
     NotFoundFailure,
+    PermissionDeniedFailure,
     QueryFailedFailure,
     ResourceExhaustedFailure,
     WorkflowExecutionAlreadyStartedFailure,
     WorkflowNotReadyFailure,
 )
-from temporalio.api.failure.v1 import Failure
+from temporalio.api.failure.v1 import Failure, MultiOperationExecutionAborted
 
 
 class Refused(Exception):
@@ -131,10 +136,59 @@ class DeadlineExceeded(Refused):
     status = "DEADLINE_EXCEEDED"
 
 
+class PermissionDenied(Refused):
+    """Not allowed on this server."""
+
+    status = "PERMISSION_DENIED"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, PermissionDeniedFailure())
+
+
+class Aborted(Refused):
+    """Given up because of something else that happened; asked again, it may do."""
+
+    status = "ABORTED"
+
+
+OPERATION_ABORTED: Final = Aborted("Operation was aborted.", MultiOperationExecutionAborted())
+"""What became of the half of an update-with-start that was not tried, because the other one failed."""
+
+
 class Cancelled(Refused):
     """The call was given up by the server, for example a poll of a worker that is shutting down."""
 
     status = "CANCELLED"
+
+
+class MultiOperationFailed(Refused):
+    """An update-with-start of which one half failed. The details say of each half how it went, in the order asked."""
+
+    def __init__(self, start: Refused | None, update: Refused | None) -> None:
+        failed = [one for one in (start, update) if one is not None and one is not OPERATION_ABORTED]
+        self.status = failed[0].status if failed else OPERATION_ABORTED.status
+        self.start, self.update = start, update
+        statuses = [_operation_status(start), _operation_status(update)]
+        super().__init__("Update-with-Start could not be executed.", MultiOperationExecutionFailure(statuses=statuses))
+
+    @classmethod
+    def at_start(cls, refused: Refused) -> "MultiOperationFailed":
+        """The start was refused, so there was no update."""
+        return cls(refused, OPERATION_ABORTED)
+
+    @classmethod
+    def at_update(cls, refused: Refused, *, started: bool) -> "MultiOperationFailed":
+        """The update was refused. `started`: the workflow was started all the same."""
+        return cls(None if started else OPERATION_ABORTED, refused)
+
+
+def _operation_status(refused: Refused | None) -> MultiOperationExecutionFailure.OperationStatus:
+    if refused is None:
+        return MultiOperationExecutionFailure.OperationStatus()
+    told = MultiOperationExecutionFailure.OperationStatus(code=Code.Value(refused.status), message=refused.message)
+    if refused.detail is not None:
+        told.details.add().Pack(refused.detail)
+    return told
 
 
 class InvalidTransition(AssertionError):

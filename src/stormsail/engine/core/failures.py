@@ -5,7 +5,7 @@ from typing import Final
 
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.enums.v1 import TimeoutType
-from temporalio.api.failure.v1 import Failure, ServerFailureInfo, TimeoutFailureInfo
+from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure, ServerFailureInfo, TimeoutFailureInfo
 
 from stormsail.engine.core.retry import TIMEOUT_NAMES
 
@@ -20,6 +20,18 @@ HEARTBEAT_TOO_LARGE: Final = "Heartbeat details exceed size limit."
 
 ACTIVITY_NOT_STARTED: Final = "ACTIVITY_ID_NOT_STARTED"
 """What an activity's cancellation carries as details when nobody had started it."""
+
+UPDATE_NOT_PROCESSED: Final = Failure(
+    message="Workflow Update is rejected because it wasn't processed by worker. "
+    "Probably, Workflow Update is not supported by the worker.",
+    source="Server",
+    application_failure_info=ApplicationFailureInfo(type="UnprocessedUpdate", non_retryable=True),
+)
+UPDATE_OUTLIVED_RUN: Final = Failure(
+    message="Workflow Update failed because the Workflow completed before the Update completed.",
+    source="Server",
+    application_failure_info=ApplicationFailureInfo(type="AcceptedUpdateCompletedWorkflow", non_retryable=True),
+)
 
 CAUSE_DEPTH_MAX: Final = 20
 """How many causes a truncated failure keeps."""

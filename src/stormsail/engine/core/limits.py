@@ -21,6 +21,10 @@ class Limits:
     history_size_suggest_continue_as_new: int = 4 * 1024 * 1024
     signals_max: int = 10_000
     pending_activities_max: int = 2_000
+    pending_children_max: int = 2_000
+    pending_signals_sent_max: int = 2_000
+    pending_cancels_sent_max: int = 2_000
+    """These three count what a run has asked of other runs and not heard of yet."""
     pending_timers_max: int = 20_000
     """Ours: Temporal sets none."""
     buffered_events_max: int = 100
@@ -50,9 +54,23 @@ class Limits:
     open_runs_cached_max: int = 20_000
     commit_queue_max: int = 20_000
     """Turns that may wait for the disk; past that requests are refused with RESOURCE_EXHAUSTED."""
+    outbox_held_max: int = 2_000
+    outbox_held_bytes_max: int = 64 * 1024 * 1024
+    """Messages between runs that wait in memory; the others wait on disk alone."""
+    outbox_deliveries_max: int = 200
+    """Runs that take messages at the same time."""
     timer_window_ms: int = 60_000
     namespaces_max: int = 10_000
     eager_activities_max: int = 100
+    updates_in_flight_max: int = 10
+    """Updates of one run that are admitted or accepted, and not completed."""
+    updates_in_flight_size_max: int = 20 * 1024 * 1024
+    updates_max: int = 2_000
+    """Updates of one run in all, but for rejected ones."""
+    updates_suggest_continue_as_new: float = 0.9
+    """At which part of `updates_max` a run is advised to continue as new."""
+    discard_speculative_events_max: int = 10
+    """A speculative workflow task that showed more events than these is kept: they shall not be sent again and again."""
 
 
 DEFAULT_LIMITS = Limits()

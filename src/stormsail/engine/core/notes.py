@@ -5,11 +5,12 @@ Every progress change that must survive a crash is one of these values: nothing 
 
 from dataclasses import dataclass, replace
 
+from google.protobuf.any_pb2 import Any
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 
-from stormsail.engine.core.state import RunState, WorkflowTask
+from stormsail.engine.core.state import AdmittedUpdate, RunState, WorkflowTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,26 @@ class ActivityReady:
     scheduled_event_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class UpdateAdmitted:
+    """An update waits for a worker. Held in memory, as are the next two: see `Turn.hold`."""
+
+    update_id: str
+    request: Any
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatesSent:
+    """A worker was given all admitted updates."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateDropped:
+    """An admitted update ended without being accepted, and leaves no trace."""
+
+    update_id: str
+
+
 Note = (
     WorkflowTaskPlaced
     | FirstTaskReady
@@ -121,6 +142,9 @@ Note = (
     | EventBuffered
     | BufferCleared
     | BufferedTimerFiredDropped
+    | UpdateAdmitted
+    | UpdatesSent
+    | UpdateDropped
     | ActivityStarted
     | ActivityHeartbeat
     | ActivityRetry
@@ -149,6 +173,13 @@ def note(state: RunState, change: Note) -> RunState:
             state.buffered.clear()
         case BufferedTimerFiredDropped(timer_id, started_event_id):
             state.buffered = [e for e in state.buffered if not _fired(e, timer_id, started_event_id)]
+        case UpdateAdmitted(update_id, request):
+            state.updates_admitted[update_id] = AdmittedUpdate(request)
+        case UpdatesSent():
+            admitted = state.updates_admitted.items()
+            state.updates_admitted = {key: replace(one, sent=True) for key, one in admitted}
+        case UpdateDropped(update_id):
+            del state.updates_admitted[update_id]
         case _:
             _note_activity(state, change)
     return state

@@ -56,7 +56,7 @@ def pack(state: RunState) -> bytes:
             out[name] = value
     if state.open:
         out["first_task_ready"] = state.first_task_ready
-        if state.workflow_task is not None:
+        if state.workflow_task is not None and not state.workflow_task.speculative:
             out["workflow_task"] = {name: getattr(state.workflow_task, name) for name in _TASK_FIELDS}
         if changed := {key: fields for key, one in state.activities.items() if (fields := _activity(one))}:
             out["activities"] = changed

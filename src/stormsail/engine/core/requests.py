@@ -1,11 +1,13 @@
 """What the engine is asked. Where a request is an RPC, its own message is carried; its shape was checked before."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from temporalio.api.common.v1 import Link, Payloads, WorkerVersionStamp
 from temporalio.api.enums.v1 import WorkflowExecutionStatus, WorkflowTaskFailedCause
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.protocol.v1 import Message
 from temporalio.api.workflowservice.v1 import (
     RequestCancelWorkflowExecutionRequest,
     RespondWorkflowTaskCompletedRequest,
@@ -13,9 +15,11 @@ from temporalio.api.workflowservice.v1 import (
     SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
     TerminateWorkflowExecutionRequest,
+    UpdateWorkflowExecutionRequest,
 )
 
 from stormsail.engine.core.ids import RunKey
+from stormsail.engine.core.messages import RunMessage, StartChild
 from stormsail.engine.core.search_attributes import SETTABLE, Types
 
 
@@ -31,6 +35,31 @@ class SignalWithStart:
     """Signal the running run, or start one and signal it; decided by `decide_start`."""
 
     request: SignalWithStartWorkflowExecutionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class StartChildWorkflow:
+    """Start a workflow as another's child; decided by `decide_start`. The message's body is a StartChild."""
+
+    message: RunMessage
+
+    @property
+    def body(self) -> StartChild:
+        """What is asked for."""
+        assert isinstance(self.message.body, StartChild)
+        return self.message.body
+
+    @property
+    def request(self) -> StartWorkflowExecutionRequest:
+        """The start, as if a client asked for it."""
+        return self.body.request
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Take a message from another run; any but a StartChild."""
+
+    message: RunMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +131,8 @@ class StartedWorkflowTask:
     """Taken from the sticky queue: the worker has the run in its cache and gets only new events."""
     history_through: int
     transient_events: tuple[HistoryEvent, ...] = ()
+    messages: tuple[Message, ...] = ()
+    """Updates for the worker to accept or reject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +158,8 @@ class CompleteWorkflowTask:
     request: RespondWorkflowTaskCompletedRequest
     attribute_types: Types = field(default_factory=lambda: SETTABLE)
     """The search attributes that may be set in the run's namespace."""
+    namespace_ids: Mapping[str, str] = field(default_factory=dict)
+    """Of the namespaces that commands name, by name, and of the run's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +172,8 @@ class CompletedWorkflowTask:
     new_task: "StartedWorkflowTask | None" = None
     activities: "tuple[StartedActivity, ...]" = ()
     failed: str = ""
+    reset_history_event_id: int | None = None
+    """Set where the task left no trace: the worker forgets what it saw after this event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +281,29 @@ class HeartbeatReply:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateWorkflow:
+    """Admit an update, or find the one of its id. Reply: the RunKey of the run that has it."""
+
+    request: UpdateWorkflowExecutionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class StartAndUpdate:
+    """Start a workflow, or find it running, and update it; decided by `decide_start`. Reply: StartAndUpdateReply."""
+
+    request: StartWorkflowExecutionRequest
+    update: UpdateWorkflowExecutionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class StartAndUpdateReply:
+    """What an update-with-start led to."""
+
+    key: RunKey
+    start: StartReply
+
+
+@dataclass(frozen=True, slots=True)
 class FireDue:
     """Do everything of this run that is due at `now_ms`. Nothing due: an empty turn."""
 
@@ -264,5 +322,10 @@ RunRequest = (
     | FailActivity
     | CancelActivity
     | HeartbeatActivity
+    | UpdateWorkflow
     | FireDue
+    | Delivered
 )
+
+StartRequest = StartWorkflow | SignalWithStart | StartAndUpdate | StartChildWorkflow
+"""What concerns the whole chain of runs of a workflow id; decided by `decide_start`."""

@@ -83,6 +83,7 @@ class Deliver:
             started_event_id=started.started_event_id,
             attempt=started.attempt,
             backlog_count_hint=extras.backlog,
+            messages=started.messages,
             workflow_execution_task_queue=TaskQueue(name=started.task_queue, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
         )
         _name_run(response, key)
@@ -153,9 +154,13 @@ class Deliver:
             response.poller_scaling_decision.CopyFrom(PollerScalingDecision(poll_request_delta_suggestion=scaling))
         return response.SerializeToString()
 
-    def completion_reply(self, new_task: bytes, activities: Iterable[bytes]) -> bytes:
+    def completion_reply(
+        self, new_task: bytes, activities: Iterable[bytes], reset_history_event_id: int | None = None
+    ) -> bytes:
         """Build a RespondWorkflowTaskCompletedResponse around task responses built before."""
-        parts = [field_bytes(_REPLY_TASK, new_task)] if new_task else []
+        reset = RespondWorkflowTaskCompletedResponse(reset_history_event_id=reset_history_event_id or 0)
+        parts = [reset.SerializeToString()]
+        parts += [field_bytes(_REPLY_TASK, new_task)] if new_task else []
         parts += [field_bytes(_REPLY_ACTIVITY, activity) for activity in activities]
         return b"".join(parts)
 

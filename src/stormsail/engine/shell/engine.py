@@ -5,11 +5,12 @@ what changed. All of that is in memory and can be rebuilt from the store, which 
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
-from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.enums.v1 import CommandType, TaskQueueType
 from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
     DescribeTaskQueueResponse,
@@ -25,7 +26,7 @@ from temporalio.api.workflowservice.v1 import (
     ShutdownWorkerRequest,
 )
 
-from stormsail.engine.core.errors import InvalidArgument, Refused
+from stormsail.engine.core.errors import InvalidArgument, NamespaceNotFound, Refused
 from stormsail.engine.core.ids import Ids, RunKey
 from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.requests import (
@@ -36,6 +37,7 @@ from stormsail.engine.core.requests import (
     SignalWithStart,
     StartedWorkflowTask,
     StartReply,
+    StartRequest,
     StartWorkflow,
     StickyGone,
     WorkflowTaskToken,
@@ -47,23 +49,44 @@ from stormsail.engine.shell.clock import Clock
 from stormsail.engine.shell.deliver import Deliver, Extras
 from stormsail.engine.shell.histories import Histories
 from stormsail.engine.shell.matching import Matching, QueueName
+from stormsail.engine.shell.outbox import Outbox
 from stormsail.engine.shell.overload import Admission
 from stormsail.engine.shell.polls import Delivery, Polls
 from stormsail.engine.shell.queries import Queries
 from stormsail.engine.shell.queue_report import describe_task_queue
-from stormsail.engine.shell.runs import Core, Runs, StartRequest
+from stormsail.engine.shell.runs import Core, Runs
 from stormsail.engine.shell.schedules import Schedules
 from stormsail.engine.shell.timers import Timers
+from stormsail.engine.shell.updates import Updates
 from stormsail.engine.shell.waiters import Waiters
 from stormsail.engine.shell.workers import Workers
 from stormsail.engine.store.store import Store
 
 _log: Final = structlog.get_logger(__name__)
 _STOPPING: Final = "The server is stopping. Connect again once it is back."
+_NAMING_NAMESPACES: Final[Mapping[int, str]] = {
+    CommandType.COMMAND_TYPE_START_CHILD_WORKFLOW_EXECUTION: "start_child_workflow_execution_command_attributes",
+    CommandType.COMMAND_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION: (
+        "signal_external_workflow_execution_command_attributes"
+    ),
+    CommandType.COMMAND_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION: (
+        "request_cancel_external_workflow_execution_command_attributes"
+    ),
+}
+"""The commands that name a namespace, and where."""
 _KIND_OF_TYPE: Final = {
     TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW: TaskKind.WORKFLOW,
     TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY: TaskKind.ACTIVITY,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Completed:
+    """What the reply to a completed workflow task is made of."""
+
+    new_task: Delivery | None
+    activities: list[Delivery]
+    reset_history_event_id: int | None
 
 
 class Engine:
@@ -82,6 +105,7 @@ class Engine:
             limits=limits,
             admission=self.admission,
             committed=self._committed,
+            forgotten=self._forgotten,
             core=core,
         )
         self.matching = Matching(clock, limits, worker_left=self._worker_left)
@@ -98,7 +122,9 @@ class Engine:
         self.schedules = Schedules(
             store.schedules, self.runs, admission=self.admission, clock=clock, ids=ids, limits=limits
         )
+        self.outbox = Outbox(store, self.runs, clock=clock, limits=limits)
         self._deliver = Deliver(self.runs, limits)
+        self.updates = Updates(self.runs, deliver=self._deliver, admission=self.admission, clock=clock, limits=limits)
         self._histories = Histories(
             self.runs,
             deliver=self._deliver,
@@ -128,6 +154,7 @@ class Engine:
         for key, task in sorted(store.waiting_tasks(), key=lambda row: row[1].ready_at_ms):
             engine.matching.add(key, task)
         engine.schedules.open()
+        engine.outbox.open()
         loop = asyncio.get_running_loop()
         loops = (engine.timers.run(), engine.schedules.run(), engine._watch_storage())
         engine._loops = [loop.create_task(each) for each in loops]
@@ -173,12 +200,14 @@ class Engine:
         """
         completing = asyncio.get_running_loop().create_task(self._complete(token, request))
         try:
-            new_task, activities = await asyncio.shield(completing)
+            completed = await asyncio.shield(completing)
         except asyncio.CancelledError:
             completing.add_done_callback(self._keep_reply)
             raise
         return self._deliver.completion_reply(
-            new_task.response if new_task else b"", [activity.response for activity in activities]
+            completed.new_task.response if completed.new_task else b"",
+            [activity.response for activity in completed.activities],
+            completed.reset_history_event_id,
         )
 
     async def query(self, request: QueryWorkflowRequest, deadline_s: float | None) -> QueryWorkflowResponse:
@@ -232,6 +261,7 @@ class Engine:
         self.matching.close()
         self._release_waiting()
         await self._polls.stop()
+        await self.outbox.stop()
         await self.timers.stop()
         await self.schedules.stop()
         await self.runs.written()
@@ -253,7 +283,14 @@ class Engine:
             self.timers.set(state.key, self.runs.core.deadline_ms(state))
             self.queries.committed(state)
             self.waiters.wake(state.key)
+            for message in step.messages:
+                self.outbox.add(message)
             self.schedules.run_committed(state)
+            self.updates.committed(step)
+
+    def _forgotten(self, key: RunKey) -> None:
+        """Let who waits for what was in memory alone find out."""
+        self.updates.forgotten(key)
 
     def _worker_left(self, sticky: QueueName) -> None:
         """Give what waits for one worker alone to its colleagues."""
@@ -274,12 +311,10 @@ class Engine:
         except Refused as refused:
             _log.info("sticky_task_not_moved", run=str(key), queue=queue.name, refused=refused.message)
 
-    async def _complete(
-        self, token: WorkflowTaskToken, request: RespondWorkflowTaskCompletedRequest
-    ) -> tuple[Delivery | None, list[Delivery]]:
+    async def _complete(self, token: WorkflowTaskToken, request: RespondWorkflowTaskCompletedRequest) -> "_Completed":
         key = token.key
         types = self.store.search_attributes.types(key.namespace)
-        asked = CompleteWorkflowTask(token, request, types)
+        asked = CompleteWorkflowTask(token, request, types, self._namespace_ids(key.namespace, request))
         reply = await self.runs.execute(key.namespace, key.workflow_id, key.run_id, asked)
         assert isinstance(reply, CompletedWorkflowTask)
         if reply.failed:
@@ -295,17 +330,31 @@ class Engine:
                 partial=True,
             )
         activities = [self._polls.activity_delivery(activity) for activity in reply.activities]
-        return new_task, [activity for activity in activities if activity is not None]
+        kept = [activity for activity in activities if activity is not None]
+        return _Completed(new_task, kept, reply.reset_history_event_id)
 
-    def _keep_reply(self, completing: "asyncio.Task[tuple[Delivery | None, list[Delivery]]]") -> None:
+    def _namespace_ids(self, namespace: str, request: RespondWorkflowTaskCompletedRequest) -> dict[str, str]:
+        """Return the ids of the namespaces that commands are about, which their events record."""
+        ids: dict[str, str] = {}
+        for command in request.commands:
+            field = _NAMING_NAMESPACES.get(command.command_type)
+            if field is not None:
+                name = getattr(command, field).namespace or namespace
+                found = self.store.namespaces.get(name)
+                if found is None:
+                    raise NamespaceNotFound(name)
+                ids[name] = found.id
+        return ids
+
+    def _keep_reply(self, completing: "asyncio.Task[_Completed]") -> None:
         """Give what a vanished worker was to get in its reply to those that poll."""
         if completing.cancelled() or completing.exception() is not None:
             return
-        new_task, activities = completing.result()
+        new_task = completing.result().new_task
         # A normal queue's pollers need the whole history, and this reply has part of it: that task will time out.
         if new_task is not None and new_task.sticky:
             self._polls.keep(new_task)
-        for activity in activities:
+        for activity in completing.result().activities:
             self._polls.keep(activity)
 
     async def _fire(self, key: RunKey) -> None:
@@ -322,6 +371,7 @@ class Engine:
 
     def _release_waiting(self) -> None:
         self.queries.stop()
+        self.updates.stop()
         self.waiters.wake_all()
 
     def _spawn(self, work: Coroutine[Any, Any, None], key: RunKey) -> None:

@@ -6,7 +6,7 @@ while waiting for its place leaves without trace; one who goes away later does n
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,7 +18,8 @@ from stormsail.engine.core.decide import decide, decide_start
 from stormsail.engine.core.errors import NotFound, Refused, Unavailable
 from stormsail.engine.core.ids import Ids, RunKey
 from stormsail.engine.core.limits import Limits
-from stormsail.engine.core.requests import RunRequest, SignalWithStart, StartWorkflow
+from stormsail.engine.core.messages import RunMessage
+from stormsail.engine.core.requests import RunRequest, StartRequest
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.shell.clock import Clock
@@ -29,7 +30,6 @@ from stormsail.engine.store.store import Store
 
 _log: Final = structlog.get_logger(__name__)
 Workflow = tuple[str, str]
-StartRequest = StartWorkflow | SignalWithStart
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,11 @@ class Runs:
         limits: Limits,
         admission: Admission,
         committed: Callable[[Turn, RunRequest | StartRequest], None],
+        forgotten: Callable[[RunKey], None] = lambda _: None,
         core: Core | None = None,
     ) -> None:
-        """`committed` is called after each commit, before the reply and before the next turn of the same workflow."""
+        """`committed` is called after each commit, before the reply and before the next turn of the same workflow;
+        `forgotten` when a run's state leaves memory: what was there alone is gone."""
         self.core = core or Core()
         self.failed = asyncio.Event()
         self.broken = 0
@@ -111,6 +113,7 @@ class Runs:
         self._limits = limits
         self._admission = admission
         self._committed = committed
+        self._forgotten = forgotten
         self._order = TurnOrder()
         self._states: OrderedDict[RunKey, RunState] = OrderedDict()
         self._current: OrderedDict[Workflow, RunKey] = OrderedDict()
@@ -118,8 +121,12 @@ class Runs:
         self._commits: set[asyncio.Task[Any]] = set()
         self._stopping = ""
 
-    async def execute(self, namespace: str, workflow_id: str, run_id: str, request: RunRequest) -> Any:
-        """Do one request on one run; an empty run id means the current run. Returns once it is on disk."""
+    async def execute(
+        self, namespace: str, workflow_id: str, run_id: str, request: RunRequest, *, takes: RunMessage | None = None
+    ) -> Any:
+        """Do one request on one run; an empty run id means the current run. Returns once it is on disk.
+
+        `takes`: the message that asks for it; it leaves the outbox with the same commit."""
 
         def work() -> Turn:
             state = self.read(namespace, workflow_id, run_id)
@@ -127,10 +134,12 @@ class Runs:
                 state.key, lambda: self.core.decide(state, request, self._clock.now_ms(), self._ids, self._limits)
             )
 
-        return await self._take_turn((namespace, workflow_id), work, request)
+        return await self._take_turn((namespace, workflow_id), work, request, takes)
 
-    async def start(self, namespace: str, request: StartRequest) -> Any:
-        """Start a workflow, or do what its policies say where one is there. Returns the reply once it is on disk."""
+    async def start(self, namespace: str, request: StartRequest, *, takes: RunMessage | None = None) -> Any:
+        """Start a workflow, or do what its policies say where one is there. Returns the reply once it is on disk.
+
+        `takes`: see `execute`."""
         workflow_id = request.request.workflow_id
 
         def work() -> Turn:
@@ -142,7 +151,7 @@ class Runs:
                 lambda: self.core.decide_start(current, request, self._clock.now_ms(), self._ids, self._limits),
             )
 
-        return await self._take_turn((namespace, workflow_id), work, request)
+        return await self._take_turn((namespace, workflow_id), work, request, takes)
 
     def read(self, namespace: str, workflow_id: str, run_id: str) -> RunState:
         """Return the newest committed state; not to be changed. An empty run id means the current run."""
@@ -177,6 +186,14 @@ class Runs:
         """Refuse further turns with this reason."""
         self._stopping = self._stopping or reason
 
+    async def drop(self, message: RunMessage, answers: Sequence[RunMessage]) -> None:
+        """Drop a message that no run takes, and send what answers it. Returns once that is on disk."""
+        try:
+            await self._store.outbox.settle(message, answers)
+        except StorageFailed as error:
+            self._storage_failed(error)
+            raise Unavailable(self._stopping) from error
+
     async def written(self) -> None:
         """Wait for the turns that are being written."""
         while self._commits:
@@ -187,7 +204,7 @@ class Runs:
         rule = str(broken) or type(broken).__name__
         if key.run_id:
             self._quarantined[key] = rule
-        self._states.pop(key, None)
+        self._forget(key)
         self.broken += 1
         _log.error("run_quarantined", run=str(key), rule=rule, quarantined=len(self._quarantined), exc_info=broken)
         return RunQuarantined(key, rule)
@@ -197,9 +214,15 @@ class Runs:
         self._storage_failed(error)
         return Unavailable(self._stopping)
 
-    async def _take_turn(self, workflow: Workflow, work: Callable[[], Turn], request: RunRequest | StartRequest) -> Any:
+    async def _take_turn(
+        self,
+        workflow: Workflow,
+        work: Callable[[], Turn],
+        request: RunRequest | StartRequest,
+        takes: RunMessage | None,
+    ) -> Any:
         self.check_serving()
-        self._admission.enter_turn(new_work=isinstance(request, StartWorkflow | SignalWithStart))
+        self._admission.enter_turn(new_work=takes is None and isinstance(request, StartRequest))
         try:
             await self._order.acquire(workflow)
         except BaseException:
@@ -209,7 +232,12 @@ class Runs:
         try:
             self.check_serving()
             turn = work()
+            turn.takes = takes
             if turn.empty:
+                if turn.held:
+                    # Nothing of it is for the disk: it is done as soon as it is decided.
+                    self._keep(turn)
+                    self._committed(turn, request)
                 return _reply(turn)
             committing = asyncio.get_running_loop().create_task(self._commit(workflow, turn, request))
         finally:
@@ -238,7 +266,7 @@ class Runs:
         except BaseException:
             # Nobody knows whether it is on disk. What the disk says is the truth: forget ours.
             for each in turn.every:
-                self._states.pop(each.state.key, None)
+                self._forget(each.state.key)
             self._current.pop(workflow, None)
             raise
         finally:
@@ -315,7 +343,11 @@ class Runs:
         self._states[state.key] = state
         self._states.move_to_end(state.key)
         while len(self._states) > self._limits.open_runs_cached_max:
-            self._states.popitem(last=False)
+            self._forget(next(iter(self._states)))
+
+    def _forget(self, key: RunKey) -> None:
+        if self._states.pop(key, None) is not None:
+            self._forgotten(key)
 
     def _remember_current(self, key: RunKey) -> None:
         self._current[key.workflow] = key

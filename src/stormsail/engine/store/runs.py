@@ -12,7 +12,7 @@ from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.core.visibility_row import visibility_row
 from stormsail.engine.core.work import Task
-from stormsail.engine.store import history, tasks
+from stormsail.engine.store import history, outbox, tasks
 from stormsail.engine.store.database import Database, Member, Statement
 from stormsail.engine.store.errors import RunConflict, RunDamaged, WriteRejected
 from stormsail.engine.store.reader import Row
@@ -76,6 +76,7 @@ class Runs:
             return
         rids = [self._rid_for(turn) for turn in flat]
         rows = [row for turn, rid in zip(flat, rids, strict=True) for row in self._rows(turn, rid)]
+        rows += outbox.rows_of(flat)
         try:
             await self._database.commit(Member(rows, touches=frozenset(rids)))
         except WriteRejected as error:
@@ -182,13 +183,13 @@ class Runs:
 def _flatten(turn: Turn, into: list[Turn]) -> None:
     for other in turn.also:
         _flatten(other, into)
-    if turn.events or turn.noted:
+    if turn.events or turn.noted or turn.messages or turn.takes:
         into.append(turn)
 
 
 def _rows(turn: Turn, rid: int) -> list[tuple[Statement, Row]]:
     """Return the rows that a turn writes."""
-    before, state = turn.before, turn.state
+    before, state = turn.before, turn.state.durable
     packed = progress.pack(state)
     crc = _progress_crc(state.key.run_id, state.status, state.next_event_id, packed)
     rows: list[tuple[Statement, Row]] = []

@@ -7,8 +7,18 @@ from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 from temporalio.api.history.v1 import WorkflowExecutionTerminatedEventAttributes
 
 from stormsail.engine.core import notes
-from stormsail.engine.core.decide import activity, cancel, complete, due, signal, workflow_task
-from stormsail.engine.core.decide.start import decide_start
+from stormsail.engine.core.decide import (
+    activity,
+    cancel,
+    complete,
+    deliveries,
+    due,
+    signal,
+    start,
+    update,
+    workflow_task,
+)
+from stormsail.engine.core.decide.update_with_start import decide_start_and_update
 from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.ids import Ids
 from stormsail.engine.core.limits import Limits
@@ -16,6 +26,7 @@ from stormsail.engine.core.requests import (
     CancelActivity,
     CompleteActivity,
     CompleteWorkflowTask,
+    Delivered,
     FailActivity,
     FailWorkflowTask,
     FireDue,
@@ -25,9 +36,12 @@ from stormsail.engine.core.requests import (
     RunRequest,
     SignalWorkflow,
     StartActivity,
+    StartAndUpdate,
+    StartRequest,
     StartWorkflowTask,
     StickyGone,
     Terminate,
+    UpdateWorkflow,
 )
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
@@ -43,8 +57,14 @@ def decide(state: RunState, request: RunRequest, now_ms: int, ids: Ids, limits: 
     if isinstance(request, CompleteWorkflowTask):
         turn = complete.complete(state, request, now_ms, ids, limits)
     else:
+        deciding = _DECIDING[type(request)]
         turn = Turn.on(state, now_ms)
-        _DECIDING[type(request)](turn, request, ids, limits)
+        deciding(turn, request, ids, limits)
+        if not turn.empty and workflow_task.leaves_speculative(turn):
+            # A speculative task may not be left where something is written: what follows it must stand behind it.
+            turn = Turn.on(state, now_ms)
+            workflow_task.write_down(turn)
+            deciding(turn, request, ids, limits)
     if turn.empty:
         return turn
     excess = _excess(turn, limits)
@@ -86,6 +106,13 @@ def _keep_buffer_small(turn: Turn, limits: Limits) -> None:
     workflow_task.schedule(turn, limits, attempt=attempt)
 
 
+def decide_start(current: RunState | None, request: StartRequest, now_ms: int, ids: Ids, limits: Limits) -> Turn:
+    """Decide what begins a run or finds one. `current` is the newest run of the workflow id, open or closed."""
+    if isinstance(request, StartAndUpdate):
+        return decide_start_and_update(current, request, now_ms, ids, limits)
+    return start.decide_start(current, request, now_ms, ids, limits)
+
+
 Deciding = Callable[[Turn, Any, Ids, Limits], None]
 
 _DECIDING: Final[Mapping[type, Deciding]] = {
@@ -101,6 +128,8 @@ _DECIDING: Final[Mapping[type, Deciding]] = {
     FailActivity: lambda turn, asked, _, limits: activity.fail(turn, asked, limits),
     CancelActivity: lambda turn, asked, _, limits: activity.cancel(turn, asked, limits),
     HeartbeatActivity: lambda turn, asked, _, limits: activity.heartbeat(turn, asked, limits),
+    UpdateWorkflow: lambda turn, asked, _, limits: update.admit(turn, asked.request, limits),
     FireDue: lambda turn, _, ids, limits: due.fire_due(turn, ids, limits),
+    Delivered: lambda turn, asked, _, limits: deliveries.deliver(turn, asked, limits),
 }
 """By type of request; CompleteWorkflowTask makes its Turn itself, for it may have to begin again."""

@@ -1,12 +1,13 @@
 """What carrying out a command needs, whichever family it is of: the turn, the ways it fails, and how it is listed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from google.protobuf.message import Message
+from google.protobuf.message import Message as Proto
 from temporalio.api.common.v1 import SearchAttributes
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
+from temporalio.api.protocol.v1 import Message
 
 from stormsail.engine.core import search_attributes
 from stormsail.engine.core.errors import InvalidArgument
@@ -47,8 +48,14 @@ class Carrying:
     limits: Limits
     eager: list[str] = field(default_factory=list)
     """Ids of the activities that the worker wants to start itself."""
+    messages: dict[str, Message] = field(default_factory=dict)
+    """What the worker says of updates, by message id, as far as it has not been taken."""
     attribute_types: Types = field(default_factory=lambda: search_attributes.SETTABLE)
     """The search attributes that may be set in the run's namespace."""
+    namespace_ids: Mapping[str, str] = field(default_factory=dict)
+    """Of the namespaces that commands name, by name."""
+    children_begun: set[str] = field(default_factory=set)
+    """Workflow ids of the children that this task's commands start."""
 
     def check_search_attributes(
         self, given: SearchAttributes, cause: Cause.ValueType, whole: SearchAttributes | None = None
@@ -83,7 +90,7 @@ def camel(name: str, prefix: str) -> str:
     return name.removeprefix(prefix).title().replace("_", "")
 
 
-def given(message: Message, name: str) -> Any:
+def given(message: Proto, name: str) -> Any:
     """Return a sub-message where it is set, else None: events must not gain empty fields."""
     return getattr(message, name) if message.HasField(name) else None
 

@@ -37,7 +37,7 @@ from temporalio.api.history.v1 import (
 
 from stormsail.engine.core import notes
 from stormsail.engine.core.apply import merge_payloads
-from stormsail.engine.core.decide import activity, command_rules
+from stormsail.engine.core.decide import activity, command_rules, others, update_messages
 from stormsail.engine.core.decide.begin import attributes_with_value, with_value
 from stormsail.engine.core.decide.carrying import BadCommand, Carrying, Cause, Kind, camel, given, invalid_action
 from stormsail.engine.core.decide.close import end_run
@@ -305,8 +305,6 @@ def _continue_as_new(
     carrying: Carrying, command: ContinueAsNewWorkflowExecutionCommandAttributes, extras: Extras
 ) -> None:
     cause = Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_CONTINUE_AS_NEW_ATTRIBUTES
-    if command.cron_schedule:
-        raise InvalidArgument("cron_schedule is not served yet; continue as new without it, or after a timer")
     command_rules.complete_continue_as_new(command, carrying.turn.state, carrying.limits)
     name = "ContinueAsNewWorkflowExecutionCommandAttributes"
     carrying.refuse_large(command.input.ByteSize(), cause, f"{name}. Input exceeds size limit.")
@@ -388,14 +386,12 @@ _CARRYING: Final[Mapping[int, Kind]] = {
         Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_CONTINUE_AS_NEW_ATTRIBUTES,
         _continue_as_new,
     ),
+    **update_messages.KINDS,
+    **others.CARRYING,
 }
 
 _NOT_SERVED: Final = frozenset(
     {
-        CommandType.COMMAND_TYPE_PROTOCOL_MESSAGE,
-        CommandType.COMMAND_TYPE_START_CHILD_WORKFLOW_EXECUTION,
-        CommandType.COMMAND_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION,
-        CommandType.COMMAND_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION,
         CommandType.COMMAND_TYPE_SCHEDULE_NEXUS_OPERATION,
         CommandType.COMMAND_TYPE_REQUEST_CANCEL_NEXUS_OPERATION,
     }

@@ -12,14 +12,19 @@ from temporalio.api.history.v1 import (
 from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedRequest
 
 from stormsail.engine.core import failures, notes
-from stormsail.engine.core.decide import activity, workflow_task
+from stormsail.engine.core.decide import activity, update_messages, workflow_task
 from stormsail.engine.core.decide.carrying import BadCommand, Carrying
 from stormsail.engine.core.decide.commands import carry_out, check_sequence
 from stormsail.engine.core.decide.workflow_task import HISTORY_SERVICE, TASK_GONE
 from stormsail.engine.core.errors import InvalidArgument, NotFound
 from stormsail.engine.core.ids import Ids
 from stormsail.engine.core.limits import Limits
-from stormsail.engine.core.requests import CompletedWorkflowTask, CompleteWorkflowTask, StartedActivity
+from stormsail.engine.core.requests import (
+    CompletedWorkflowTask,
+    CompleteWorkflowTask,
+    StartedActivity,
+    StartedWorkflowTask,
+)
 from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.state import RunState, WorkflowTask
 from stormsail.engine.core.turn import Turn
@@ -44,7 +49,12 @@ def complete(state: RunState, request: CompleteWorkflowTask, now_ms: int, ids: I
     except BadCommand as bad:
         if task.attempt > 1 and bad.cause != _UNHANDLED:
             # The task is left to its timeout, which grows: a broken worker is slowed down, and fills no history.
-            raise InvalidArgument(bad.message) from None
+            turn = Turn.on(state, now_ms)
+            update_messages.abort_sent(turn)
+            turn.refusal = InvalidArgument(bad.message)
+            if not turn.held:
+                raise turn.refusal from None
+            return turn
         return _failed(Turn.on(state, now_ms), request.request, bad, limits)
 
 
@@ -65,22 +75,71 @@ def _carried_out(turn: Turn, task: WorkflowTask, asked: CompleteWorkflowTask, id
     beats_ms = turn.now_ms - task.original_scheduled_at_ms
     if heartbeat and beats_ms > limits.workflow_task_heartbeat_timeout_ms:
         return _heartbeats_over(turn, limits)
+    if task.speculative and _discardable(turn.state, request, limits):
+        return _discarded(turn, request, ids, limits)
     completed_event_id = _complete_task(turn, task, request)
     _set_sticky(turn, request)
     carrying = Carrying(turn, completed_event_id, request.identity, bool(turn.state.buffered), ids, limits)
+    carrying.messages = update_messages.by_id(request.messages)
     carrying.attribute_types = asked.attribute_types
+    carrying.namespace_ids = asked.namespace_ids
     eager = carry_out(carrying, request.commands)
+    update_messages.take_rest(carrying)
     reply = CompletedWorkflowTask()
     if turn.state.open:
+        if not request.force_create_new_workflow_task:
+            update_messages.reject_unprocessed(turn)
         reply = replace(reply, activities=_start_eagerly(turn, eager, request.identity, ids))
-        if request.force_create_new_workflow_task or turn.state.buffered:
-            original_at_ms = task.original_scheduled_at_ms if heartbeat else None
-            workflow_task.schedule(turn, limits, original_at_ms=original_at_ms)
-            if request.return_new_workflow_task:
-                new_task = workflow_task.start_pending(turn, request.identity, RETURNED_REQUEST_ID, ids, limits)
-                # The worker that asks still has the run in its cache, whichever queue the task was scheduled on.
-                reply = replace(reply, new_task=replace(new_task, sticky=True))
+        original_at_ms = task.original_scheduled_at_ms if heartbeat else None
+        reply = replace(reply, new_task=_next_task(turn, request, ids, limits, original_at_ms))
     turn.reply = reply
+    return turn
+
+
+def _next_task(
+    turn: Turn, request: RespondWorkflowTaskCompletedRequest, ids: Ids, limits: Limits, original_at_ms: int | None
+) -> StartedWorkflowTask | None:
+    """Schedule the next workflow task where there is something to tell, and start it where the worker asked for it."""
+    if request.force_create_new_workflow_task or turn.state.buffered:
+        workflow_task.schedule(turn, limits, original_at_ms=original_at_ms)
+    elif not turn.state.updates_admitted:
+        return None
+    elif request.return_new_workflow_task:
+        workflow_task.schedule_speculative(turn, limits)
+    else:
+        workflow_task.schedule(turn, limits)
+    if not request.return_new_workflow_task:
+        return None
+    resend = not request.force_create_new_workflow_task
+    started = workflow_task.start_pending(turn, request.identity, RETURNED_REQUEST_ID, ids, limits, resend=resend)
+    # The worker that asks still has the run in its cache, whichever queue the task was scheduled on.
+    return replace(started, sticky=True)
+
+
+def _discardable(state: RunState, request: RespondWorkflowTaskCompletedRequest, limits: Limits) -> bool:
+    """Say whether a speculative task may be as if it had never been: the worker only rejected what it was given."""
+    if request.commands or request.force_create_new_workflow_task:
+        return False
+    shown = state.next_event_id - (state.last_completed_task_started_event_id + 2)
+    may_show = request.capabilities.discard_speculative_workflow_task_with_events
+    if shown > (limits.discard_speculative_events_max if may_show else 0):
+        return False
+    return all(update_messages.type_name(message) == update_messages.REJECTION for message in request.messages)
+
+
+def _discarded(turn: Turn, request: RespondWorkflowTaskCompletedRequest, ids: Ids, limits: Limits) -> Turn:
+    """Forget a speculative task; the worker is told how far back to forget it too."""
+    turn.hold(notes.WorkflowTaskPlaced(None))
+    queue = request.sticky_attributes.worker_task_queue.name
+    timeout_ms = duration_ms(request.sticky_attributes.schedule_to_start_timeout) if queue else 0
+    turn.hold(notes.StickySet(queue, timeout_ms, turn.now_ms))
+    carrying = Carrying(turn, 0, request.identity, False, ids, limits)
+    carrying.messages = update_messages.by_id(request.messages)
+    update_messages.take_rest(carrying)
+    update_messages.reject_unprocessed(turn)
+    reset_to = turn.state.last_completed_task_started_event_id
+    new_task = _next_task(turn, request, ids, limits, None)
+    turn.reply = CompletedWorkflowTask(new_task=new_task, reset_history_event_id=reset_to)
     return turn
 
 
@@ -162,6 +221,7 @@ def _heartbeats_over(turn: Turn, limits: Limits) -> Turn:
 def _failed(turn: Turn, request: RespondWorkflowTaskCompletedRequest, bad: BadCommand, limits: Limits) -> Turn:
     """Fail the task instead of completing it; a command too large to keep ends the run."""
     failure = failures.server_failure(bad.message, non_retryable=False)
+    update_messages.abort_sent(turn)
     attempt = workflow_task.fail_task(turn, bad.cause, failure, request.identity, request.binary_checksum)
     if bad.terminates:
         turn.flush()

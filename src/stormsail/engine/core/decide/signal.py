@@ -65,13 +65,18 @@ def check_signal(state: RunState, payloads: Payloads, limits: Limits) -> None:
         raise InvalidArgument("exceeded workflow execution limit for signal events")
     task = state.workflow_task
     if state.close_attempted and task is not None and task.started_at_ms:
-        raise ResourceExhausted(
-            "workflow operation can not be applied because workflow is closing",
-            ResourceExhaustedFailure(
-                cause=ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_BUSY_WORKFLOW,
-                scope=ResourceExhaustedScope.RESOURCE_EXHAUSTED_SCOPE_NAMESPACE,
-            ),
-        )
+        raise workflow_closing()
+
+
+def workflow_closing() -> ResourceExhausted:
+    """Return the refusal of what would keep a run from closing; callers try again, and find it closed or not closing."""
+    return ResourceExhausted(
+        "workflow operation can not be applied because workflow is closing",
+        ResourceExhaustedFailure(
+            cause=ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_BUSY_WORKFLOW,
+            scope=ResourceExhaustedScope.RESOURCE_EXHAUSTED_SCOPE_NAMESPACE,
+        ),
+    )
 
 
 def check_size(payloads: Payloads, limits: Limits) -> None:

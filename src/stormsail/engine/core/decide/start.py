@@ -5,6 +5,7 @@ from typing import Final
 
 from temporalio.api.common.v1 import Link
 from temporalio.api.enums.v1 import (
+    ContinueAsNewInitiator,
     EventType,
     TaskQueueKind,
     WorkflowExecutionStatus,
@@ -22,7 +23,7 @@ from temporalio.api.workflowservice.v1 import (
     StartWorkflowExecutionRequest,
 )
 
-from stormsail.engine.core import failures, notes
+from stormsail.engine.core import cron, failures, notes
 from stormsail.engine.core.decide import signal, workflow_task
 from stormsail.engine.core.decide.begin import (
     as_duration,
@@ -37,13 +38,16 @@ from stormsail.engine.core.errors import AlreadyStarted, InvalidArgument, Unimpl
 from stormsail.engine.core.events import Extras
 from stormsail.engine.core.ids import Ids, RunKey
 from stormsail.engine.core.limits import Limits
-from stormsail.engine.core.requests import SignalWithStart, StartReply, StartWorkflow
+from stormsail.engine.core.requests import SignalWithStart, StartChildWorkflow, StartReply, StartWorkflow
 from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 
 AnyStart = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
+Start = StartWorkflow | SignalWithStart | StartChildWorkflow
 
+_BY_CRON: Final = ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_CRON_SCHEDULE
+_BY_NOBODY: Final = ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_UNSPECIFIED
 _STARTED: Final = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
 _OPTIONS_UPDATED: Final = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED
 _SIGNALED: Final = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
@@ -53,12 +57,10 @@ _SUCCEEDED: Final = frozenset(
         WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW,
     }
 )
-_NOT_SERVED: Final = ("cron_schedule", "completion_callbacks", "time_skipping_config")
+_NOT_SERVED: Final = ("completion_callbacks", "time_skipping_config")
 
 
-def decide_start(
-    current: RunState | None, request: StartWorkflow | SignalWithStart, now_ms: int, ids: Ids, limits: Limits
-) -> Turn:
+def decide_start(current: RunState | None, request: Start, now_ms: int, ids: Ids, limits: Limits) -> Turn:
     """Decide a start. `current` is the newest run of the workflow id, open or closed. Reply: StartReply."""
     wanted = request.request
     _check(wanted, limits)
@@ -100,21 +102,26 @@ def _check(request: AnyStart, limits: Limits) -> None:
         signal.check_size(request.signal_input, limits)
 
 
-def _answer_repeated(current: RunState, request: StartWorkflow | SignalWithStart, now_ms: int) -> Turn | None:
+def _answer_repeated(current: RunState, request: Start, now_ms: int) -> Turn | None:
     """Answer a request that was carried out before and whose reply was lost, or return None where it is a new one."""
     wanted = request.request
     turn = Turn.on(current, now_ms)
     if wanted.request_id == current.start_request_id:
         first = replace(current.key, run_id=current.start.first_execution_run_id)
-        turn.reply = _reply(current, started=isinstance(request, StartWorkflow), key=first)
+        turn.reply = reply_about(current, started=isinstance(request, StartWorkflow), key=first)
         if isinstance(request, SignalWithStart):
             turn.reply = replace(turn.reply, link=_request_link(first, wanted.request_id, _SIGNALED))
-        elif request.request.request_eager_execution and current.open and _first_task_held(current):
+        elif (
+            isinstance(request, StartWorkflow)
+            and request.request.request_eager_execution
+            and current.open
+            and _first_task_held(current)
+        ):
             turn.reply = replace(turn.reply, first_task=workflow_task.started_task(current))
         return turn
     if isinstance(request, StartWorkflow) and wanted.request_id in current.attached_request_ids:
         link = _request_link(current.key, wanted.request_id, _OPTIONS_UPDATED)
-        turn.reply = replace(_reply(current, started=False), link=link)
+        turn.reply = replace(reply_about(current, started=False), link=link)
         return turn
     return None
 
@@ -127,9 +134,7 @@ def _first_task_held(state: RunState) -> bool:
     return task.started_event_id == 3 and task.attempt == 1
 
 
-def _resolve_conflict(
-    current: RunState, request: StartWorkflow | SignalWithStart, now_ms: int, limits: Limits
-) -> Turn | None:
+def _resolve_conflict(current: RunState, request: Start, now_ms: int, limits: Limits) -> Turn | None:
     """Do what the conflict policy says of an open run: refuse, use it, or return None where it is to be terminated."""
     match _conflict_policy(request):
         case WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING:
@@ -144,7 +149,7 @@ def _resolve_conflict(
             raise _already_started(message, current)
 
 
-def _conflict_policy(request: StartWorkflow | SignalWithStart) -> WorkflowIdConflictPolicy.ValueType:
+def _conflict_policy(request: Start) -> WorkflowIdConflictPolicy.ValueType:
     wanted = request.request
     if wanted.workflow_id_reuse_policy == WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING:
         return WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
@@ -155,15 +160,17 @@ def _conflict_policy(request: StartWorkflow | SignalWithStart) -> WorkflowIdConf
     return WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL
 
 
-def _use(current: RunState, request: StartWorkflow | SignalWithStart, now_ms: int, limits: Limits) -> Turn:
+def _use(current: RunState, request: Start, now_ms: int, limits: Limits) -> Turn:
     """Use the open run: signal it, or attach the request to it as far as asked for."""
     turn = Turn.on(current, now_ms)
-    turn.reply = _reply(current, started=False)
+    turn.reply = reply_about(current, started=False)
     wanted = request.request
+    if isinstance(request, SignalWithStart) or request.request.HasField("on_conflict_options"):
+        workflow_task.write_down(turn)
     if isinstance(request, SignalWithStart):
         signal.signal_found(turn, request.request, limits)
         turn.reply = replace(turn.reply, link=_request_link(current.key, wanted.request_id, _SIGNALED))
-    elif request.request.HasField("on_conflict_options"):
+    elif isinstance(request, StartWorkflow) and request.request.HasField("on_conflict_options"):
         options = request.request.on_conflict_options
         attached = wanted.request_id if options.attach_request_id else ""
         attributes = WorkflowExecutionOptionsUpdatedEventAttributes(attached_request_id=attached)
@@ -197,21 +204,24 @@ def _already_started(message: str, current: RunState) -> AlreadyStarted:
     return AlreadyStarted(message, current.start_request_id, current.key.run_id, first_run_id)
 
 
-def _begin(request: StartWorkflow | SignalWithStart, now_ms: int, ids: Ids, limits: Limits) -> Turn:
+def _begin(request: Start, now_ms: int, ids: Ids, limits: Limits) -> Turn:
     """Begin a new run: its start, the signal that comes with it, its first workflow task."""
     wanted = request.request
     key = RunKey(wanted.namespace, wanted.workflow_id, ids.uuid())
     metadata = wanted.user_metadata if wanted.HasField("user_metadata") else None
-    delayed = duration_ms(wanted.workflow_start_delay) > 0
-    eager = isinstance(request, StartWorkflow) and request.request.request_eager_execution and not delayed
+    delay_ms = _delay_ms(wanted, now_ms)
+    eager = isinstance(request, StartWorkflow) and request.request.request_eager_execution and not delay_ms
+    start = _started_event(wanted, key.run_id, now_ms, delay_ms, eager, limits)
+    if isinstance(request, StartChildWorkflow):
+        _add_parent(start, request)
     turn = begin_run(
         key,
-        _started_event(wanted, key.run_id, now_ms, eager, limits),
+        start,
         now_ms,
         request_id=wanted.request_id,
         extras=Extras(user_metadata=metadata, links=tuple(wanted.links)),
     )
-    turn.reply = _reply(turn.state, started=True)
+    turn.reply = reply_about(turn.state, started=True)
     if isinstance(request, SignalWithStart):
         signal.signal_from_start(turn, request.request)
         turn.reply = replace(turn.reply, link=_request_link(key, wanted.request_id, _SIGNALED))
@@ -222,8 +232,25 @@ def _begin(request: StartWorkflow | SignalWithStart, now_ms: int, ids: Ids, limi
     return turn
 
 
+def _delay_ms(request: AnyStart, now_ms: int) -> int:
+    """Return how long the first workflow task waits: a start delay, or the time until a cron schedule's next minute."""
+    delay_ms = duration_ms(request.workflow_start_delay)
+    return delay_ms if delay_ms > 0 else cron.backoff_ms(request.cron_schedule, now_ms, now_ms) or 0
+
+
+def _add_parent(start: WorkflowExecutionStartedEventAttributes, request: StartChildWorkflow) -> None:
+    """Say whose child the run is."""
+    parent = request.message.initiator
+    start.parent_workflow_namespace = parent.namespace
+    start.parent_workflow_namespace_id = request.body.parent_namespace_id
+    start.parent_workflow_execution.workflow_id = parent.workflow_id
+    start.parent_workflow_execution.run_id = parent.run_id
+    start.parent_initiated_event_id = request.message.initiated_event_id
+    start.root_workflow_execution.CopyFrom(request.body.root)
+
+
 def _started_event(
-    request: AnyStart, run_id: str, now_ms: int, eager: bool, limits: Limits
+    request: AnyStart, run_id: str, now_ms: int, delay_ms: int, eager: bool, limits: Limits
 ) -> WorkflowExecutionStartedEventAttributes:
     """Describe the run: the request with its defaults filled in and its timeouts kept within each other."""
     run_ms = run_timeout_ms(request.workflow_run_timeout, request.workflow_execution_timeout)
@@ -236,7 +263,9 @@ def _started_event(
         first_execution_run_id=run_id,
         identity=request.identity,
         attempt=1,
-        first_workflow_task_backoff=as_duration(duration_ms(request.workflow_start_delay)),
+        first_workflow_task_backoff=as_duration(delay_ms),
+        cron_schedule=request.cron_schedule,
+        initiator=_BY_CRON if request.cron_schedule else _BY_NOBODY,
         memo=with_value(request.memo),
         search_attributes=attributes_with_value(request.search_attributes),
         eager_execution_accepted=eager,
@@ -278,7 +307,7 @@ def _terminate(current: RunState, new_run_id: str, now_ms: int) -> Turn:
     return turn
 
 
-def _reply(state: RunState, *, started: bool, key: RunKey | None = None) -> StartReply:
+def reply_about(state: RunState, *, started: bool, key: RunKey | None = None) -> StartReply:
     """Build the reply about a run; `key` names the run that the request began where a chain has gone on since."""
     run = key or state.key
     link = Link.WorkflowEvent(

@@ -24,7 +24,7 @@ from temporalio.api.history.v1 import (
 )
 from temporalio.api.taskqueue.v1 import TaskQueue
 
-from stormsail.engine.core import events, notes
+from stormsail.engine.core import events, notes, updates
 from stormsail.engine.core.decide.begin import as_duration
 from stormsail.engine.core.errors import NotFound
 from stormsail.engine.core.ids import Ids
@@ -96,6 +96,45 @@ def schedule(turn: Turn, limits: Limits, *, attempt: int = 1, original_at_ms: in
     turn.note(notes.WorkflowTaskPlaced(transient))
 
 
+def schedule_speculative(turn: Turn, limits: Limits) -> None:
+    """Schedule a workflow task that carries updates and is in memory alone; none may be pending."""
+    state = turn.state
+    assert state.workflow_task is None and not state.buffered
+    task = WorkflowTask(
+        scheduled_event_id=state.next_event_id,
+        scheduled_at_ms=turn.now_ms,
+        original_scheduled_at_ms=turn.now_ms,
+        attempt=1,
+        timeout_ms=_timeout_ms(duration_ms(state.start.workflow_task_timeout), 1, limits),
+        queue=state.sticky_queue or state.task_queue,
+        sticky=bool(state.sticky_queue),
+        ready_at_ms=turn.now_ms,
+        transient=True,
+        speculative=True,
+    )
+    turn.hold(notes.WorkflowTaskPlaced(task))
+
+
+def write_down(turn: Turn, identity: str = "") -> None:
+    """Make a speculative workflow task an ordinary one: its events enter history, where they stand already for the
+    worker. `identity` is what its started event says."""
+    task = turn.state.workflow_task
+    if task is None or not task.speculative:
+        return
+    turn.hold(notes.WorkflowTaskPlaced(None))
+    turn.emit(scheduled_event(turn.state, task.timeout_ms, task.attempt), at_ms=task.scheduled_at_ms)
+    if task.started_at_ms:
+        turn.emit(started_event(task, identity), at_ms=task.started_at_ms)
+    turn.note(notes.WorkflowTaskPlaced(replace(task, transient=False, speculative=False)))
+
+
+def leaves_speculative(turn: Turn) -> bool:
+    """Say whether a turn began with a speculative workflow task and still has it."""
+    before = turn.before.workflow_task if turn.before is not None else None
+    after = turn.state.workflow_task
+    return before is not None and before.speculative and after is not None and after.speculative
+
+
 def start(turn: Turn, request: StartWorkflowTask, ids: Ids, limits: Limits) -> None:
     """Hand the workflow task to a poller. The same request asked again gets the same answer."""
     if not turn.state.open:
@@ -106,15 +145,19 @@ def start(turn: Turn, request: StartWorkflowTask, ids: Ids, limits: Limits) -> N
     if task.started_at_ms:
         if not request.request_id or task.request_id != request.request_id:
             raise NotFound("Workflow task already started.")
-        turn.reply = started_task(turn.state)
+        again = updates.outgoing(turn.state, task.started_event_id, resend=True)
+        turn.reply = replace(started_task(turn.state), messages=again)
         return
     if not task.ready:
         raise NotFound(TASK_GONE)
     turn.reply = start_pending(turn, request.identity, request.request_id, ids, limits)
 
 
-def start_pending(turn: Turn, identity: str, request_id: str, ids: Ids, limits: Limits) -> StartedWorkflowTask:
-    """Start the scheduled workflow task, for a poll or eagerly."""
+def start_pending(
+    turn: Turn, identity: str, request_id: str, ids: Ids, limits: Limits, *, resend: bool = True
+) -> StartedWorkflowTask:
+    """Start the scheduled workflow task, for a poll or eagerly. With `resend` the worker is given also the updates that
+    were sent before."""
     state = turn.state
     task = _pending(state)
     if task.transient and task.scheduled_event_id != state.next_event_id:
@@ -146,8 +189,12 @@ def start_pending(turn: Turn, identity: str, request_id: str, ids: Ids, limits: 
             )
         )
         started = _pending(state)
-    turn.note(notes.WorkflowTaskPlaced(replace(started, nonce=ids.uuid())))
-    return started_task(state)
+    place = turn.hold if task.speculative else turn.note
+    place(notes.WorkflowTaskPlaced(replace(started, nonce=ids.uuid())))
+    messages = updates.outgoing(state, started.started_event_id, resend=resend)
+    if state.updates_admitted:
+        turn.hold(notes.UpdatesSent())
+    return replace(started_task(state), messages=messages)
 
 
 def started_task(state: RunState) -> StartedWorkflowTask:
@@ -245,6 +292,7 @@ def fail_task(
     binary_checksum: str = "",
 ) -> int:
     """End the started workflow task as failed, leaving none. Returns the number of the attempt that follows."""
+    write_down(turn, identity)
     task = turn.state.workflow_task
     assert task is not None and task.started_at_ms
     if task.transient:
@@ -271,6 +319,7 @@ def time_out_workflow_task(turn: Turn, timeout_type: TimeoutType.ValueType, limi
 
 def time_out_task(turn: Turn, timeout_type: TimeoutType.ValueType) -> int:
     """End the workflow task as timed out, leaving none. Returns the number of the attempt that follows."""
+    write_down(turn)
     task = turn.state.workflow_task
     assert task is not None
     if task.transient:
@@ -321,11 +370,13 @@ def reset_sticky(turn: Turn, _request: ResetSticky) -> None:
 def clear_sticky(turn: Turn) -> None:
     """Forget the sticky queue, and let no task wait in it."""
     task = turn.state.workflow_task
+    # A speculative task is in memory alone, and what sends it elsewhere need be no more.
+    note = turn.hold if task is not None and task.speculative else turn.note
     if turn.state.sticky_queue:
-        turn.note(notes.StickySet("", 0, turn.now_ms))
+        note(notes.StickySet("", 0, turn.now_ms))
     if task is not None and task.sticky and not task.started_at_ms:
         moved = replace(task, queue=turn.state.task_queue, sticky=False, ready_at_ms=turn.now_ms)
-        turn.note(notes.WorkflowTaskPlaced(moved))
+        note(notes.WorkflowTaskPlaced(moved))
 
 
 def note_close_attempt(turn: Turn, attempted: bool) -> None:
@@ -365,4 +416,6 @@ def _continue_as_new_reasons(state: RunState, limits: Limits) -> list[SuggestCon
         reasons.append(SuggestContinueAsNewReason.SUGGEST_CONTINUE_AS_NEW_REASON_HISTORY_SIZE_TOO_LARGE)
     if state.next_event_id >= limits.history_events_suggest_continue_as_new:
         reasons.append(SuggestContinueAsNewReason.SUGGEST_CONTINUE_AS_NEW_REASON_TOO_MANY_HISTORY_EVENTS)
+    if updates.nearly_too_many(state, limits):
+        reasons.append(SuggestContinueAsNewReason.SUGGEST_CONTINUE_AS_NEW_REASON_TOO_MANY_UPDATES)
     return reasons
