@@ -23,7 +23,14 @@ from stormsail.engine.api.transport import Call
 from stormsail.engine.core import search_attributes
 from stormsail.engine.core.errors import InvalidArgument, Unimplemented
 from stormsail.engine.core.events import varint
-from stormsail.engine.core.requests import RequestCancel, SignalWithStart, SignalWorkflow, StartReply, StartWorkflow, Terminate
+from stormsail.engine.core.requests import (
+    RequestCancel,
+    SignalWithStart,
+    SignalWorkflow,
+    StartReply,
+    StartWorkflow,
+    Terminate,
+)
 from stormsail.engine.shell.deliver import field_bytes
 from stormsail.engine.shell.engine import Engine
 

@@ -70,7 +70,7 @@ class Limits:
     updates_suggest_continue_as_new: float = 0.9
     """At which part of `updates_max` a run is advised to continue as new."""
     discard_speculative_events_max: int = 10
-    """A speculative workflow task that showed more events than these is kept: they shall not be sent again and again."""
+    """A speculative workflow task that showed more events is kept: they shall not be sent again and again."""
 
 
 DEFAULT_LIMITS = Limits()

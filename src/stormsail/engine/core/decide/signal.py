@@ -69,7 +69,7 @@ def check_signal(state: RunState, payloads: Payloads, limits: Limits) -> None:
 
 
 def workflow_closing() -> ResourceExhausted:
-    """Return the refusal of what would keep a run from closing; callers try again, and find it closed or not closing."""
+    """Return the refusal of what would keep a run from closing. Callers try again, and find it closed, or going on."""
     return ResourceExhausted(
         "workflow operation can not be applied because workflow is closing",
         ResourceExhaustedFailure(
