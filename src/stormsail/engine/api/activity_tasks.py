@@ -115,16 +115,20 @@ async def record_activity_task_heartbeat(
     engine: Engine, _: Call, request: RecordActivityTaskHeartbeatRequest
 ) -> Message:
     """Note that an attempt is alive, and tell it whether to stop."""
-    cancel_requested = await _heartbeat(engine, _by_token(request), request)
-    return RecordActivityTaskHeartbeatResponse(cancel_requested=cancel_requested)
+    told = await _heartbeat(engine, _by_token(request), request)
+    return RecordActivityTaskHeartbeatResponse(
+        cancel_requested=told.cancel_requested, activity_paused=told.paused, activity_reset=told.reset
+    )
 
 
 async def record_activity_task_heartbeat_by_id(
     engine: Engine, _: Call, request: RecordActivityTaskHeartbeatByIdRequest
 ) -> Message:
     """Note that the activity of that id is alive."""
-    cancel_requested = await _heartbeat(engine, _by_id(request), request)
-    return RecordActivityTaskHeartbeatByIdResponse(cancel_requested=cancel_requested)
+    told = await _heartbeat(engine, _by_id(request), request)
+    return RecordActivityTaskHeartbeatByIdResponse(
+        cancel_requested=told.cancel_requested, activity_paused=told.paused, activity_reset=told.reset
+    )
 
 
 _Target = tuple[RunKey, ActivityRef]
@@ -196,14 +200,14 @@ async def _heartbeat(
     engine: Engine,
     target: _Target,
     request: RecordActivityTaskHeartbeatRequest | RecordActivityTaskHeartbeatByIdRequest,
-) -> bool:
+) -> HeartbeatReply:
     key, ref = target
     validate.identity(request.identity, engine.limits)
     details = request.details if request.HasField("details") else None
     beat = HeartbeatActivity(ref, details, request.identity)
     reply = await engine.execute(key.namespace, key.workflow_id, key.run_id, beat)
     assert isinstance(reply, HeartbeatReply)
-    return reply.cancel_requested
+    return reply
 
 
 def _worker_version(request: Message) -> WorkerVersionStamp | None:

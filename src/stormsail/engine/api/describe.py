@@ -117,7 +117,11 @@ def _pending_activity(activity: Activity, now_ms: int) -> PendingActivityInfo:
         info.last_started_time.CopyFrom(_timestamp(activity.started_at_ms))
     if activity.last_attempt_completed_at_ms:
         info.last_attempt_complete_time.CopyFrom(_timestamp(activity.last_attempt_completed_at_ms))
-    if not activity.started_at_ms and now_ms < activity.ready_at_ms:
+    if activity.paused_at_ms:
+        info.paused = True
+        info.pause_info.pause_time.CopyFrom(_timestamp(activity.paused_at_ms))
+        info.pause_info.manual.identity, info.pause_info.manual.reason = activity.paused_by, activity.pause_reason
+    elif not activity.started_at_ms and now_ms < activity.ready_at_ms:
         info.next_attempt_schedule_time.CopyFrom(_timestamp(activity.ready_at_ms))
         waited_from_ms = activity.last_attempt_completed_at_ms
         info.current_retry_interval.CopyFrom(_duration(activity.ready_at_ms - waited_from_ms))
@@ -147,7 +151,11 @@ def _activity_state(activity: Activity) -> PendingActivityState.ValueType:
     if activity.cancel_requested_event_id:
         return PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED
     if activity.started_at_ms:
+        if activity.paused_at_ms:
+            return PendingActivityState.PENDING_ACTIVITY_STATE_PAUSE_REQUESTED
         return PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+    if activity.paused_at_ms:
+        return PendingActivityState.PENDING_ACTIVITY_STATE_PAUSED
     return PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
 
 

@@ -11,6 +11,7 @@ from temporalio.api.operatorservice.v1 import service_pb2 as operator_service
 from temporalio.api.workflowservice.v1 import service_pb2 as workflow_service
 
 from stormsail.engine.api import (
+    activity_admin,
     activity_tasks,
     namespaces,
     operator,
@@ -76,6 +77,10 @@ _WORKFLOW: Final[Mapping[str, Handler]] = {
     "ListSchedules": schedules.list_schedules,
     "CountSchedules": schedules.count_schedules,
     "ListScheduleMatchingTimes": schedules.list_schedule_matching_times,
+    "PauseActivity": activity_admin.pause_activity,
+    "UnpauseActivity": activity_admin.unpause_activity,
+    "ResetActivity": activity_admin.reset_activity,
+    "UpdateActivityOptions": activity_admin.update_activity_options,
     "GetSystemInfo": system.get_system_info,
     "GetClusterInfo": system.get_cluster_info,
     "GetSearchAttributes": system.get_search_attributes,

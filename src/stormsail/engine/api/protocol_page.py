@@ -18,8 +18,8 @@ otherwise). Official Temporal SDKs connect to it unchanged. This page is written
 
 *Served* means the whole method: its fields, errors and edge cases. Some fields are refused with `UNIMPLEMENTED` and
 named: `cron_schedule`, `completion_callbacks` and `versioning_override` of a start, `bad_binaries` and
-`custom_search_attribute_aliases` of UpdateNamespace (register search attributes with AddSearchAttributes). A method that is *not served* answers `UNIMPLEMENTED` and names
-itself; nothing is half done.
+`custom_search_attribute_aliases` of UpdateNamespace (AddSearchAttributes registers search attributes). A method that is
+*not served* answers `UNIMPLEMENTED` and names itself; nothing is half done.
 
 Beside these, `grpc.health.v1.Health` and `grpc.reflection.v1alpha.ServerReflection` are served, so `grpcurl` and health
 probes work. `temporal.api.testservice.v1.TestService` is not: real time is not skipped.

@@ -107,6 +107,8 @@ def _timer_due(timer: Timer) -> Due:
 
 
 def _activity_dues(activity: Activity) -> Iterator[Due]:
+    if activity.paused_at_ms:
+        return
     scheduled = activity.scheduled
     closes_ms = duration_ms(scheduled.schedule_to_close_timeout)
     if closes_ms > 0:

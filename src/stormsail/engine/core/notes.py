@@ -10,6 +10,7 @@ from temporalio.api.common.v1 import Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 
+from stormsail.engine.core.activity_notes import Administered, administered, next_attempt_begins
 from stormsail.engine.core.state import AdmittedUpdate, RunState, WorkflowTask
 
 
@@ -149,6 +150,7 @@ Note = (
     | ActivityHeartbeat
     | ActivityRetry
     | ActivityReady
+    | Administered
 )
 
 
@@ -191,7 +193,7 @@ def _fired(event: HistoryEvent, timer_id: str, started_event_id: int) -> bool:
 
 
 def _note_activity(
-    state: RunState, change: ActivityStarted | ActivityHeartbeat | ActivityRetry | ActivityReady
+    state: RunState, change: ActivityStarted | ActivityHeartbeat | ActivityRetry | ActivityReady | Administered
 ) -> None:
     old = state.activities[change.scheduled_event_id]
     match change:
@@ -202,6 +204,9 @@ def _note_activity(
         case ActivityRetry(_, attempt, at_ms, ready_at_ms, failure):
             new = replace(old, attempt=attempt, ready=False, ready_at_ms=ready_at_ms, started_at_ms=0, nonce="")
             new = replace(new, last_failure=failure, last_attempt_completed_at_ms=at_ms)
+            new = next_attempt_begins(new)
         case ActivityReady():
             new = replace(old, ready=True)
+        case _:
+            new = administered(old, change)
     state.activities[change.scheduled_event_id] = new

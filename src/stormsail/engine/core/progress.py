@@ -10,10 +10,12 @@ from dataclasses import fields, replace
 from typing import Any, Final
 
 from google.protobuf.message import Message
+from temporalio.api.activity.v1 import ActivityOptions
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 
+from stormsail.engine.core.activity_notes import options_of, with_options
 from stormsail.engine.core.apply import take_effect
 from stormsail.engine.core.errors import InvalidTransition
 from stormsail.engine.core.state import Activity, RunState, WorkflowTask
@@ -40,6 +42,12 @@ _ACTIVITY_PLAIN: Final = {
     "build_id": "",
     "heartbeat_at_ms": 0,
     "last_attempt_completed_at_ms": 0,
+    "paused_at_ms": 0,
+    "paused_by": "",
+    "pause_reason": "",
+    "pause_request_id": "",
+    "reset": False,
+    "forget_heartbeat": False,
 }
 """Fields of an activity written as they are, with their values in one that only waits for its first start: a run may
 have thousands of those, and writes its progress with every turn."""
@@ -95,6 +103,8 @@ def _activity(activity: Activity) -> dict[str, Any]:
         out["heartbeat_details"] = _message(activity.heartbeat_details)
     if activity.last_failure is not None:
         out["last_failure"] = _message(activity.last_failure)
+    if activity.original is not None:
+        out["options"] = _message(options_of(activity.scheduled))
     return out
 
 
@@ -104,6 +114,8 @@ def _restored_activity(activity: Activity, fields: dict[str, Any]) -> Activity:
         known["heartbeat_details"] = Payloads.FromString(b64decode(fields["heartbeat_details"]))
     if "last_failure" in fields:
         known["last_failure"] = Failure.FromString(b64decode(fields["last_failure"]))
+    if "options" in fields:
+        activity = with_options(activity, ActivityOptions.FromString(b64decode(known.pop("options"))))
     return replace(activity, **known)
 
 

@@ -9,12 +9,16 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.protocol.v1 import Message
 from temporalio.api.workflowservice.v1 import (
+    PauseActivityRequest,
     RequestCancelWorkflowExecutionRequest,
+    ResetActivityRequest,
     RespondWorkflowTaskCompletedRequest,
     SignalWithStartWorkflowExecutionRequest,
     SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
     TerminateWorkflowExecutionRequest,
+    UnpauseActivityRequest,
+    UpdateActivityOptionsRequest,
     UpdateWorkflowExecutionRequest,
 )
 
@@ -278,6 +282,36 @@ class HeartbeatReply:
     """What a heartbeat learns."""
 
     cancel_requested: bool
+    paused: bool = False
+    reset: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PauseActivity:
+    """Hand out no attempt of one activity, or of all of a type."""
+
+    request: PauseActivityRequest
+
+
+@dataclass(frozen=True, slots=True)
+class UnpauseActivity:
+    """Hand attempts of paused activities out again."""
+
+    request: UnpauseActivityRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ResetActivity:
+    """Let activities begin again with their first attempt."""
+
+    request: ResetActivityRequest
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateActivityOptions:
+    """Change options of activities. Reply: an ActivityOptions, that of the last one changed."""
+
+    request: UpdateActivityOptionsRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +357,10 @@ RunRequest = (
     | CancelActivity
     | HeartbeatActivity
     | UpdateWorkflow
+    | PauseActivity
+    | UnpauseActivity
+    | ResetActivity
+    | UpdateActivityOptions
     | FireDue
     | Delivered
 )

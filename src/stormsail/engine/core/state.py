@@ -29,7 +29,8 @@ RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """A pending activity. `scheduled` comes from history; all else but `cancel_requested_event_id` is progress.
+    """A pending activity. `scheduled` comes from history, unless options of it were changed; all else but
+    `cancel_requested_event_id` is progress.
 
     Where it stands (machines/activity.py): *started* while `started_at_ms` is set; else *scheduled* when `ready`, or
     *backing off* until `ready_at_ms`. Closed ones are not here.
@@ -55,6 +56,17 @@ class Activity:
     heartbeat_details: Payloads | None = None
     last_failure: Failure | None = None
     last_attempt_completed_at_ms: int = 0
+    paused_at_ms: int = 0
+    """Since when no attempt of it is handed out, and none of its timeouts counts; 0 while it is not paused."""
+    paused_by: str = ""
+    pause_reason: str = ""
+    pause_request_id: str = ""
+    reset: bool = False
+    """Somebody reset it while an attempt ran: the worker hears of it by heartbeat."""
+    forget_heartbeat: bool = False
+    """The next attempt begins without this one's heartbeat details."""
+    original: ActivityTaskScheduledEventAttributes | None = None
+    """What history says, where options were changed since; `scheduled` is what counts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The row by which list and count find a run, derived from its state."""
 
+import json
 from dataclasses import dataclass
 
 from temporalio.api.common.v1 import Memo, Payload, SearchAttributes
@@ -40,7 +41,7 @@ class VisibilityRow:
 def visibility_row(state: RunState) -> VisibilityRow:
     """Return the run's row as it is now."""
     closed = not state.open
-    memo, attributes = state.memo, state.search_attributes
+    memo, attributes = state.memo, shown_attributes(state)
     root = state.start.root_workflow_execution if state.start.HasField("root_workflow_execution") else state.execution
     parent = state.start.parent_workflow_execution
     return VisibilityRow(
@@ -64,6 +65,19 @@ def visibility_row(state: RunState) -> VisibilityRow:
         root_workflow_id=root.workflow_id,
         root_run_id=root.run_id,
     )
+
+
+def shown_attributes(state: RunState) -> dict[str, bytes]:
+    """Return the run's search attributes, with what the server itself says of it: what of it is paused."""
+    paused = {one.scheduled.activity_type.name for one in state.activities.values() if one.paused_at_ms}
+    if not paused:
+        return state.search_attributes
+    entries = [f"property:activityType={name}" for name in sorted(paused)]
+    payload = Payload(
+        metadata={"encoding": b"json/plain", "type": b"KeywordList"},
+        data=json.dumps(entries, ensure_ascii=False).encode(),
+    )
+    return {**state.search_attributes, "TemporalPauseInfo": payload.SerializeToString(deterministic=True)}
 
 
 def _payloads(fields: dict[str, bytes]) -> dict[str, Payload]:

@@ -47,7 +47,7 @@ def tasks(state: RunState) -> dict[tuple[TaskKind, int], Task]:
             ready_at_ms=activity.ready_at_ms,
         )
         for key, activity in state.activities.items()
-        if activity.ready and not activity.started_at_ms
+        if activity.ready and not activity.started_at_ms and not activity.paused_at_ms
     }
     task = state.workflow_task
     if task is not None and task.ready and not task.started_at_ms:

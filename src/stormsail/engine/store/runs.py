@@ -10,7 +10,7 @@ from stormsail.engine.core.errors import InvalidTransition
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
-from stormsail.engine.core.visibility_row import visibility_row
+from stormsail.engine.core.visibility_row import shown_attributes, visibility_row
 from stormsail.engine.core.work import Task
 from stormsail.engine.store import history, outbox, tasks
 from stormsail.engine.store.database import Database, Member, Statement
@@ -161,8 +161,8 @@ class Runs:
         return list(work.tasks(state).values()) if state is not None else []
 
     def _rows(self, turn: Turn, rid: int) -> list[tuple[Statement, Row]]:
-        before = turn.before.search_attributes if turn.before is not None else {}
-        indexed = self._attributes.rows(turn.state.key.namespace, rid, before, turn.state.search_attributes)
+        before = shown_attributes(turn.before) if turn.before is not None else {}
+        indexed = self._attributes.rows(turn.state.key.namespace, rid, before, shown_attributes(turn.state))
         return _rows(turn, rid) + indexed
 
     def _rid_for(self, turn: Turn) -> int:
@@ -197,7 +197,7 @@ def _rows(turn: Turn, rid: int) -> list[tuple[Statement, Row]]:
         first = turn.events[0].event_id
         rows.append((history.INSERT_HISTORY, history.row_of(rid, state.key.run_id, first, turn.frames)))
     due_ms, waiting = deadlines.deadline_ms(state), tasks.pack(state)
-    changed = before is None or before.memo != state.memo or before.search_attributes != state.search_attributes
+    changed = before is None or before.memo != state.memo or shown_attributes(before) != shown_attributes(state)
     if before is not None and not changed and before.status == state.status:
         rows.append((MOVE_RUN, (rid, state.next_event_id, due_ms, waiting, crc, packed)))
         return rows

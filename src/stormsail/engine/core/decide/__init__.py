@@ -9,6 +9,7 @@ from temporalio.api.history.v1 import WorkflowExecutionTerminatedEventAttributes
 from stormsail.engine.core import notes
 from stormsail.engine.core.decide import (
     activity,
+    activity_admin,
     cancel,
     complete,
     deliveries,
@@ -31,7 +32,9 @@ from stormsail.engine.core.requests import (
     FailWorkflowTask,
     FireDue,
     HeartbeatActivity,
+    PauseActivity,
     RequestCancel,
+    ResetActivity,
     ResetSticky,
     RunRequest,
     SignalWorkflow,
@@ -41,6 +44,8 @@ from stormsail.engine.core.requests import (
     StartWorkflowTask,
     StickyGone,
     Terminate,
+    UnpauseActivity,
+    UpdateActivityOptions,
     UpdateWorkflow,
 )
 from stormsail.engine.core.state import RunState
@@ -129,6 +134,10 @@ _DECIDING: Final[Mapping[type, Deciding]] = {
     CancelActivity: lambda turn, asked, _, limits: activity.cancel(turn, asked, limits),
     HeartbeatActivity: lambda turn, asked, _, limits: activity.heartbeat(turn, asked, limits),
     UpdateWorkflow: lambda turn, asked, _, limits: update.admit(turn, asked.request, limits),
+    PauseActivity: lambda turn, asked, _, __: activity_admin.pause(turn, asked.request),
+    UnpauseActivity: lambda turn, asked, ids, _: activity_admin.unpause(turn, asked.request, ids),
+    ResetActivity: lambda turn, asked, ids, _: activity_admin.reset(turn, asked.request, ids),
+    UpdateActivityOptions: lambda turn, asked, _, limits: activity_admin.update_options(turn, asked.request, limits),
     FireDue: lambda turn, _, ids, limits: due.fire_due(turn, ids, limits),
     Delivered: lambda turn, asked, _, limits: deliveries.deliver(turn, asked, limits),
 }

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from temporalio.api.common.v1 import WorkerVersionStamp
+from temporalio.api.common.v1 import RetryPolicy, WorkerVersionStamp
 from temporalio.api.enums.v1 import RetryState, TimeoutType
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import (
@@ -57,7 +57,7 @@ def start(turn: Turn, request: StartActivity) -> None:
             raise NotFound("Activity task already started.")
         turn.reply = _started(turn.state, activity)
         return
-    if not activity.ready:
+    if not activity.ready or activity.paused_at_ms:
         raise NotFound(GONE)
     turn.reply = start_attempt(
         turn, activity.scheduled_event_id, request.identity, request.request_id, request.build_id
@@ -163,7 +163,11 @@ def heartbeat(turn: Turn, request: HeartbeatActivity, limits: Limits) -> None:
     turn.note(
         notes.ActivityHeartbeat(activity.scheduled_event_id, turn.now_ms, request.details, identity=request.identity)
     )
-    turn.reply = HeartbeatReply(cancel_requested=activity.cancel_requested_event_id != 0)
+    turn.reply = HeartbeatReply(
+        cancel_requested=activity.cancel_requested_event_id != 0,
+        paused=activity.paused_at_ms != 0,
+        reset=activity.reset,
+    )
 
 
 def request_cancel(
@@ -243,6 +247,8 @@ def _retry(turn: Turn, activity: Activity, failure: Failure, limits: Limits) -> 
     ):
         return RetryState.RETRY_STATE_TIMEOUT
     lasts_ms = duration_ms(scheduled.schedule_to_close_timeout)
+    if activity.paused_at_ms:
+        return _retry_once_resumed(turn, activity, failure, limits)
     decision = next_retry(
         scheduled.retry_policy,
         activity.attempt,
@@ -261,6 +267,22 @@ def _retry(turn: Turn, activity: Activity, failure: Failure, limits: Limits) -> 
                 failures.kept_small(failure, limits.activity_failure_size_max, non_retryable=False),
             )
         )
+    return decision.state
+
+
+def _retry_once_resumed(turn: Turn, activity: Activity, failure: Failure, limits: Limits) -> RetryState.ValueType:
+    """Let a paused activity wait for its next attempt. Only whether the failure may be retried counts, not how often
+    it was: whoever paused it wants to try again."""
+    policy = RetryPolicy()
+    policy.CopyFrom(activity.scheduled.retry_policy)
+    policy.maximum_attempts = 0
+    decision = next_retry(policy, activity.attempt, turn.now_ms, 0, failure, delay_beats_maximum=True)
+    if decision.delay_ms is not None:
+        kept = failures.kept_small(failure, limits.activity_failure_size_max, non_retryable=False)
+        waits = notes.ActivityRetry(
+            activity.scheduled_event_id, activity.attempt + 1, turn.now_ms, activity.ready_at_ms, kept
+        )
+        turn.note(waits)
     return decision.state
 
 

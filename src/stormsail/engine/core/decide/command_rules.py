@@ -80,8 +80,9 @@ def complete_task_queue(queue: TaskQueue, default: str, limits: Limits) -> None:
         raise InvalidArgument(f"cannot use internal per-namespace task queue:{queue.name}")
 
 
-def complete_activity(attributes: ScheduleActivityTaskCommandAttributes, state: RunState, limits: Limits) -> None:
-    """Check an activity and fill in what Temporal records of it: retry policy, task queue, all timeouts."""
+def complete_activity(attributes: ScheduleActivityTaskCommandAttributes, run_ms: int, limits: Limits) -> None:
+    """Check an activity and fill in what Temporal records of it: retry policy, task queue, all timeouts; `run_ms` is
+    the run's own."""
     if not attributes.HasField("task_queue"):
         raise InvalidArgument("taskQueue is not set")
     complete_task_queue(attributes.task_queue, "", limits)
@@ -98,7 +99,7 @@ def complete_activity(attributes: ScheduleActivityTaskCommandAttributes, state: 
             raise InvalidArgument(f"{name} exceeds length limit. Length={size} Limit={limits.id_length_max}")
     if fault := _priority_fault(attributes.priority):
         raise InvalidArgument(f"invalid priorities: {fault}")
-    _complete_activity_timeouts(attributes, duration_ms(state.start.workflow_run_timeout))
+    _complete_activity_timeouts(attributes, run_ms)
 
 
 def complete_continue_as_new(

@@ -43,6 +43,7 @@ from stormsail.engine.core.decide.carrying import BadCommand, Carrying, Cause, K
 from stormsail.engine.core.decide.close import end_run
 from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.events import Extras
+from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.turn import Turn
 
 CLOSING: Final = frozenset(
@@ -101,7 +102,7 @@ def _name(command: Command) -> str:
 
 def _schedule_activity(carrying: Carrying, command: ScheduleActivityTaskCommandAttributes, extras: Extras) -> None:
     turn, limits = carrying.turn, carrying.limits
-    command_rules.complete_activity(command, turn.state, limits)
+    command_rules.complete_activity(command, duration_ms(turn.state.start.workflow_run_timeout), limits)
     carrying.refuse_large(
         command.input.ByteSize(),
         Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_SCHEDULE_ACTIVITY_ATTRIBUTES,

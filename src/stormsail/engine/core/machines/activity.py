@@ -28,6 +28,14 @@ ACTIVITY: Final[Mapping[tuple[Activity, str], Activity]] = {
     (Activity.STARTED, "ActivityHeartbeat"): Activity.STARTED,
     (Activity.STARTED, "ActivityRetry"): Activity.BACKING_OFF,
     (Activity.BACKING_OFF, "ActivityReady"): Activity.SCHEDULED,
+    # People's doing. A paused one stands where it stood: it is only handed to nobody.
+    **{
+        (stands, name): stands
+        for stands in (Activity.SCHEDULED, Activity.BACKING_OFF, Activity.STARTED)
+        for name in ("ActivityPaused", "ActivityResumed", "ActivityReset", "ActivityOptionsChanged")
+    },
+    (Activity.SCHEDULED, "ActivityRescheduled"): Activity.BACKING_OFF,
+    (Activity.BACKING_OFF, "ActivityRescheduled"): Activity.BACKING_OFF,
     # History.
     (Activity.SCHEDULED, "ActivityTaskCancelRequested"): Activity.SCHEDULED,
     (Activity.BACKING_OFF, "ActivityTaskCancelRequested"): Activity.BACKING_OFF,
