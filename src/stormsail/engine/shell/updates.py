@@ -173,7 +173,10 @@ class Updates:
                 except Refused as refused:
                     raise MultiOperationFailed.at_update(refused, started=start.started) from refused
                 if found is not None:
-                    return start, _response(request.update, reply.key, found)
+                    updated = _response(request.update, reply.key, found)
+                    if reply.completed_before:
+                        updated.ClearField("link")
+                    return start, updated
         finally:
             self._admission.leave_wait()
             self._unwatch(workflow, watch)

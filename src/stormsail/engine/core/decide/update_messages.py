@@ -180,6 +180,8 @@ def _expect(turn: Turn, update_id: str, name: str, stage: int) -> None:
     found = updates.reached(turn.state, update_id)
     if found is None or found.stage != stage:
         stands = _STATE_NAMES[found.stage] if found is not None else "Completed"
+        if found is not None and found.stage == updates.ADMITTED and turn.state.updates_admitted[update_id].sent:
+            stands = "Sent"
         raise BadCommand(
             _BAD_MESSAGE,
             f"invalid state transition attempted for Update {update_id}: received *update.{name} message while in "

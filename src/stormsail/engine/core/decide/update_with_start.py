@@ -4,6 +4,7 @@ The run begins with the update already admitted, so its first workflow task carr
 nothing is done, and the refusal says which half it was.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from temporalio.api.enums.v1 import WorkflowExecutionStatus, WorkflowIdConflictPolicy
@@ -27,8 +28,12 @@ def decide_start_and_update(
     """Decide an update-with-start. `current` is the newest run of the workflow id, open or closed."""
     if current is not None and _takes_update(current, request):
         turn = Turn.on(current, now_ms)
-        turn.reply = StartAndUpdateReply(current.key, reply_about(current, started=False))
-        if request.update.request.meta.update_id not in current.updates_completed:
+        found = replace(reply_about(current, started=False), first_execution_run_id="")
+        turn.reply = StartAndUpdateReply(current.key, found)
+        if request.update.request.meta.update_id in current.updates_completed:
+            # ExecuteMultiOperation: what is known already is told without links.
+            turn.reply = StartAndUpdateReply(current.key, replace(found, link=None), completed_before=True)
+        else:
             _admit(turn, request, limits)
         return turn
     try:
