@@ -148,7 +148,7 @@ class StartReply:
     started: bool
     """Whether this request, or an earlier try of it, began the run."""
     status: WorkflowExecutionStatus.ValueType
-    link: Link
+    link: Link | None
     """To the event that the request caused."""
     first_task: StartedWorkflowTask | None = None
     """The first workflow task, where the caller asked for it (eager start)."""
@@ -335,6 +335,8 @@ class StartAndUpdateReply:
 
     key: RunKey
     start: StartReply
+    completed_before: bool = False
+    """Whether nothing happened, because an update of that id had completed."""
 
 
 @dataclass(frozen=True, slots=True)
