@@ -1,8 +1,8 @@
 """Updates: who asks a run for one, or waits for the outcome of one, and how they come to know of it.
 
 How far an update is stands in the run's state, which changes only by what is on disk. A rejection alone leaves nothing
-there, so the turn that rejects tells it. Where an update was forgotten before a worker accepted it (the run's state
-left memory, or the run was followed by another), it is asked for again here, without its caller noticing.
+there, so the turn that rejects tells it. Where an update was forgotten before a worker accepted it, because the run's
+state left memory, it is asked for again here, without its caller noticing.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from stormsail.engine.core import updates
+from stormsail.engine.core.decide.signal import workflow_closing
 from stormsail.engine.core.errors import Aborted, DeadlineExceeded, MultiOperationFailed, NotFound, Refused
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.limits import Limits
@@ -192,8 +193,9 @@ class Updates:
                 return Reached(updates.COMPLETED, ended)
             state = self._runs.read(key.namespace, key.workflow_id, key.run_id)
             found = updates.reached(state, watch.update_id)
-            if found is None and not state.open and not state.new_run_id:
-                raise _AbortedByClosing
+            if found is None and not state.open:
+                # Where another run follows its caller may try again, and gets to that one.
+                raise workflow_closing() if state.new_run_id else _AbortedByClosing()
             left_ms = patience.until_ms - self._clock.now_ms()
             if found is None:
                 if left_ms > 0:
