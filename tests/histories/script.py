@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from temporalio.api.command.v1 import Command
@@ -25,6 +26,8 @@ from temporalio.api.enums.v1 import (
     WorkflowTaskFailedCause,
 )
 from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
+from temporalio.api.protocol.v1 import Message as ProtocolMessage
+from temporalio.api.update import v1 as update
 from temporalio.api.workflowservice.v1 import (
     RequestCancelWorkflowExecutionRequest,
     RespondWorkflowTaskCompletedRequest,
@@ -32,6 +35,7 @@ from temporalio.api.workflowservice.v1 import (
     SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
     TerminateWorkflowExecutionRequest,
+    UpdateWorkflowExecutionRequest,
 )
 
 from histories.world import World, tell_refusal
@@ -269,14 +273,74 @@ def _poll(script: Script, words: Words, _: list[str]) -> str:
     return script.world.tell(turn)
 
 
+def _update(script: Script, words: Words, _: list[str]) -> str:
+    request = UpdateWorkflowExecutionRequest(namespace="default", first_execution_run_id=words.get("first-run"))
+    request.request.CopyFrom(_update_request(words))
+    return script.ask(requests.UpdateWorkflow(request))
+
+
+def _update_request(words: Words) -> update.Request:
+    request = update.Request(request_id=words.get("request"))
+    request.meta.update_id = words.get("id")
+    request.input.name = words.get("name", "change")
+    return request
+
+
+def _restart(script: Script, _words: Words, _: list[str]) -> str:
+    """The server begins again with what is on disk."""
+    world = script.world
+    world.runs = {run_id: state.durable for run_id, state in world.runs.items()}
+    return "nothing"
+
+
+SAYS = ("accept", "reject", "respond")
+"""What a worker says of updates, beside its commands; with `bare` no command names the message."""
+
+
+def said(script: Script, words: Words) -> ProtocolMessage:
+    """Build the message that a line stands for."""
+    update_id = words.get("id")
+    task = script.world.state.workflow_task
+    body: update.Acceptance | update.Rejection | update.Response
+    match words.verb:
+        case "accept":
+            body = update.Acceptance(
+                accepted_request_message_id=f"{update_id}/request",
+                accepted_request_sequencing_event_id=(task.started_event_id - 1) if task else 0,
+                accepted_request=_update_request(words) if "resent" in words.flags else None,
+            )
+        case "reject":
+            body = update.Rejection(failure=words.failure())
+        case _:
+            body = update.Response(outcome=update.Outcome(success=words.payloads("result")))
+            body.meta.update_id = update_id
+    packed = Packed()
+    packed.Pack(body)
+    return ProtocolMessage(id=f"{update_id}/{words.verb}", protocol_instance_id=update_id, body=packed)
+
+
+def _named(words: Words) -> Command:
+    made = Command(command_type=CommandType.COMMAND_TYPE_PROTOCOL_MESSAGE)
+    made.protocol_message_command_attributes.message_id = f"{words.get('id')}/{words.verb}"
+    return made
+
+
 def _complete(script: Script, words: Words, more: list[str]) -> str:
+    lines = [Words(line) for line in more]
+    commands = [
+        _named(line) if line.verb in SAYS else command(script, line)
+        for line in lines
+        if line.verb != "reject" and "bare" not in line.flags
+    ]
     request = RespondWorkflowTaskCompletedRequest(
         namespace="default",
         identity=words.get("identity", "worker"),
-        commands=[command(script, Words(line)) for line in more],
+        commands=commands,
+        messages=[said(script, line) for line in lines if line.verb in SAYS],
         return_new_workflow_task="new-task" in words.flags,
         force_create_new_workflow_task="force" in words.flags,
     )
+    request.capabilities.discard_speculative_workflow_task_with_events = "discards" in words.flags
     if "sticky" in words.values:
         queue, timeout = words.get("sticky").split("/")
         request.sticky_attributes.worker_task_queue.name = queue
@@ -413,6 +477,8 @@ VERBS: dict[str, Callable[[Script, Words, list[str]], str]] = {
     "terminate": _terminate,
     "wait": _wait,
     "sleep": _sleep,
+    "update": _update,
+    "restart": _restart,
     "poll": _poll,
     "complete": _complete,
     "fail-task": _fail_task,

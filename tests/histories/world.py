@@ -81,6 +81,9 @@ class World:
     def tell(self, turn: Turn) -> str:
         """Say what a turn changed: events, buffered events, tasks, the deadline; then its reply."""
         told = [part for one in turn.every for part in self._tell_run(one, many=bool(turn.also))]
+        told += [f"update {key} ended: {_ending(how)}" for one in turn.every for key, how in one.ended.items()]
+        if turn.held and turn.empty:
+            told.append("all of it in memory alone")
         if turn.refusal is not None:
             told.append(tell_refusal(turn.refusal))
         if turn.reply and brief(turn.reply) != "{}":
@@ -126,6 +129,10 @@ class World:
         name = events.NAME_OF_TYPE[event.event_type]
         late = "" if at_ms == self.now_ms else f" @{after(at_ms)}"
         return f"{event.event_id or '?'} {name}{late} {brief(events.attributes_of(event))}".rstrip()
+
+
+def _ending(how: Message | Refused) -> str:
+    return tell_refusal(how) if isinstance(how, Refused) else brief(how)
 
 
 def tell_refusal(refusal: Refused) -> str:
