@@ -124,6 +124,11 @@ STARTS: dict[str, tuple[Message, str]] = {
         with_(start(cron_schedule="* * * * *"), lambda r: r.workflow_start_delay.FromSeconds(1)),
         "CronSchedule and WorkflowStartDelay may not be used together.",
     ),
+    "no cron schedule": (start(cron_schedule="61 * * * *"), "invalid CronSchedule."),
+    "a cron schedule for the 30th of February": (
+        start(cron_schedule="0 0 30 2 *"),
+        "invalid CronSchedule, no time can be found to satisfy the schedule",
+    ),
     "backoff under one": (
         start(retry_policy=RetryPolicy(backoff_coefficient=0.5)),
         "BackoffCoefficient cannot be less than 1 on retry policy.",
@@ -329,13 +334,13 @@ async def test_a_request_that_breaks_a_rule_is_refused(rpc: Rpc, case: str) -> N
 
 
 @pytest.mark.parametrize(
-    "field", ["cron_schedule", "completion_callbacks", "time_skipping_config", "versioning_override"]
+    "field", ["completion_callbacks", "time_skipping_config", "versioning_override"]
 )
 async def test_a_field_that_is_not_served_is_named(rpc: Rpc, field: str) -> None:
-    request = start(cron_schedule="* * * * *" if field == "cron_schedule" else None)
+    request = start()
     if field == "completion_callbacks":
         request.completion_callbacks.add().nexus.url = "http://localhost"
-    elif field != "cron_schedule":
+    else:
         getattr(request, field).SetInParent()
     refusal = await rpc.refused(request)
     assert refusal.code == "UNIMPLEMENTED"

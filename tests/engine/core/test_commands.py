@@ -10,7 +10,7 @@ from temporalio.api.command.v1 import (
     FailWorkflowExecutionCommandAttributes,
     ModifyWorkflowPropertiesCommandAttributes,
     RecordMarkerCommandAttributes,
-    StartChildWorkflowExecutionCommandAttributes,
+    ScheduleNexusOperationCommandAttributes,
     UpsertWorkflowSearchAttributesCommandAttributes,
 )
 from temporalio.api.common.v1 import Memo, Payload, Payloads, Priority, RetryPolicy, WorkerVersionStamp
@@ -260,9 +260,9 @@ OTHER_RULES = [
         '1 on retry policy.. WorkflowType=W TaskQueue=name:"q" kind:TASK_QUEUE_KIND_NORMAL',
     ),
     (
-        g.command(StartChildWorkflowExecutionCommandAttributes(workflow_id="child")),
+        g.command(ScheduleNexusOperationCommandAttributes(endpoint="e")),
         "FeatureDisabled",
-        "the command StartChildWorkflowExecution is not served yet; change the workflow so that it does not use it",
+        "the command ScheduleNexusOperation is not served yet; change the workflow so that it does not use it",
     ),
 ]
 RULES = [(command, "BadScheduleActivityAttributes", text) for command, text in ACTIVITY_RULES] + OTHER_RULES

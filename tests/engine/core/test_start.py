@@ -218,7 +218,6 @@ def test_a_signal_with_start_ends_a_start_delay_and_a_signal_does_not() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"cron_schedule": "* * * * *"}, "cron_schedule"),
         ({"completion_callbacks": [Callback(nexus=Callback.Nexus(url="u"))]}, "completion_callbacks"),
     ],
 )

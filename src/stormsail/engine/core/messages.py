@@ -8,6 +8,7 @@ Each is about one event: the initiated event of a child, a signal or a cancellat
 what it says (the class of its body) that names it: the store keeps one of each.
 """
 
+import hashlib
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
@@ -140,8 +141,9 @@ class RunMessage:
 
     @property
     def request_id(self) -> str:
-        """What the run that takes it remembers it by."""
-        return _request_id(self.initiator, self.initiated_event_id)
+        """What a run that takes a signal remembers it by: named after the event that asks, as random as others look."""
+        drawn = hashlib.sha256(f"{self.initiator.run_id}/{self.initiated_event_id}".encode()).hexdigest()
+        return f"{drawn[:8]}-{drawn[8:12]}-8{drawn[13:16]}-a{drawn[17:20]}-{drawn[20:32]}"
 
     def answer(self, body: Body) -> "RunMessage":
         """Return the message that tells the initiator what came of this one."""
@@ -190,16 +192,12 @@ def _restored(kind: Any, value: Any) -> Any:
     return kind.FromString(b64decode(value)) if issubclass(kind, Proto) else value
 
 
-def _request_id(initiator: RunKey, initiated_event_id: int) -> str:
-    return f"{initiator.run_id}:{initiated_event_id}"
-
-
 def _start_child(state: RunState, event: HistoryEvent) -> list[RunMessage]:
     asked = event.start_child_workflow_execution_initiated_event_attributes
     to = RunKey(asked.namespace or state.key.namespace, asked.workflow_id, "")
     request = _child_request(state, asked)
     request.namespace = to.namespace
-    request.request_id = _request_id(state.key, event.event_id)
+    request.request_id = f"{state.key.run_id}:{event.event_id}:0"  # as Temporal writes it
     if event.HasField("user_metadata"):
         request.user_metadata.CopyFrom(event.user_metadata)
     root = state.start.root_workflow_execution if state.start.HasField("root_workflow_execution") else state.execution

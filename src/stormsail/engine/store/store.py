@@ -14,6 +14,7 @@ from stormsail.engine.store.database import Database
 from stormsail.engine.store.history import HistoryPage
 from stormsail.engine.store.namespaces import Namespaces
 from stormsail.engine.store.opening import DirectoryLock, make_private_directory
+from stormsail.engine.store.outbox import Outbox
 from stormsail.engine.store.runs import Runs
 from stormsail.engine.store.schedules import Schedules
 from stormsail.engine.store.search_attributes import SearchAttributes
@@ -34,6 +35,7 @@ class Store:
         self._runs = Runs(database, self.search_attributes)
         self.namespaces = Namespaces(database, namespaces_max=limits.namespaces_max)
         self.visibility = Visibility(database.list_reader, self.search_attributes, page_max=limits.visibility_page_max)
+        self.outbox = Outbox(database)
         self.schedules = Schedules(database, self.search_attributes, page_max=limits.visibility_page_max)
         self.cluster_id = database.identify(str(uuid.uuid4()), now_ms())
         """Drawn when the file was made; what GetClusterInfo answers."""

@@ -1,4 +1,4 @@
-"""How runs end, and the runs that follow them: continue-as-new, and retries of workflows."""
+"""How runs end, and the runs that follow them: continue-as-new, retries of workflows, cron schedules."""
 
 from typing import Final
 
@@ -16,7 +16,7 @@ from temporalio.api.history.v1 import (
 )
 from temporalio.api.taskqueue.v1 import TaskQueue
 
-from stormsail.engine.core import failures
+from stormsail.engine.core import cron, failures
 from stormsail.engine.core.deadlines import chain_expires_at_ms
 from stormsail.engine.core.decide.begin import as_duration, attributes_with_value, begin_run, with_value
 from stormsail.engine.core.decide.workflow_task import end_task_by_force, ensure_workflow_task
@@ -38,6 +38,7 @@ Closing = (
 """The attributes of the events that close a run."""
 
 _BY_RETRY: Final = ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_RETRY
+_BY_CRON: Final = ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_CRON_SCHEDULE
 _BY_WORKFLOW: Final = ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_WORKFLOW
 
 
@@ -52,24 +53,29 @@ def end_run(
 ) -> None:
     """Close the run with this event, filling in its retry state and the id of the run that follows; that one begins in
     `turn.also`. `command` is given with a continue-as-new: it says more of the next run than the event does."""
-    following = ""
-    start = WorkflowExecutionStartedEventAttributes()
+    state, now_ms = turn.state, turn.now_ms
+    start: WorkflowExecutionStartedEventAttributes | None = None
     match closing:
         case WorkflowExecutionContinuedAsNewEventAttributes():
             assert command is not None
-            following = closing.new_execution_run_id = ids.uuid()
-            start = _continued(turn.state, command, following, turn.now_ms, limits)
+            start = _continued(state, command, now_ms, limits)
+        case WorkflowExecutionCompletedEventAttributes():
+            start = _by_cron(state, closing, None, now_ms, limits)
         case WorkflowExecutionFailedEventAttributes() | WorkflowExecutionTimedOutEventAttributes():
             failure = _failure_of(closing)
-            retry = _retry(turn.state, closing, failure, turn.now_ms)
+            retry = _retry(state, closing, failure, now_ms)
             closing.retry_state = retry.state
             if retry.delay_ms is not None:
-                following = closing.new_execution_run_id = ids.uuid()
-                start = _retried(turn.state, failure, retry.delay_ms, following, turn.now_ms, limits)
+                start = _again(state, _BY_RETRY, failure, retry.delay_ms, now_ms, limits)
                 if isinstance(closing, WorkflowExecutionFailedEventAttributes):
                     start.ClearField("last_completion_result")
+            elif not _expired(state, closing, now_ms):
+                start = _by_cron(state, closing, failure, now_ms, limits)
+    following = ids.uuid() if start is not None else ""
+    if start is not None:
+        closing.new_execution_run_id = start.original_execution_run_id = following  # type: ignore[union-attr]
     turn.emit(closing, extras=extras)
-    if following:
+    if start is not None:
         turn.also.append(_next_run(turn.state, following, start, turn.now_ms, limits))
 
 
@@ -89,13 +95,34 @@ def _failure_of(
 
 def _retry(state: RunState, closing: Closing, failure: Failure, now_ms: int) -> RetryDecision:
     """Decide whether the workflow is tried again as a new run. The whole chain's timeout ends all tries."""
-    expires_at_ms = chain_expires_at_ms(state)
-    timed_out = isinstance(closing, WorkflowExecutionTimedOutEventAttributes)
-    if timed_out and expires_at_ms and now_ms >= expires_at_ms:
+    if _expired(state, closing, now_ms):
         return RetryDecision(None, RetryState.RETRY_STATE_TIMEOUT)
     if not state.start.HasField("retry_policy"):
         return RetryDecision(None, RetryState.RETRY_STATE_RETRY_POLICY_NOT_SET)
-    return next_retry(state.start.retry_policy, state.start.attempt, now_ms, expires_at_ms, failure)
+    return next_retry(state.start.retry_policy, state.start.attempt, now_ms, chain_expires_at_ms(state), failure)
+
+
+def _expired(state: RunState, closing: Closing, now_ms: int) -> bool:
+    """Say whether it is the whole chain's time that is over: nothing follows then."""
+    expires_at_ms = chain_expires_at_ms(state)
+    timed_out = isinstance(closing, WorkflowExecutionTimedOutEventAttributes)
+    return timed_out and 0 < expires_at_ms <= now_ms
+
+
+def _by_cron(
+    state: RunState, closing: Closing, failure: Failure | None, now_ms: int, limits: Limits
+) -> WorkflowExecutionStartedEventAttributes | None:
+    """Describe the run that a cron schedule asks for next, None where there is no schedule. A failed run hands on the
+    result that it was given; one that completed, its own."""
+    delay_ms = cron.backoff_ms(state.start.cron_schedule, state.execution_started_at_ms, now_ms)
+    if delay_ms is None:
+        return None
+    start = _again(state, _BY_CRON, failure, delay_ms, now_ms, limits)
+    if isinstance(closing, WorkflowExecutionCompletedEventAttributes):
+        start.ClearField("last_completion_result")
+        if closing.HasField("result"):
+            start.last_completion_result.CopyFrom(closing.result)
+    return start
 
 
 def _next_run(
@@ -111,7 +138,6 @@ def _next_run(
 def _continued(
     state: RunState,
     command: ContinueAsNewWorkflowExecutionCommandAttributes,
-    run_id: str,
     now_ms: int,
     limits: Limits,
 ) -> WorkflowExecutionStartedEventAttributes:
@@ -130,30 +156,36 @@ def _continued(
         last_completion_result=command.last_completion_result if command.HasField("last_completion_result") else None,
         continued_failure=command.failure if command.HasField("failure") else None,
         initiator=initiator,
+        cron_schedule=command.cron_schedule,
         attempt=state.start.attempt + 1 if initiator == _BY_RETRY else 1,
     )
-    return _linked(start, state, run_id, duration_ms(command.backoff_start_interval), now_ms, limits)
+    return _linked(start, state, duration_ms(command.backoff_start_interval), now_ms, limits)
 
 
-def _retried(
-    state: RunState, failure: Failure, delay_ms: int, run_id: str, now_ms: int, limits: Limits
+def _again(
+    state: RunState,
+    initiator: ContinueAsNewInitiator.ValueType,
+    failure: Failure | None,
+    delay_ms: int,
+    now_ms: int,
+    limits: Limits,
 ) -> WorkflowExecutionStartedEventAttributes:
-    """Describe the next try of a workflow: as the last one was started, with its failure."""
+    """Describe the next run of a retry or a cron schedule: as the last one was started, with its failure."""
     start = WorkflowExecutionStartedEventAttributes()
     start.CopyFrom(state.start)
-    start.ClearField("identity")
-    start.ClearField("eager_execution_accepted")
+    for name in ("identity", "eager_execution_accepted", "continued_failure"):
+        start.ClearField(name)
     start.task_queue.CopyFrom(TaskQueue(name=state.task_queue, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL))
-    start.continued_failure.CopyFrom(failure)
-    start.initiator = _BY_RETRY
-    start.attempt = state.start.attempt + 1
-    return _linked(start, state, run_id, delay_ms, now_ms, limits)
+    if failure is not None:
+        start.continued_failure.CopyFrom(failure)
+    start.initiator = initiator
+    start.attempt = state.start.attempt + 1 if initiator == _BY_RETRY else 1
+    return _linked(start, state, delay_ms, now_ms, limits)
 
 
 def _linked(
     start: WorkflowExecutionStartedEventAttributes,
     state: RunState,
-    run_id: str,
     backoff_ms: int,
     now_ms: int,
     limits: Limits,
@@ -161,15 +193,17 @@ def _linked(
     """Fill in what ties a run to its chain: names, the chain's timeout, and the wait before its first workflow task."""
     before = state.start
     start.workflow_id = state.key.workflow_id
-    start.original_execution_run_id = run_id
     start.first_execution_run_id = before.first_execution_run_id
     start.continued_execution_run_id = state.key.run_id
-    if before.HasField("workflow_execution_timeout"):
-        start.workflow_execution_timeout.CopyFrom(before.workflow_execution_timeout)
-    if before.HasField("workflow_execution_expiration_time"):
-        start.workflow_execution_expiration_time.CopyFrom(before.workflow_execution_expiration_time)
-    if before.HasField("priority"):
-        start.priority.CopyFrom(before.priority)
+    for name in ("workflow_execution_timeout", "workflow_execution_expiration_time", "priority"):
+        if before.HasField(name):
+            getattr(start, name).CopyFrom(getattr(before, name))
+    if before.HasField("parent_workflow_execution"):
+        start.parent_workflow_namespace = before.parent_workflow_namespace
+        start.parent_workflow_namespace_id = before.parent_workflow_namespace_id
+        start.parent_workflow_execution.CopyFrom(before.parent_workflow_execution)
+        start.parent_initiated_event_id = before.parent_initiated_event_id
+        start.root_workflow_execution.CopyFrom(before.root_workflow_execution)
     # A workflow that always continues at once shall not spin.
     lived_ms = now_ms - state.execution_started_at_ms
     if lived_ms + backoff_ms < limits.continue_as_new_interval_min_ms:

@@ -39,6 +39,15 @@ def duration_fault(duration: Duration) -> str:
     return ""
 
 
+def priority_fault(priority: Priority) -> str:
+    """Return what is wrong with a priority, "" for nothing."""
+    if priority.priority_key < 0:
+        return "priority key can't be negative"
+    if len(priority.fairness_key.encode()) > FAIRNESS_KEY_MAX:
+        return "fairness key length exceeds limit"
+    return "must be greater than zero" if priority.fairness_weight < 0 else ""
+
+
 def complete_retry_policy(policy: RetryPolicy, limits: Limits) -> None:
     """Fill a policy's defaults, then refuse what breaks its rules."""
     if not duration_ms(policy.initial_interval):
@@ -97,7 +106,7 @@ def complete_activity(attributes: ScheduleActivityTaskCommandAttributes, run_ms:
         if too_long(text, limits):
             size = len(text.encode())
             raise InvalidArgument(f"{name} exceeds length limit. Length={size} Limit={limits.id_length_max}")
-    if fault := _priority_fault(attributes.priority):
+    if fault := priority_fault(attributes.priority):
         raise InvalidArgument(f"invalid priorities: {fault}")
     _complete_activity_timeouts(attributes, run_ms)
 
@@ -174,14 +183,6 @@ def _is_timeout_type(name: str) -> bool:
 
 def _snake(camel: str) -> str:
     return "".join("_" + letter if letter.isupper() else letter for letter in camel).removeprefix("_").upper()
-
-
-def _priority_fault(priority: Priority) -> str:
-    if priority.priority_key < 0:
-        return "priority key can't be negative"
-    if len(priority.fairness_key.encode()) > FAIRNESS_KEY_MAX:
-        return "fairness key length exceeds limit"
-    return "must be greater than zero" if priority.fairness_weight < 0 else ""
 
 
 def _complete_activity_timeouts(attributes: ScheduleActivityTaskCommandAttributes, run_ms: int) -> None:
