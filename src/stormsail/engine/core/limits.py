@@ -59,6 +59,10 @@ class Limits:
     """Messages between runs that wait in memory; the others wait on disk alone."""
     outbox_deliveries_max: int = 200
     """Runs that take messages at the same time."""
+    retention_sweep_ms: int = 60_000
+    """How often runs whose retention is over are looked for. Ours, as is the next."""
+    retention_batch_max: int = 100
+    """Runs deleted at a time; others go on between two batches."""
     timer_window_ms: int = 60_000
     namespaces_max: int = 10_000
     eager_activities_max: int = 100

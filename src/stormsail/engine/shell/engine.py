@@ -24,6 +24,7 @@ from temporalio.api.workflowservice.v1 import (
     RespondQueryTaskCompletedRequest,
     RespondWorkflowTaskCompletedRequest,
     ShutdownWorkerRequest,
+    TerminateWorkflowExecutionRequest,
 )
 
 from stormsail.engine.core.errors import InvalidArgument, NamespaceNotFound, Refused
@@ -40,8 +41,10 @@ from stormsail.engine.core.requests import (
     StartRequest,
     StartWorkflow,
     StickyGone,
+    Terminate,
     WorkflowTaskToken,
 )
+from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.core.work import Task, TaskKind, task_changes
@@ -54,6 +57,7 @@ from stormsail.engine.shell.overload import Admission
 from stormsail.engine.shell.polls import Delivery, Polls
 from stormsail.engine.shell.queries import Queries
 from stormsail.engine.shell.queue_report import describe_task_queue
+from stormsail.engine.shell.retention import Retention
 from stormsail.engine.shell.runs import Core, Runs
 from stormsail.engine.shell.schedules import Schedules
 from stormsail.engine.shell.timers import Timers
@@ -122,6 +126,9 @@ class Engine:
         self.schedules = Schedules(
             store.schedules, self.runs, admission=self.admission, clock=clock, ids=ids, limits=limits
         )
+        self.retention = Retention(
+            clock, limits, lasts_ms=self._retentions, closed_by=self.runs.closed_by, delete=self.runs.delete
+        )
         self.outbox = Outbox(store, self.runs, clock=clock, limits=limits)
         self._deliver = Deliver(self.runs, limits)
         self.updates = Updates(self.runs, deliver=self._deliver, admission=self.admission, clock=clock, limits=limits)
@@ -156,7 +163,7 @@ class Engine:
         engine.schedules.open()
         engine.outbox.open()
         loop = asyncio.get_running_loop()
-        loops = (engine.timers.run(), engine.schedules.run(), engine._watch_storage())
+        loops = (engine.timers.run(), engine.schedules.run(), engine.retention.run(), engine._watch_storage())
         engine._loops = [loop.create_task(each) for each in loops]
         return engine
 
@@ -174,6 +181,16 @@ class Engine:
         reply = await self.runs.start(namespace, request)
         assert isinstance(reply, StartReply)
         return reply
+
+    async def delete(self, namespace: str, workflow_id: str, run_id: str, identity: str) -> None:
+        """Take a run out of the store, ending it first where it is open. Returns once that is on disk."""
+        key = self.runs.read(namespace, workflow_id, run_id).key
+        while not await self.runs.delete(key):
+            if self.runs.read(namespace, workflow_id, key.run_id).open:
+                end = TerminateWorkflowExecutionRequest(reason="Delete workflow execution", identity=identity)
+                await self.runs.execute(namespace, workflow_id, key.run_id, Terminate(end))
+        self.timers.set(key, None)
+        self.waiters.wake(key)
 
     def eager_workflow_task(self, started: StartedWorkflowTask) -> bytes:
         """Return the first workflow task of a run just started, serialised, for the reply to its start."""
@@ -362,6 +379,10 @@ class Engine:
 
     def _deadline_ms(self, key: RunKey) -> int | None:
         return self.runs.core.deadline_ms(self.runs.read(key.namespace, key.workflow_id, key.run_id))
+
+    def _retentions(self) -> list[tuple[str, int]]:
+        namespaces = self.store.namespaces.all()
+        return [(one.name, duration_ms(one.described.config.workflow_execution_retention_ttl)) for one in namespaces]
 
     async def _watch_storage(self) -> None:
         """Once the storage has failed, end everything that waits: nothing will come any more."""

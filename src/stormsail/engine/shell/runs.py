@@ -153,6 +153,26 @@ class Runs:
 
         return await self._take_turn((namespace, workflow_id), work, request, takes)
 
+    async def delete(self, key: RunKey) -> bool:
+        """Take a closed run out of the store. Returns once that is on disk; False where it is open, or not there."""
+        self.check_serving()
+        self._admission.enter_turn(new_work=False)
+        try:
+            await self._order.acquire(key.workflow)
+        except BaseException:
+            self._admission.leave_turn()
+            raise
+        deleting = asyncio.get_running_loop().create_task(self._delete(key))
+        self._commits.add(deleting)
+        deleting.add_done_callback(self._commits.discard)
+        deleting.add_done_callback(_retrieved)
+        return await asyncio.shield(deleting)
+
+    def closed_by(self, namespace: str, until_ms: int, most: int) -> list[RunKey]:
+        """Return runs of a namespace that had closed by then."""
+        with self._reading(RunKey(namespace, "", "")):
+            return self._store.closed_by(namespace, until_ms, most)
+
     def read(self, namespace: str, workflow_id: str, run_id: str) -> RunState:
         """Return the newest committed state; not to be changed. An empty run id means the current run."""
         if run_id:
@@ -271,6 +291,22 @@ class Runs:
             raise
         finally:
             self._leave(workflow)
+
+    async def _delete(self, key: RunKey) -> bool:
+        """Runs as a task of its own, which no caller can cancel."""
+        try:
+            self.check_serving()
+            deleted = await self._store.delete(key)
+        except StorageFailed as error:
+            self._storage_failed(error)
+            raise Unavailable(self._stopping) from error
+        finally:
+            # Whatever became of it, what the disk says is the truth.
+            self._forget(key)
+            self._current.pop(key.workflow, None)
+            self._quarantined.pop(key, None)
+            self._leave(key.workflow)
+        return deleted
 
     def _leave(self, workflow: Workflow) -> None:
         self._order.release(workflow)

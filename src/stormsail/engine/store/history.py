@@ -18,6 +18,12 @@ ROWS_READ_AT_ONCE: Final = 16
 INSERT_HISTORY: Final = Statement(
     rank=30, head="INSERT INTO history (id, events, crc, data) VALUES ", row="(?, ?, ?, ?)"
 )
+DELETE_HISTORY: Final = Statement(
+    rank=62,
+    head="DELETE FROM history WHERE id IN (SELECT history.id FROM (VALUES ",
+    row="(?, ?)",
+    tail=") AS v JOIN history ON history.id >= v.column1 AND history.id < v.column2)",
+)
 SELECT_ROWS: Final = "SELECT id, events, crc, data FROM history WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
 SELECT_ROWS_BACK: Final = "SELECT id, events, crc, data FROM history WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT ?"
 
@@ -36,6 +42,11 @@ def row_of(rid: int, run_id: str, first_event_id: int, frames: list[bytes]) -> R
     """Return the row that keeps a turn's events."""
     data = b"".join(frames)
     return (rid << EVENT_BITS | first_event_id, len(frames), _crc(run_id, first_event_id, len(frames), data), data)
+
+
+def ids_of(rid: int) -> Row:
+    """Return the first id of a run's rows, and the first behind them."""
+    return (rid << EVENT_BITS, (rid + 1) << EVENT_BITS)
 
 
 def read_all(reader: Reader, key: RunKey, rid: int, next_event_id: int) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from stormsail.engine.store import history, outbox, tasks
 from stormsail.engine.store.database import Database, Member, Statement
 from stormsail.engine.store.errors import RunConflict, RunDamaged, WriteRejected
 from stormsail.engine.store.reader import Row
-from stormsail.engine.store.search_attributes import SearchAttributes
+from stormsail.engine.store.search_attributes import DELETE_INDEXED, SearchAttributes
 
 RIDS_CACHED_MAX: Final = 50_000
 _RUNS_READ_AT_ONCE: Final = 500
@@ -54,6 +54,10 @@ PUT_ATTRIBUTES: Final = Statement(
     row="(?, ?, ?)",
     tail=" ON CONFLICT (rid) DO UPDATE SET memo = excluded.memo, search_attributes = excluded.search_attributes",
 )
+
+
+DELETE_RUN: Final = Statement(rank=60, head="DELETE FROM run WHERE rid IN (", row="?", tail=")", exact=True)
+DELETE_ATTRIBUTES: Final = Statement(rank=61, head="DELETE FROM attributes WHERE rid IN (", row="?", tail=")")
 
 
 class Runs:
@@ -115,6 +119,33 @@ class Runs:
             f"{chain} ORDER BY rid DESC LIMIT 1", (namespace, workflow_id)
         )
         return RunKey(namespace, workflow_id, found[0][0]) if found else None
+
+    async def delete(self, key: RunKey) -> bool:
+        """Take a closed run out of the file with all that is kept of it. Returns once that is on disk.
+
+        Says whether it was there and closed: an open one is left as it is.
+        """
+        rid = self.rid(key)
+        if rid is None or self._reader.read("SELECT status FROM run WHERE rid = ?", (rid,)) == [(1,)]:
+            return False
+        rows: list[tuple[Statement, Row]] = [
+            (DELETE_RUN, (rid,)),
+            (DELETE_ATTRIBUTES, (rid,)),
+            (DELETE_INDEXED, (rid,)),
+            (history.DELETE_HISTORY, history.ids_of(rid)),
+        ]
+        await self._database.commit(Member(rows, touches=frozenset([rid])))
+        self._rids.pop(key, None)
+        return True
+
+    def closed_by(self, namespace: str, until_ms: int, limit: int) -> list[RunKey]:
+        """Return runs of a namespace that had closed by then."""
+        rows = self._reader.read(
+            "SELECT workflow_id, run_id FROM run "
+            "WHERE namespace = ? AND coalesce(close_ms, 9223372036854775807) <= ? LIMIT ?",
+            (namespace, until_ms, limit),
+        )
+        return [RunKey(namespace, workflow_id, run_id) for workflow_id, run_id in rows]
 
     def due(self, until_ms: int, limit: int) -> list[tuple[int, RunKey]]:
         """Return the runs that must be looked at by then, earliest first."""

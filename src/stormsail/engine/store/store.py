@@ -69,6 +69,14 @@ class Store:
         """Rebuild a run; None when there is no such run. Raises RunDamaged."""
         return self._runs.load(key)
 
+    async def delete(self, key: RunKey) -> bool:
+        """Take a closed run out of the file. Returns once that is on disk; False where it is open, or not there."""
+        return await self._runs.delete(key)
+
+    def closed_by(self, namespace: str, until_ms: int, limit: int) -> list[RunKey]:
+        """Return runs of a namespace that had closed by then."""
+        return self._runs.closed_by(namespace, until_ms, limit)
+
     def current(self, namespace: str, workflow_id: str) -> RunKey | None:
         """Return the open run of a workflow id, else its newest, else None."""
         return self._runs.current(namespace, workflow_id)

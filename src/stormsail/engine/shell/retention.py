@@ -1,0 +1,64 @@
+"""Closed runs leave the store once their namespace's retention is over.
+
+What is to go is told from the file alone, so a sweep that a crash cuts off is only a sweep that begins again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import structlog
+
+from stormsail.engine.core.errors import Refused
+from stormsail.engine.core.ids import RunKey
+from stormsail.engine.core.limits import Limits
+from stormsail.engine.shell.clock import Clock, wait_until
+
+_log: Final = structlog.get_logger(__name__)
+
+
+class Retention:
+    """The loop that deletes them."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        limits: Limits,
+        *,
+        lasts_ms: Callable[[], Sequence[tuple[str, int]]],
+        closed_by: Callable[[str, int, int], Sequence[RunKey]],
+        delete: Callable[[RunKey], Awaitable[bool]],
+    ) -> None:
+        """`lasts_ms` tells the namespaces with their retention, `closed_by` the runs that had closed by an instant."""
+        self._clock = clock
+        self._limits = limits
+        self._lasts_ms = lasts_ms
+        self._closed_by = closed_by
+        self._delete = delete
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            try:
+                await self.sweep()
+            except Refused as refused:
+                _log.warning("retention_put_off", refused=refused.message)
+            except Exception:
+                _log.exception("retention_failed")
+            never = asyncio.get_running_loop().create_future()
+            await wait_until(self._clock, never, self._limits.retention_sweep_ms)
+
+    async def sweep(self) -> int:
+        """Delete all runs whose retention is over, a batch at a time. Returns how many there were."""
+        deleted = 0
+        for namespace, lasts_ms in self._lasts_ms():
+            until_ms = self._clock.now_ms() - lasts_ms
+            while batch := self._closed_by(namespace, until_ms, self._limits.retention_batch_max):
+                # Together, for they then share one transaction and one fsync.
+                gone = sum(await asyncio.gather(*(self._delete(key) for key in batch)))
+                deleted += gone
+                if not gone:
+                    break
+        if deleted:
+            _log.info("retention_over", runs=deleted)
+        return deleted
