@@ -1,0 +1,69 @@
+"""What people do to whole runs, over gRPC."""
+
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import WorkflowExecution, WorkflowType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    CountWorkflowExecutionsRequest,
+    DeleteWorkflowExecutionRequest,
+    DescribeWorkflowExecutionRequest,
+    GetWorkflowExecutionHistoryRequest,
+    StartWorkflowExecutionRequest,
+)
+
+from engine.api.rpc import Rpc
+
+QUEUE = TaskQueue(name="q")
+EXECUTION = WorkflowExecution(workflow_id="w")
+
+
+async def start(rpc: Rpc, workflow_id: str = "w", **more: Any) -> str:
+    """Start a workflow; return its run id."""
+    request = StartWorkflowExecutionRequest(
+        namespace="default",
+        workflow_id=workflow_id,
+        workflow_type=WorkflowType(name="T"),
+        task_queue=QUEUE,
+        request_id=workflow_id,
+        **more,
+    )
+    run_id = (await rpc.call(request)).run_id
+    assert isinstance(run_id, str)
+    return run_id
+
+
+async def test_a_deleted_run_is_gone_when_the_call_returns(rpc: Rpc) -> None:
+    await start(rpc)
+    await rpc.call(DeleteWorkflowExecutionRequest(namespace="default", workflow_execution=EXECUTION))
+    assert (await rpc.call(CountWorkflowExecutionsRequest(namespace="default"))).count == 0
+    for request in (
+        DescribeWorkflowExecutionRequest(namespace="default", execution=EXECUTION),
+        GetWorkflowExecutionHistoryRequest(namespace="default", execution=EXECUTION),
+        DeleteWorkflowExecutionRequest(namespace="default", workflow_execution=EXECUTION),
+    ):
+        assert (await rpc.refused(request)).code == "NOT_FOUND"
+    assert await start(rpc)
+
+
+REFUSED: list[tuple[Message, str]] = [
+    (DeleteWorkflowExecutionRequest(namespace="default"), "Execution is not set on request."),
+    (
+        DeleteWorkflowExecutionRequest(namespace="default", workflow_execution=WorkflowExecution()),
+        "WorkflowId is not set on request.",
+    ),
+    (
+        DeleteWorkflowExecutionRequest(
+            namespace="default", workflow_execution=WorkflowExecution(workflow_id="w", run_id="x")
+        ),
+        "Invalid RunId.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("request_", "text"), REFUSED)
+async def test_what_breaks_a_rule_is_refused(rpc: Rpc, request_: Message, text: str) -> None:
+    refusal = await rpc.refused(request_)
+    assert (refusal.code, refusal.text) == ("INVALID_ARGUMENT", text)
