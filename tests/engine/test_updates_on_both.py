@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from google.protobuf.any_pb2 import Any as Packed
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
 from temporalio.api.command.v1 import Command

@@ -18,7 +18,7 @@ from stormsail.engine.core.decide import decide, decide_start
 from stormsail.engine.core.errors import Refused
 from stormsail.engine.core.limits import DEFAULT_LIMITS, Limits
 from stormsail.engine.core.machines.activity import Activity, stands
-from stormsail.engine.core.requests import FireDue, RunRequest, SignalWithStart, StartWorkflow
+from stormsail.engine.core.requests import FireDue, RunRequest, StartRequest
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 
@@ -61,9 +61,9 @@ class World:
         """The newest run."""
         return self.runs[self.newest]
 
-    def ask(self, request: RunRequest | StartWorkflow | SignalWithStart, run_id: str = "") -> Turn:
+    def ask(self, request: RunRequest | StartRequest, run_id: str = "") -> Turn:
         """Have the core decide, and commit it. Refused leaves all as it was."""
-        if isinstance(request, StartWorkflow | SignalWithStart):
+        if isinstance(request, StartRequest):
             current = self.runs[self.newest] if self.newest else None
             turn = decide_start(current, request, self.now_ms, self.ids, self.limits)
         else:
