@@ -21,8 +21,8 @@ from stormsail.engine.core.schedule_text import YEAR_MAX, SpecError
 HOUR_S: Final = 3_600
 DAY_S: Final = 86_400
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
-_ALL_HOURS: Final = (1 << 24) - 1
-_ALL_SIXTY: Final = (1 << 60) - 1
+ALL_HOURS: Final = (1 << 24) - 1
+ALL_SIXTY: Final = (1 << 60) - 1
 SEARCH_END_S: Final = (date(YEAR_MAX + 1, 1, 3).toordinal() - _EPOCH_DAY) * DAY_S
 """No zone is in a year that calendars know from here on."""
 
@@ -103,14 +103,16 @@ class Calendar:
             and self.seconds >> at.second & 1
         )
 
-    @property
-    def span_s(self) -> int:
-        """Around a time that matches, how much does so for sure: its day, hour, minute or second."""
-        if self.seconds & _ALL_SIXTY != _ALL_SIXTY:
+    def span_s(self, asked: "Possible") -> int:
+        """Around a time that matches, how much does so for sure of what may be asked: its day, hour, minute or second.
+
+        For exclusions: the times of a schedule that acts on full minutes only are all excluded by second 0.
+        """
+        if asked.seconds & ~self.seconds:
             return 1
-        if self.minutes & _ALL_SIXTY != _ALL_SIXTY:
+        if asked.minutes & ~self.minutes:
             return 60
-        return DAY_S if self.hours & _ALL_HOURS == _ALL_HOURS else HOUR_S
+        return HOUR_S if asked.hours & ~self.hours else DAY_S
 
     def next_s(self, after_s: int, where: Zone) -> int | None:
         """Return the first instant after this one that matches; None where there is none any more."""
@@ -119,12 +121,36 @@ class Calendar:
         return _Search(self, where, after_s).run()
 
 
+@dataclass(frozen=True, slots=True)
+class Possible:
+    """Bits of the hours, minutes and seconds that the clocks may show when a schedule acts."""
+
+    hours: int
+    minutes: int
+    seconds: int
+
+
+def possible(calendars: Iterable[Calendar], intervals: Iterable[tuple[int, int]]) -> Possible:
+    """Return when, on the clocks of any zone, calendars and intervals may match."""
+    hours = minutes = seconds = 0
+    for each in calendars:
+        hours, minutes, seconds = hours | each.hours, minutes | each.minutes, seconds | each.seconds
+    for interval, phase in intervals:
+        hours = ALL_HOURS
+        seconds |= 1 << phase % 60 if interval % 60 == 0 else ALL_SIXTY
+        # Zones are ahead of UTC by quarters of an hour.
+        quarters = sum(1 << (phase // 60 + quarter) % 60 for quarter in (0, 15, 30, 45))
+        minutes |= quarters if interval % HOUR_S == 0 else ALL_SIXTY
+    return Possible(hours, minutes, seconds)
+
+
 class _Search:
     """Walks over wall-clock times, from years down to seconds, skipping at each level what does not match."""
 
     def __init__(self, wanted: Calendar, where: Zone, after_s: int) -> None:
         self._wanted = wanted
         self._zone = where
+        self._after_s = after_s
         shown = where.at(after_s)
         self._year, self._month, self._day = shown.year, shown.month, shown.day
         self._hour, self._minute, self._second = shown.hour, shown.minute, shown.second + 1
@@ -145,7 +171,8 @@ class _Search:
             self._second = second
             of_day = self._hour * HOUR_S + self._minute * 60 + second
             found_s = self._zone.instant_s(self._year, self._month, self._day, of_day)
-            if self._zone.at(found_s).hour == self._hour:
+            # A zone that leaves out a whole day shows this hour on the day before: what lies behind us is no next time.
+            if self._zone.at(found_s).hour == self._hour and found_s + self._again_s > self._after_s:
                 return found_s + self._again_s
             self._hour, self._minute, self._second = self._hour + 1, 0, 0  # the clocks leave this hour out
 

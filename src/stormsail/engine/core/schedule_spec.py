@@ -11,18 +11,29 @@ from temporalio.api.schedule.v1 import IntervalSpec, Range, ScheduleSpec, Struct
 from stormsail.engine.core import schedule_text
 from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.fingerprint import fingerprint32
-from stormsail.engine.core.schedule_calendar import DAY_S, HOUR_S, SEARCH_END_S, Calendar, Zone, compiled, zone
+from stormsail.engine.core.schedule_calendar import (
+    DAY_S,
+    HOUR_S,
+    SEARCH_END_S,
+    Calendar,
+    Possible,
+    Zone,
+    compiled,
+    possible,
+    zone,
+)
 from stormsail.engine.core.schedule_text import YEAR_MAX, YEAR_MIN, SpecError
 
 __all__ = ["CompiledSpec", "NextTime", "SpecError", "TooManyExclusions", "canonical", "compile_spec", "shown"]
 
-EXCLUDED_MAX: Final = 10_000
+EXCLUDED_MAX: Final = 5_000
 """Excluded days, hours, minutes or seconds that one search passes over. Temporal counts seconds, and many more."""
 COMMENT_MAX: Final = 200
 _SECOND_NS: Final = 1_000_000_000
 _DURATION_SECONDS_MAX: Final = 315_576_000_000
 _SECONDS_BEFORE_EPOCH: Final = 62_135_596_800
 """From the year 1, where Go counts time from, to 1970."""
+_QUARTER_S: Final = 900
 _UINT32_MAX: Final = 0xFFFFFFFF
 _BOUNDS: Final = (
     ("second", "Second", 0, 59),
@@ -93,14 +104,17 @@ def compile_spec(spec: ScheduleSpec) -> "CompiledSpec":
 @lru_cache(maxsize=2_000)
 def _compiled(packed: bytes) -> "CompiledSpec":
     spec = ScheduleSpec.FromString(packed)
+    calendars = tuple(compiled(each) for each in spec.structured_calendar)
+    intervals = tuple(
+        (max(_nanoseconds(each.interval) // _SECOND_NS, 1), _nanoseconds(each.phase) // _SECOND_NS)
+        for each in spec.interval
+    )
     return CompiledSpec(
         where=zone(spec.timezone_name, spec.timezone_data),
-        calendars=tuple(compiled(each) for each in spec.structured_calendar),
+        calendars=calendars,
         excluded=tuple(compiled(each) for each in spec.exclude_structured_calendar),
-        intervals=tuple(
-            (max(_nanoseconds(each.interval) // _SECOND_NS, 1), _nanoseconds(each.phase) // _SECOND_NS)
-            for each in spec.interval
-        ),
+        intervals=intervals,
+        possible=possible(calendars, intervals),
         start_ns=spec.start_time.ToNanoseconds(),
         end_ns=spec.end_time.ToNanoseconds() if spec.HasField("end_time") else None,
         jitter_ms=max(_nanoseconds(spec.jitter), 0) // 1_000_000,
@@ -116,6 +130,7 @@ class CompiledSpec:
     excluded: tuple[Calendar, ...]
     intervals: tuple[tuple[int, int], ...]
     """Interval and phase in seconds."""
+    possible: Possible
     start_ns: int
     end_ns: int | None
     jitter_ms: int
@@ -153,7 +168,7 @@ class CompiledSpec:
         if not self.excluded:
             return None
         at = self.where.at(nominal_s)
-        spans = [calendar.span_s for calendar in self.excluded if calendar.matches(at)]
+        spans = [calendar.span_s(self.possible) for calendar in self.excluded if calendar.matches(at)]
         if not spans:
             return None
         span = max(spans)
@@ -161,7 +176,7 @@ class CompiledSpec:
         last_s = nominal_s + span - 1 - of_day % span
         # Around a change of the clocks what comes next depends on where one comes from: go on time by time.
         offsets = {self.where.offset_s(each) for each in (nominal_s - HOUR_S, nominal_s, last_s, last_s + HOUR_S)}
-        return last_s if len(offsets) == 1 else nominal_s
+        return last_s if len(offsets) == 1 and not offsets.pop() % _QUARTER_S else nominal_s
 
     def _jitter_ms(self, seed: str, nominal_s: int) -> int:
         """Return the delay of a time: less than the jitter, and less than the time until the next."""
