@@ -9,6 +9,7 @@ from temporalio.api.common.v1 import Payload, RetryPolicy
 from temporalio.api.history.v1 import History, WorkflowExecutionSignaledEventAttributes
 
 from engine.core import given as g
+from engine.core.updating import accepts, asked, rejects, responds
 from stormsail.engine.core import deadlines, events, progress, replay, work
 from stormsail.engine.core.errors import Refused
 from stormsail.engine.core.machines import run as run_machine
@@ -21,9 +22,11 @@ from stormsail.engine.core.requests import (
     ResetSticky,
     StartActivity,
     StickyGone,
+    UpdateWorkflow,
 )
 from stormsail.engine.core.turn import Turn
 
+UPDATES = ("u1", "u2", "u3")
 CLOSING = frozenset(run_machine.CLOSING)
 WORDS = st.lists(
     st.tuples(
@@ -97,9 +100,10 @@ class OneWorkflow(RuleBasedStateMachine):
         sticky=st.booleans(),
         force=st.booleans(),
         returned=st.booleans(),
+        says=st.lists(st.sampled_from(["accept", "respond", "both", "reject", "nothing"]), min_size=3, max_size=3),
     )
     def complete(
-        self, poll: bool, words: Any, close: Any, careful: bool, sticky: bool, force: bool, returned: bool
+        self, poll: bool, words: Any, close: Any, careful: bool, sticky: bool, force: bool, returned: bool, says: Any
     ) -> None:
         if poll:
             self.poll()
@@ -111,9 +115,39 @@ class OneWorkflow(RuleBasedStateMachine):
         more: dict[str, Any] = {"force_create_new_workflow_task": force, "return_new_workflow_task": returned}
         if sticky:
             more["sticky_attributes"] = g.sticky()
+        more["messages"] = [message for one in zip(UPDATES, says, strict=True) for message in self.said(*one, careful)]
         turn = self.ask(self.given.complete, *commands, *([close] if close else []), **more)
         if turn is not None:
             self.activity_tokens += [one.token for one in turn.reply.activities]
+
+    def said(self, update_id: str, what: str, careful: bool) -> list[Any]:
+        """What the worker says of an update: a correct one only of those that it was given, or has accepted."""
+        state = self.given.state
+        admitted = state.updates_admitted.get(update_id)
+        if careful and update_id in state.updates_accepted:
+            return [responds(update_id)] if what in ("respond", "both") else []
+        if careful and (admitted is None or not admitted.sent):
+            return []
+        match what:
+            case "accept":
+                return [accepts(update_id)]
+            case "both":
+                return [accepts(update_id), responds(update_id)]
+            case "reject":
+                return [rejects(update_id)]
+            case "respond":
+                return [] if careful else [responds(update_id)]
+            case _:
+                return []
+
+    @rule(update_id=st.sampled_from(UPDATES))
+    def update(self, update_id: str) -> None:
+        self.ask(self.given.world.ask, UpdateWorkflow(asked(update_id)))
+
+    @rule(chance=st.integers(0, 3))
+    def restart(self, chance: int) -> None:
+        if chance == 0:
+            self.given.world.runs = {key: state.durable for key, state in self.given.world.runs.items()}
 
     def command(self, word: str, number: int) -> Any:
         pending = [*self.given.state.activities, 77, 78]
@@ -225,9 +259,13 @@ class OneWorkflow(RuleBasedStateMachine):
             assert names[0] == "WorkflowExecutionStarted"
             assert not CLOSING & set(names[:-1])
             assert (names[-1] in CLOSING) == (not state.open)
-            assert replay.replay(state.key, [frames], progress.pack(state)) == state
+            assert replay.replay(state.key, [frames], progress.pack(state)) == state.durable
             if not state.open:
                 assert not work.tasks(state) and deadlines.deadline_ms(state) is None and not state.buffered
+                assert not state.updates_admitted
+            task = state.workflow_task
+            if task is not None and task.speculative:
+                assert task.scheduled_event_id == state.next_event_id and not state.buffered
             if state.buffered:
                 assert state.workflow_task is not None and state.workflow_task.started_at_ms
             follower = state.new_run_id

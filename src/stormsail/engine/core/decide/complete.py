@@ -51,7 +51,7 @@ def complete(state: RunState, request: CompleteWorkflowTask, now_ms: int, ids: I
             # The task is left to its timeout, which grows: a broken worker is slowed down, and fills no history.
             turn = Turn.on(state, now_ms)
             update_messages.abort_sent(turn)
-            turn.refusal = InvalidArgument(bad.message)
+            turn.reply, turn.refusal = CompletedWorkflowTask(), InvalidArgument(bad.message)
             if not turn.held:
                 raise turn.refusal from None
             return turn
