@@ -7,12 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import activity, workflow
-from temporalio.client import WorkflowUpdateStage
 from temporalio.common import RetryPolicy, SearchAttributeKey, WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 
 SECOND = timedelta(seconds=1)
-UPDATE_ACCEPTED = WorkflowUpdateStage.ACCEPTED
 TERMINATE_EXISTING = WorkflowIDConflictPolicy.TERMINATE_EXISTING
 ONCE = RetryPolicy(maximum_attempts=1)
 FAST = RetryPolicy(initial_interval=timedelta(milliseconds=20), maximum_interval=timedelta(milliseconds=100))
