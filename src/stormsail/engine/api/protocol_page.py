@@ -17,8 +17,9 @@ otherwise). Official Temporal SDKs connect to it unchanged. This page is written
 `python -m stormsail.engine.api.protocol_page docs/protocol.md` from the table that the server itself uses.
 
 *Served* means the whole method: its fields, errors and edge cases. Some fields are refused with `UNIMPLEMENTED` and
-named: `cron_schedule`, `completion_callbacks` and `versioning_override` of a start, `bad_binaries` and
-`custom_search_attribute_aliases` of UpdateNamespace (AddSearchAttributes registers search attributes). A method that is
+named: `completion_callbacks` and `versioning_override` of a start, `bad_binaries` and
+`custom_search_attribute_aliases` of UpdateNamespace (AddSearchAttributes registers search attributes). Workflows start,
+signal and cancel others in their own namespace, as Temporal's server has it unless told otherwise. A method that is
 *not served* answers `UNIMPLEMENTED` and names itself; nothing is half done.
 
 Beside these, `grpc.health.v1.Health` and `grpc.reflection.v1alpha.ServerReflection` are served, so `grpcurl` and health
