@@ -37,6 +37,11 @@ class Pair:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pair() -> AsyncIterator[Pair]:
+    async for both in servers_with_workers():
+        yield both
+
+
+async def servers_with_workers() -> AsyncIterator[Pair]:
     """Both servers, with one worker each."""
     with tempfile.TemporaryDirectory() as directory:
         engine, dev = EngineProcess(Path(directory) / "data"), DevServer()

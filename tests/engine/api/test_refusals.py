@@ -333,9 +333,7 @@ async def test_a_request_that_breaks_a_rule_is_refused(rpc: Rpc, case: str) -> N
     assert refusal.detail == ("NotFoundFailure" if code == "NOT_FOUND" else "")
 
 
-@pytest.mark.parametrize(
-    "field", ["completion_callbacks", "time_skipping_config", "versioning_override"]
-)
+@pytest.mark.parametrize("field", ["completion_callbacks", "time_skipping_config", "versioning_override"])
 async def test_a_field_that_is_not_served_is_named(rpc: Rpc, field: str) -> None:
     request = start()
     if field == "completion_callbacks":

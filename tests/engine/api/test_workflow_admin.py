@@ -11,6 +11,8 @@ from temporalio.api.workflowservice.v1 import (
     DeleteWorkflowExecutionRequest,
     DescribeWorkflowExecutionRequest,
     GetWorkflowExecutionHistoryRequest,
+    ResetWorkflowExecutionRequest,
+    SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
 )
 
@@ -48,7 +50,29 @@ async def test_a_deleted_run_is_gone_when_the_call_returns(rpc: Rpc) -> None:
     assert await start(rpc)
 
 
+async def test_a_run_is_reset_and_says_so(rpc: Rpc) -> None:
+    old = await start(rpc)
+    await rpc.call(SignalWorkflowExecutionRequest(namespace="default", workflow_execution=EXECUTION, signal_name="s"))
+    request = reset(workflow_task_finish_event_id=3, reason="why")
+    new = (await rpc.call(request)).run_id
+    assert (await rpc.call(request)).run_id == new != old
+    base = WorkflowExecution(workflow_id="w", run_id=old)
+    described = await rpc.call(DescribeWorkflowExecutionRequest(namespace="default", execution=base))
+    assert described.workflow_extended_info.reset_run_id == new
+    assert (await rpc.refused(reset(request_id="2", workflow_task_finish_event_id=99))).code == "INVALID_ARGUMENT"
+
+
+def reset(**more: Any) -> ResetWorkflowExecutionRequest:
+    return ResetWorkflowExecutionRequest(
+        **{"namespace": "default", "workflow_execution": EXECUTION, "request_id": "r", **more}
+    )
+
+
 REFUSED: list[tuple[Message, str]] = [
+    (reset(request_id=""), "RequestId is not set on request."),
+    (reset(request_id="x" * 1_001), "RequestId length exceeds limit."),
+    (ResetWorkflowExecutionRequest(namespace="default", request_id="r"), "Execution is not set on request."),
+    (reset(workflow_execution=WorkflowExecution(workflow_id="w", run_id="x")), "Invalid RunId."),
     (DeleteWorkflowExecutionRequest(namespace="default"), "Execution is not set on request."),
     (
         DeleteWorkflowExecutionRequest(namespace="default", workflow_execution=WorkflowExecution()),

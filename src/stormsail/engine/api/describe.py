@@ -6,6 +6,7 @@ from temporalio.api.enums.v1 import EventType, PendingActivityState, PendingWork
 from temporalio.api.workflow.v1 import PendingActivityInfo, PendingChildExecutionInfo, WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
+from stormsail.engine.core.deadlines import chain_expires_at_ms
 from stormsail.engine.core.state import Activity, Child, RunState, WorkflowTask
 from stormsail.engine.core.visibility_row import VisibilityRow, visibility_row
 
@@ -88,9 +89,10 @@ def _fill_workflow_task(response: DescribeWorkflowExecutionResponse, task: Workf
 def _fill_extended(response: DescribeWorkflowExecutionResponse, state: RunState) -> None:
     extended, start = response.workflow_extended_info, state.start
     extended.cancel_requested = state.cancel_requested
+    extended.reset_run_id = state.reset_run_id
     extended.original_start_time.CopyFrom(_timestamp(state.started_at_ms))
     if start.HasField("workflow_execution_expiration_time"):
-        extended.execution_expiration_time.CopyFrom(start.workflow_execution_expiration_time)
+        extended.execution_expiration_time.CopyFrom(_timestamp(chain_expires_at_ms(state)))
     run_timeout_ms = start.workflow_run_timeout.ToMilliseconds()
     if run_timeout_ms:
         extended.run_expiration_time.CopyFrom(_timestamp(state.execution_started_at_ms + run_timeout_ms))

@@ -78,6 +78,7 @@ _WORKFLOW: Final[Mapping[str, Handler]] = {
     "ListSchedules": schedules.list_schedules,
     "CountSchedules": schedules.count_schedules,
     "ListScheduleMatchingTimes": schedules.list_schedule_matching_times,
+    "ResetWorkflowExecution": workflow_admin.reset_workflow_execution,
     "DeleteWorkflowExecution": workflow_admin.delete_workflow_execution,
     "PauseActivity": activity_admin.pause_activity,
     "UnpauseActivity": activity_admin.unpause_activity,

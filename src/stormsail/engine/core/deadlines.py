@@ -98,6 +98,8 @@ def chain_expires_at_ms(state: RunState) -> int:
     """Return when the workflow's execution timeout ends all its runs, 0 for never."""
     if not state.start.HasField("workflow_execution_expiration_time"):
         return 0
+    if state.reset_at_ms:
+        return state.reset_at_ms + duration_ms(state.start.workflow_execution_timeout)
     expires = state.start.workflow_execution_expiration_time
     return max(0, expires.seconds * 1_000 + -(-expires.nanos // 1_000_000))
 

@@ -5,7 +5,13 @@ from typing import Final
 
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.enums.v1 import TimeoutType
-from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure, ServerFailureInfo, TimeoutFailureInfo
+from temporalio.api.failure.v1 import (
+    ApplicationFailureInfo,
+    Failure,
+    ResetWorkflowFailureInfo,
+    ServerFailureInfo,
+    TimeoutFailureInfo,
+)
 
 from stormsail.engine.core.retry import TIMEOUT_NAMES
 
@@ -52,6 +58,12 @@ def timeout_failure(
 def activity_timeout_message(timeout_type: TimeoutType.ValueType) -> str:
     """Return the message of an activity's timeout."""
     return f"activity {TIMEOUT_NAMES[timeout_type]} timeout"
+
+
+def reset_failure(message: str, heartbeat_details: Payloads | None = None) -> Failure:
+    """Build the failure of what a reset of its run cuts off."""
+    info = ResetWorkflowFailureInfo(last_heartbeat_details=heartbeat_details)
+    return Failure(message=message, reset_workflow_failure_info=info)
 
 
 def server_failure(message: str, *, non_retryable: bool, cause: Failure | None = None) -> Failure:

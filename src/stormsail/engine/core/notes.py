@@ -43,6 +43,29 @@ class StartRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class RunBegunByReset:
+    """This run begins now, with another one's history; its timeouts count from now."""
+
+    request_id: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunWasReset:
+    """Another run was made of this one's history."""
+
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityBegunAgain:
+    """Nobody had taken it when its run was reset; its timeouts count from now."""
+
+    scheduled_event_id: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class CloseAttempted:
     """Whether the worker's last workflow task wanted to close the run in vain."""
 
@@ -138,6 +161,9 @@ Note = (
     | FirstTaskReady
     | StickySet
     | StartRequested
+    | RunBegunByReset
+    | RunWasReset
+    | ActivityBegunAgain
     | CloseAttempted
     | TransitionCounted
     | EventBuffered
@@ -165,6 +191,16 @@ def note(state: RunState, change: Note) -> RunState:
             state.sticky_queue, state.sticky_timeout_ms, state.sticky_touched_at_ms = queue, timeout_ms, at_ms
         case StartRequested(request_id):
             state.start_request_id = request_id
+        case RunBegunByReset(request_id, at_ms):
+            state.reset_request_id, state.reset_at_ms = request_id, at_ms
+            state.execution_started_at_ms = at_ms
+        case RunWasReset(run_id):
+            state.reset_run_id = run_id
+        case ActivityBegunAgain(scheduled_event_id, at_ms):
+            again = state.activities[scheduled_event_id]
+            state.activities[scheduled_event_id] = replace(
+                again, begun_again_at_ms=at_ms, scheduled_at_ms=at_ms, ready_at_ms=at_ms
+            )
         case CloseAttempted(attempted):
             state.close_attempted = attempted
         case TransitionCounted():

@@ -25,6 +25,9 @@ VERSION: Final = 1
 
 _PLAIN: Final = (
     "start_request_id",
+    "reset_request_id",
+    "reset_at_ms",
+    "reset_run_id",
     "sticky_queue",
     "sticky_timeout_ms",
     "sticky_touched_at_ms",
@@ -48,6 +51,7 @@ _ACTIVITY_PLAIN: Final = {
     "pause_request_id": "",
     "reset": False,
     "forget_heartbeat": False,
+    "begun_again_at_ms": 0,
 }
 """Fields of an activity written as they are, with their values in one that only waits for its first start: a run may
 have thousands of those, and writes its progress with every turn."""
@@ -83,6 +87,8 @@ def unpack_into(state: RunState, progress: bytes) -> None:
     for name in _PLAIN:
         if name in found:
             setattr(state, name, found[name])
+    if state.reset_at_ms:
+        state.execution_started_at_ms = state.reset_at_ms
     if not state.open:
         return
     state.first_task_ready = found["first_task_ready"]
@@ -114,6 +120,8 @@ def _restored_activity(activity: Activity, fields: dict[str, Any]) -> Activity:
         known["heartbeat_details"] = Payloads.FromString(b64decode(fields["heartbeat_details"]))
     if "last_failure" in fields:
         known["last_failure"] = Failure.FromString(b64decode(fields["last_failure"]))
+    if begun_again_at_ms := fields.get("begun_again_at_ms"):
+        activity = replace(activity, scheduled_at_ms=begun_again_at_ms, ready_at_ms=begun_again_at_ms)
     if "options" in fields:
         activity = with_options(activity, ActivityOptions.FromString(b64decode(known.pop("options"))))
     return replace(activity, **known)

@@ -41,6 +41,14 @@ def frames(history: bytes) -> Iterator[tuple[HistoryEvent, int]]:
         at = end
 
 
+def framed(history: bytes) -> Iterator[tuple[HistoryEvent, bytes]]:
+    """Yield each event of a serialised History with its frame."""
+    at = 0
+    for event, size_bytes in frames(history):
+        yield event, history[at : at + size_bytes]
+        at += size_bytes
+
+
 def _varint(data: bytes, at: int) -> tuple[int, int]:
     """Decode the varint at `at`; return it and the place behind it."""
     number = shift = 0

@@ -12,6 +12,7 @@ from temporalio.api.workflowservice.v1 import (
     PauseActivityRequest,
     RequestCancelWorkflowExecutionRequest,
     ResetActivityRequest,
+    ResetWorkflowExecutionRequest,
     RespondWorkflowTaskCompletedRequest,
     SignalWithStartWorkflowExecutionRequest,
     SignalWorkflowExecutionRequest,
@@ -366,6 +367,14 @@ RunRequest = (
     | FireDue
     | Delivered
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ResetWorkflow:
+    """Begin a new run with part of another one's history; decided by `decide_reset`. Reply: the new run's id."""
+
+    request: ResetWorkflowExecutionRequest
+
 
 StartRequest = StartWorkflow | SignalWithStart | StartAndUpdate | StartChildWorkflow
 """What concerns the whole chain of runs of a workflow id; decided by `decide_start`."""

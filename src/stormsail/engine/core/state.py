@@ -63,6 +63,8 @@ class Activity:
     pause_request_id: str = ""
     reset: bool = False
     """Somebody reset it while an attempt ran: the worker hears of it by heartbeat."""
+    begun_again_at_ms: int = 0
+    """When a reset of the run let it begin again; `scheduled_at_ms` is then this, and not what history says."""
     forget_heartbeat: bool = False
     """The next attempt begins without this one's heartbeat details."""
     original: ActivityTaskScheduledEventAttributes | None = None
@@ -177,6 +179,12 @@ class RunState:
     cancel_requested: bool = False
     start_request_id: str = ""
     """Progress: of the start that began the chain of runs. Its repetition is answered with the first of them."""
+    reset_request_id: str = ""
+    """Progress: of the reset that began this run; its repetition is answered with the run."""
+    reset_at_ms: int = 0
+    """Progress: when that was. Its history tells of a start long before."""
+    reset_run_id: str = ""
+    """Progress: the run that a reset made of this one's history."""
     attached_request_ids: dict[str, None] = field(default_factory=dict)
     """Of starts that found this run in use and asked to be attached to it."""
     user_metadata: UserMetadata | None = None

@@ -83,6 +83,12 @@ class Turn:
         apply.take_effect(self.state, event)
         return event
 
+    def copy(self, event: HistoryEvent, framed: bytes) -> None:
+        """Take over an event of another run as it stands there. What it told other runs it does not tell again."""
+        apply.apply(self.state, event, size_bytes=len(framed))
+        self.events.append(event)
+        self.frames.append(framed)
+
     def note(self, change: notes.Note) -> None:
         """Change progress."""
         notes.note(self.state, change)

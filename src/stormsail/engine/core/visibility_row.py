@@ -50,7 +50,7 @@ def visibility_row(state: RunState) -> VisibilityRow:
         run_id=state.key.run_id,
         workflow_type=state.workflow_type,
         status=state.status,
-        start_ms=state.started_at_ms,
+        start_ms=state.reset_at_ms or state.started_at_ms,
         execution_ms=state.execution_started_at_ms,
         close_ms=state.closed_at_ms if closed else None,
         execution_duration_ms=max(0, state.closed_at_ms - state.execution_started_at_ms) if closed else None,

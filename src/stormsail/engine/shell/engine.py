@@ -38,7 +38,6 @@ from stormsail.engine.core.requests import (
     SignalWithStart,
     StartedWorkflowTask,
     StartReply,
-    StartRequest,
     StartWorkflow,
     StickyGone,
     Terminate,
@@ -58,7 +57,7 @@ from stormsail.engine.shell.polls import Delivery, Polls
 from stormsail.engine.shell.queries import Queries
 from stormsail.engine.shell.queue_report import describe_task_queue
 from stormsail.engine.shell.retention import Retention
-from stormsail.engine.shell.runs import Core, Runs
+from stormsail.engine.shell.runs import AnyRequest, Core, Runs
 from stormsail.engine.shell.schedules import Schedules
 from stormsail.engine.shell.timers import Timers
 from stormsail.engine.shell.updates import Updates
@@ -286,7 +285,7 @@ class Engine:
             await asyncio.wait(self._background)
         await asyncio.gather(*self._loops, return_exceptions=True)
 
-    def _committed(self, turn: Turn, request: RunRequest | StartRequest) -> None:
+    def _committed(self, turn: Turn, request: AnyRequest) -> None:
         """Tell everybody what a commit changed."""
         if isinstance(request, CompleteWorkflowTask):
             self.queries.answered(request.token.key, request.request.query_results)

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
+from temporalio.api.enums.v1 import WorkflowExecutionStatus
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 
 from stormsail.engine.core.deadlines import deadline_ms
 from stormsail.engine.core.decide import decide, decide_start
+from stormsail.engine.core.decide.reset import decide_reset
 from stormsail.engine.core.errors import NotFound, Refused, Unavailable
 from stormsail.engine.core.ids import Ids, RunKey
 from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.messages import RunMessage
-from stormsail.engine.core.requests import RunRequest, StartRequest
+from stormsail.engine.core.requests import ResetWorkflow, RunRequest, StartRequest
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.shell.clock import Clock
@@ -29,6 +32,9 @@ from stormsail.engine.store.history import HistoryPage
 from stormsail.engine.store.store import Store
 
 _log: Final = structlog.get_logger(__name__)
+_CONTINUED: Final = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW
+_PART_BYTES: Final = 4 * 1024 * 1024
+AnyRequest = RunRequest | StartRequest | ResetWorkflow
 Workflow = tuple[str, str]
 
 
@@ -98,7 +104,7 @@ class Runs:
         ids: Ids,
         limits: Limits,
         admission: Admission,
-        committed: Callable[[Turn, RunRequest | StartRequest], None],
+        committed: Callable[[Turn, AnyRequest], None],
         forgotten: Callable[[RunKey], None] = lambda _: None,
         core: Core | None = None,
     ) -> None:
@@ -152,6 +158,30 @@ class Runs:
             )
 
         return await self._take_turn((namespace, workflow_id), work, request, takes)
+
+    async def reset(self, request: ResetWorkflowExecutionRequest) -> Any:
+        """Begin a new run with part of a run's history; return its id once that is on disk."""
+        namespace, execution = request.namespace, request.workflow_execution
+
+        def work() -> Turn:
+            base = self.read(namespace, execution.workflow_id, execution.run_id)
+            current = self.read(namespace, execution.workflow_id, "")
+            followers = []
+            following, seen = base, {base.key.run_id}
+            while following.new_run_id and following.status == _CONTINUED and following.new_run_id not in seen:
+                try:
+                    following = self.read(namespace, execution.workflow_id, following.new_run_id)
+                except NotFound:
+                    break  # Deleted since: what it was told is lost.
+                seen.add(following.key.run_id)
+                followers.append((following.key, self._history(following.key)))
+            history, now_ms = self._history(base.key), self._clock.now_ms()
+            return self._decided(
+                base.key,
+                lambda: decide_reset(base, current, history, followers, request, now_ms, self._ids, self._limits),
+            )
+
+        return await self._take_turn((namespace, execution.workflow_id), work, ResetWorkflow(request), None)
 
     async def delete(self, key: RunKey) -> bool:
         """Take a closed run out of the store. Returns once that is on disk; False where it is open, or not there."""
@@ -238,7 +268,7 @@ class Runs:
         self,
         workflow: Workflow,
         work: Callable[[], Turn],
-        request: RunRequest | StartRequest,
+        request: AnyRequest,
         takes: RunMessage | None,
     ) -> Any:
         self.check_serving()
@@ -269,7 +299,7 @@ class Runs:
         await asyncio.shield(committing)
         return _reply(turn)
 
-    async def _commit(self, workflow: Workflow, turn: Turn, request: RunRequest | StartRequest) -> None:
+    async def _commit(self, workflow: Workflow, turn: Turn, request: AnyRequest) -> None:
         """Write a turn and let the world know. Runs as a task of its own, which no caller can cancel."""
         try:
             await self._store.commit([turn])
@@ -307,6 +337,16 @@ class Runs:
             self._quarantined.pop(key, None)
             self._leave(key.workflow)
         return deleted
+
+    def _history(self, key: RunKey) -> list[bytes]:
+        """Return all of a run's history, in parts."""
+        parts, next_event_id = [], 1
+        while next_event_id:
+            limits = self._limits
+            page = self.page(key, next_event_id, max_events=limits.history_events_max, max_bytes=_PART_BYTES)
+            parts.append(page.frames)
+            next_event_id = page.next_event_id
+        return parts
 
     def _leave(self, workflow: Workflow) -> None:
         self._order.release(workflow)

@@ -1,0 +1,201 @@
+"""Resets: a new run with part of a run's history, which hears again what that run was told since."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import ResetReapplyExcludeType, ResetReapplyType
+from temporalio.api.workflow.v1 import PostResetOperation
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+
+from engine.core import given as g
+from engine.core.given import Given
+from stormsail.engine.core import progress
+from stormsail.engine.core.deadlines import deadline_ms
+from stormsail.engine.core.decide.reset import decide_reset
+from stormsail.engine.core.errors import InvalidArgument, Unimplemented
+from stormsail.engine.core.limits import DEFAULT_LIMITS
+from stormsail.engine.core.replay import replay
+from stormsail.engine.core.turn import Turn
+from stormsail.engine.core.visibility_row import visibility_row
+
+SIGNAL = ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL
+
+
+def reset(given: Given, point: int, run_id: str = "", followers: Sequence[str] = (), **more: Any) -> Turn:
+    """Reset to an event id, and commit it."""
+    world = given.world
+    base = world.runs[run_id or world.newest]
+    request = ResetWorkflowExecutionRequest(
+        workflow_execution=WorkflowExecution(workflow_id="w"),
+        reason="why",
+        request_id="reset",
+        workflow_task_finish_event_id=point,
+    )
+    request.MergeFrom(ResetWorkflowExecutionRequest(**more))
+    histories = [(world.runs[each].key, [world.frames[each]]) for each in followers]
+    turn = decide_reset(
+        base,
+        world.state,
+        [world.frames[base.key.run_id]],
+        histories,
+        request,
+        world.now_ms,
+        world.ids,
+        DEFAULT_LIMITS,
+    )
+    for one in turn.every:
+        world._commit(one)
+    state = turn.state
+    assert replay(state.key, [world.frames[state.key.run_id]], progress.pack(state)) == state
+    return turn
+
+
+def worked(*commands: Any) -> Given:
+    """A run with one workflow task done: events 1 to 4, then those of the commands."""
+    given = Given()
+    given.start()
+    given.poll()
+    given.complete(*commands)
+    return given
+
+
+def test_a_reset_cuts_the_history_off_at_a_workflow_task_and_ends_the_open_run() -> None:
+    given = worked(g.activity("a"), g.timer("t", 100))
+    old = given.state
+    given.world.now_ms += 7_000
+    turn = reset(given, 4)
+    new = turn.state
+    assert turn.reply == new.key.run_id != old.key.run_id
+    assert g.told(turn)[3:] == [
+        "4 WorkflowTaskFailed scheduled_event_id=2 started_event_id=3 cause=RESET_WORKFLOW "
+        "failure={message=why reset_workflow_failure_info={}} identity=history-service "
+        "base_run_id=#1 new_run_id=#3",
+        "5 WorkflowTaskScheduled task_queue=q start_to_close_timeout=10s attempt=1",
+    ]
+    ended = given.world.runs[old.key.run_id]
+    assert (ended.status, ended.reset_run_id) == (5, new.key.run_id)
+    assert turn.also[0].events[-1].workflow_execution_terminated_event_attributes.identity == "history-resetter"
+    assert not new.activities
+    assert not new.timers
+    assert turn.messages == []
+
+
+def test_a_task_that_nobody_had_taken_is_started_for_its_failure() -> None:
+    given = Given()
+    given.start()
+    given.signal()
+    assert g.names(reset(given, 3))[2:] == [
+        "WorkflowTaskStarted",
+        "WorkflowTaskFailed",
+        "WorkflowExecutionSignaled",
+        "WorkflowTaskScheduled",
+    ]
+
+
+def test_the_run_begins_now() -> None:
+    given = Given()
+    given.start(workflow_run_timeout=g.seconds(60), workflow_execution_timeout=g.seconds(100))
+    given.poll()
+    given.complete(g.activity("a"), force_create_new_workflow_task=True)
+    given.poll()
+    given.world.now_ms += 50_000
+    now_ms = given.world.now_ms
+    state = reset(given, 7).state
+    assert visibility_row(state).start_ms == now_ms
+    assert state.activities[5].scheduled_at_ms == state.activities[5].ready_at_ms == now_ms
+    given.poll()
+    given.complete()
+    assert (deadline_ms(given.state) or 0) <= now_ms + 60_000
+
+
+def test_signals_since_the_point_are_told_again_in_order_also_those_of_runs_that_followed() -> None:
+    given = worked()
+    first = given.world.newest
+    given.signal("one")
+    given.poll()
+    given.complete(g.again())
+    second = given.world.newest
+    given.signal("two")
+    turn = reset(given, 4, run_id=first, followers=[second])
+    assert g.names(turn)[4:] == ["WorkflowExecutionSignaled", "WorkflowExecutionSignaled", "WorkflowTaskScheduled"]
+    names = [event.workflow_execution_signaled_event_attributes.signal_name for event in turn.events[4:6]]
+    assert names == ["one", "two"]
+    assert not given.world.runs[second].open
+
+
+def test_signals_that_wait_for_a_workflow_task_are_told_again_too() -> None:
+    given = worked(g.timer("t"))
+    given.signal("seen")
+    given.poll()
+    given.signal("waiting")
+    turn = reset(given, 4)
+    assert [one for one in g.names(turn) if one == "WorkflowExecutionSignaled"] == ["WorkflowExecutionSignaled"] * 2
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"reset_reapply_exclude_types": [SIGNAL]},
+        {"reset_reapply_type": ResetReapplyType.RESET_REAPPLY_TYPE_NONE},
+    ],
+)
+def test_signals_may_be_left_out(asked: Any) -> None:
+    given = worked()
+    given.signal("one")
+    assert "WorkflowExecutionSignaled" not in g.names(reset(given, 4, **asked))
+
+
+def test_cancellations_are_not_told_again() -> None:
+    given = worked()
+    given.cancel()
+    turn = reset(given, 4)
+    assert not turn.state.cancel_requested
+
+
+def test_a_closed_run_is_reset_and_told_of_it() -> None:
+    given = worked(g.done())
+    old = given.world.newest
+    turn = reset(given, 4)
+    assert [one.state.key.run_id for one in turn.also] == [old]
+    assert given.world.runs[old].status == 2
+    assert given.world.runs[old].reset_run_id == turn.reply
+    assert turn.state.open
+
+
+def test_the_same_request_is_answered_with_the_same_run() -> None:
+    given = worked()
+    first = reset(given, 4)
+    again = reset(given, 4)
+    assert again.empty
+    assert again.reply == first.reply
+    assert reset(given, 4, request_id="other").reply != first.reply
+
+
+def test_a_signal_may_follow_the_reset() -> None:
+    given = worked()
+    operation = PostResetOperation(signal_workflow=PostResetOperation.SignalWorkflow(signal_name="after"))
+    turn = reset(given, 4, post_reset_operations=[operation])
+    assert turn.events[4].workflow_execution_signaled_event_attributes.signal_name == "after"
+    with pytest.raises(Unimplemented, match="update_workflow_options"):
+        reset(
+            given,
+            4,
+            request_id="other",
+            post_reset_operations=[PostResetOperation(update_workflow_options={})],
+        )
+
+
+@pytest.mark.parametrize("point", [0, 1, 6, 100])
+def test_a_point_outside_of_the_history_is_refused(point: int) -> None:
+    given = worked(g.timer("t"))
+    with pytest.raises(InvalidArgument, match=r"Workflow task finish ID must be > 1 && <= workflow last event ID."):
+        reset(given, point)
+
+
+@pytest.mark.parametrize("point", [2, 5])
+def test_a_point_without_a_workflow_task_is_refused(point: int) -> None:
+    given = worked(g.timer("t"))
+    with pytest.raises(InvalidArgument, match=r"WorkflowTaskScheduled \+1, WorkflowTaskStarted \+ 1\]: "):
+        reset(given, point)
