@@ -51,6 +51,7 @@ async def test_the_capabilities_are_those_that_are_served(rpc: Rpc) -> None:
     capabilities = {field.name for field, value in described.namespace_info.capabilities.ListFields() if value}
     assert capabilities == {
         "eager_workflow_start",
+        "supports_schedules",
         "sync_update",
         "async_update",
         "worker_heartbeats",
