@@ -51,7 +51,6 @@ async def test_the_capabilities_are_those_that_are_served(rpc: Rpc) -> None:
     capabilities = {field.name for field, value in described.namespace_info.capabilities.ListFields() if value}
     assert capabilities == {
         "eager_workflow_start",
-        "supports_schedules",
         "sync_update",
         "async_update",
         "worker_heartbeats",
@@ -184,6 +183,7 @@ async def test_the_system_says_what_it_can(rpc: Rpc) -> None:
         "encoded_failure_attributes",
         "upsert_memo",
         "eager_workflow_start",
+        "supports_schedules",
         "sdk_metadata",
         "count_group_by_execution_status",
     }

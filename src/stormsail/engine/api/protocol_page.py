@@ -30,10 +30,11 @@ Temporal's error detail in `grpc-status-details-bin`, where the SDKs look for it
 
 ## Schedules differ from Temporal's in this
 
-* UpdateSchedule with a conflict token that is no longer the schedule's is refused with `FAILED_PRECONDITION`; Temporal's
-  default scheduler answers OK and does nothing. A memo in the request replaces the schedule's.
-* What could never start (an impossible retry policy or priority, an overlarge memo) is refused when the schedule is made.
-  Exclusions are checked like calendars.
+* UpdateSchedule with a conflict token that is no longer the schedule's is refused with `FAILED_PRECONDITION`;
+  Temporal's default scheduler answers OK and does nothing. A memo in the request replaces the schedule's.
+* What could never start (an impossible retry policy or priority, an overlarge memo) is refused when the schedule is
+  made.
+* Exclusions are checked like calendars.
 * An action that is older than the catchup window is counted as missed once.
 * The next time is searched for past 5,000 excluded days, hours, minutes or seconds, then given up.
 * Where a zone left out a whole day (Samoa, 2011) times go on; Temporal's go back a day, again and again.
