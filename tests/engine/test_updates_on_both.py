@@ -17,13 +17,14 @@ from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
 from temporalio.api.command.v1 import Command
 from temporalio.api.common.v1 import Payload, Payloads
-from temporalio.api.enums.v1 import CommandType, TaskQueueKind
+from temporalio.api.enums.v1 import CommandType, TaskQueueKind, TaskQueueType
 from temporalio.api.enums.v1 import UpdateWorkflowExecutionLifecycleStage as Stage
 from temporalio.api.errordetails.v1 import MultiOperationExecutionFailure
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.protocol.v1 import Message as ProtocolMessage
 from temporalio.api.update.v1 import Acceptance, Outcome, Rejection, Request, Response
 from temporalio.api.workflowservice.v1 import (
+    DescribeTaskQueueRequest,
     ExecuteMultiOperationRequest,
     GetWorkflowExecutionHistoryRequest,
     PollWorkflowExecutionUpdateRequest,
@@ -138,6 +139,16 @@ class Side:
                 pass
         self.take(answer)
         return list(answer.messages)
+
+    async def polled(self, *, sticky: bool) -> None:
+        """Return once the server knows of a poller: to a sticky queue that nobody polls it gives nothing."""
+        request = DescribeTaskQueueRequest(namespace="default", task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
+        request.task_queue.name = self.name + ("-sticky" if sticky else "")
+        if sticky:
+            request.task_queue.kind = TaskQueueKind.TASK_QUEUE_KIND_STICKY
+        async with asyncio.timeout(READY_S):
+            while not (await self.service.describe_task_queue(request)).pollers:  # noqa: ASYNC110 - the server knows
+                await asyncio.sleep(0.02)
 
     def take(self, task: PollWorkflowTaskQueueResponse) -> None:
         self.task = task
@@ -310,12 +321,15 @@ async def rejected_by_the_sticky_worker(side: Side) -> None:
     await side.poll()
     await side.complete(sticky=True)
     for name in ("one", "two"):
+        polling = asyncio.create_task(side.poll(sticky=True))
+        await side.polled(sticky=True)
         answer = side.update(name)
-        (update,) = await side.poll(sticky=True)
+        (update,) = await polling
         await side.complete(rejection(update), sticky=True, return_new_workflow_task=True)
         await side.hear(answer)
+    polling = asyncio.create_task(side.poll(sticky=True))
     await side.signal()
-    await side.poll(sticky=True)
+    await polling
     await side.complete(commands=[closing()])
 
 
