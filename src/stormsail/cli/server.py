@@ -6,7 +6,7 @@ import ipaddress
 import os
 import signal
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -17,9 +17,15 @@ from stormsail.cli.options import default_data_dir
 from stormsail.cli.output import note
 from stormsail.cli.process import follow_parent
 
+if TYPE_CHECKING:
+    from stormsail.engine.api.server import ServerSettings
+
 server = LazyGroup(
     "server",
-    lazy={"start": Lazy("stormsail.cli.server:start", "Run the engine here until it is stopped.", ("run",))},
+    lazy={
+        "start": Lazy("stormsail.cli.server:start", "Run the engine here until it is stopped.", ("run",)),
+        "start-dev": Lazy("stormsail.cli.start_dev:start_dev", "Run it with the flags of `temporal server start-dev`."),
+    },
     help="Run the engine alone. `stormsail up` runs it together with a worker.",
 )
 
@@ -81,14 +87,12 @@ def start(
       stormsail server start --data-dir ./state --port 7233
       stormsail worker start --engine 127.0.0.1:7233 --data-dir ./state
     """
+    from stormsail.engine.api.server import ServerSettings
+
     _refuse_what_is_not_there(not_yet)
-    _refuse_open_address(ip, insecure_allow_any_address)
-    if not __debug__:
-        raise CommandFailed(
-            "the engine does not run under `python -O`: its checks on its own state are assertions",
-            next_step="start it without -O, and unset PYTHONOPTIMIZE",
-        )
-    _serve(data_dir, ip, port, namespaces or ("default",), log_level, follow_parent)
+    refuse_open_address(ip, insecure_allow_any_address)
+    place = (data_dir or default_data_dir()).expanduser().absolute()
+    run_engine(ServerSettings(place, ip, port, namespaces or ("default",), log_level), follow_parent)
 
 
 def _refuse_what_is_not_there(flags: dict[str, str | None]) -> None:
@@ -102,7 +106,8 @@ def _refuse_what_is_not_there(flags: dict[str, str | None]) -> None:
             )
 
 
-def _refuse_open_address(ip: str, allowed: bool) -> None:
+def refuse_open_address(ip: str, allowed: bool) -> None:
+    """Refuse to listen where others than this machine's processes reach, unless told to."""
     try:
         loopback = ipaddress.ip_address(ip).is_loopback
     except ValueError:
@@ -122,21 +127,19 @@ def _refuse_open_address(ip: str, allowed: bool) -> None:
         )
 
 
-def _serve(
-    data_dir: Path | None,
-    ip: str,
-    port: int,
-    namespaces: tuple[str, ...],
-    log_level: str,
-    parent: int | None,
-) -> None:
+def run_engine(settings: "ServerSettings", parent: int | None = None) -> None:
+    """Run the engine until SIGTERM, Ctrl-C or the end of the parent."""
     import uvloop
 
-    from stormsail.engine.api.server import DataDirInUse, PortTaken, ServerSettings, StorageFailed, serve
+    from stormsail.engine.api.server import DataDirInUse, PortTaken, StorageFailed, serve
 
-    place = (data_dir or default_data_dir()).expanduser().absolute()
+    if not __debug__:
+        raise CommandFailed(
+            "the engine does not run under `python -O`: its checks on its own state are assertions",
+            next_step="start it without -O, and unset PYTHONOPTIMIZE",
+        )
+    place = settings.data_dir
     make_data_dir(place)
-    settings = ServerSettings(place, ip, port, namespaces, log_level)
 
     async def until_stopped() -> None:
         stop = asyncio.Event()

@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from stormsail.engine.api.methods import SERVICES
 from stormsail.engine.api.namespaces import register_missing
 from stormsail.engine.api.transport import PortTaken, Transport
 from stormsail.engine.core.limits import DEFAULT_LIMITS, Limits
+from stormsail.engine.core.search_attributes import Types
 from stormsail.engine.shell.clock import RealClock
 from stormsail.engine.shell.engine import Engine
 from stormsail.engine.shell.ids import RandomIds
@@ -44,6 +45,10 @@ class ServerSettings:
     namespaces: tuple[str, ...] = ("default",)
     log_level: str = "info"
     limits: Limits = DEFAULT_LIMITS
+    log_format: str = "text"
+    """`text`, lines of key=value, or `json`."""
+    search_attributes: Types = field(default_factory=dict)
+    """Registered in each of the namespaces, where they are not yet."""
 
 
 async def serve(settings: ServerSettings, *, stop: asyncio.Event, started: Callable[[str], None]) -> None:
@@ -51,12 +56,14 @@ async def serve(settings: ServerSettings, *, stop: asyncio.Event, started: Calla
 
     Raises DataDirInUse, PortTaken and StorageFailed, whose messages are fit to print.
     """
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, settings.log_format)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     clock = RealClock()
     store = Store.open(settings.data_dir, now_ms=clock.now_ms, limits=settings.limits)
     try:
         await register_missing(store, settings.namespaces, settings.limits)
+        for namespace in settings.namespaces:
+            await store.search_attributes.add(namespace, settings.search_attributes)
         engine = await Engine.open(store, clock=clock, ids=RandomIds(), limits=settings.limits)
         try:
             await _serve(settings, engine, stop, started)
@@ -88,15 +95,17 @@ async def _serve(settings: ServerSettings, engine: Engine, stop: asyncio.Event, 
         await draining
 
 
-def log_to_stderr(level: str) -> None:
-    """Log lines of key=value to stderr. Tracebacks come without the values of variables: those hold users' payloads."""
+def log_to_stderr(level: str, form: str = "text") -> None:
+    """Log to stderr, a line an entry. Tracebacks come without the values of variables: those hold users' payloads."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+            structlog.processors.JSONRenderer()
+            if form == "json"
+            else structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -30,7 +30,7 @@ BOOL: Final = IndexedValueType.INDEXED_VALUE_TYPE_BOOL
 DATETIME: Final = IndexedValueType.INDEXED_VALUE_TYPE_DATETIME
 KEYWORD_LIST: Final = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST
 
-TYPE_NAMES: Final[Mapping[int, str]] = {
+TYPE_NAMES: Final[Mapping[Type, str]] = {
     TEXT: "Text",
     KEYWORD: "Keyword",
     INT: "Int",
