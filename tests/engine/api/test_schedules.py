@@ -11,6 +11,7 @@ from temporalio.api.workflowservice.v1 import (
     CountSchedulesRequest,
     CreateScheduleRequest,
     DeleteScheduleRequest,
+    DescribeNamespaceRequest,
     DescribeScheduleRequest,
     GetSystemInfoRequest,
     ListScheduleMatchingTimesRequest,
@@ -222,3 +223,4 @@ async def test_strange_times_in_patches_are_refused(rpc: Rpc) -> None:
 
 async def test_the_server_says_that_it_has_schedules(rpc: Rpc) -> None:
     assert (await rpc.call(GetSystemInfoRequest())).capabilities.supports_schedules
+    assert (await rpc.call(DescribeNamespaceRequest(namespace="default"))).namespace_info.supports_schedules

@@ -158,6 +158,7 @@ def _shown(engine: Engine, namespace: StoredNamespace) -> DescribeNamespaceRespo
     shown.replication_config.active_cluster_name = CLUSTER
     shown.replication_config.clusters.add(cluster_name=CLUSTER)
     shown.replication_config.state = ReplicationState.REPLICATION_STATE_NORMAL
+    shown.namespace_info.supports_schedules = True
     capabilities = shown.namespace_info.capabilities
     capabilities.eager_workflow_start = True
     capabilities.sync_update = True
