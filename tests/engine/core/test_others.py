@@ -395,6 +395,16 @@ def test_an_answer_is_heard_once_and_never_by_a_closed_run(command: Command, bod
     assert hear(closed, 5, body).empty
 
 
+def test_the_answer_to_a_run_that_was_reset_goes_to_the_run_that_follows_it() -> None:
+    made = polled()
+    made.complete(child())
+    made.terminate()
+    made.world.runs[made.state.key.run_id].reset_run_id = RUN_ID
+    (message,) = hear(made, 5, ChildStarted("first")).messages
+    follower = replace(made.state.key, run_id=RUN_ID)
+    assert message == RunMessage(follower, 5, follower, ChildStarted("first"))
+
+
 def test_what_a_closed_run_asked_for_is_not_wanted_any_more() -> None:
     made = polled()
     turn = made.complete(child(), signal(), cancel())

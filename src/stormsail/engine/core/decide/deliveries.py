@@ -1,5 +1,6 @@
 """Messages from other runs, taken by the run that they are for. One that comes too late, or twice, has no effect."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 from google.protobuf.message import Message as Proto
@@ -71,6 +72,10 @@ def deliver(turn: Turn, request: Delivered, limits: Limits) -> None:
         case ChildStarted() | ChildNotStarted() | ChildClosed() | SignalAnswered() | CancelAnswered():
             if turn.state.open:
                 _take_answer(turn, message, limits)
+            elif turn.state.reset_run_id:
+                # What the run has asked for is now the matter of the run that it was reset to, under the same event.
+                follower = replace(turn.state.key, run_id=turn.state.reset_run_id)
+                turn.messages.append(RunMessage(follower, message.initiated_event_id, follower, message.body))
 
 
 def still_wanted(initiator: RunState | None, message: RunMessage) -> bool:
