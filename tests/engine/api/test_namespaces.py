@@ -59,7 +59,7 @@ async def test_the_capabilities_are_those_that_are_served(rpc: Rpc) -> None:
     }
     assert described.namespace_info.limits.blob_size_limit_error == 2 * 1024 * 1024
     assert described.namespace_info.limits.memo_size_limit_error == 2 * 1024 * 1024
-    assert not described.namespace_info.supports_schedules
+    assert described.namespace_info.supports_schedules
 
 
 async def test_a_namespace_cannot_be_registered_twice(rpc: Rpc) -> None:
