@@ -115,6 +115,19 @@ async def test_fifty_workflows_at_once_complete(client: Client) -> None:
     assert results == [f"Hello, {number}!" for number in range(50)]
 
 
+async def test_a_payload_of_nearly_the_limit_passes(client: Client) -> None:
+    name = "x" * 2_000_000
+    assert await result(await begin(client, w.Greet.run, name)) == f"Hello, {name}!"
+
+
+async def test_a_payload_over_the_limit_is_refused_and_the_workflow_id_stays_free(client: Client) -> None:
+    workflow_id = new_id()
+    with pytest.raises(RPCError) as raised:
+        await begin(client, w.Greet.run, "x" * 2_200_000, id=workflow_id)
+    assert raised.value.status == RPCStatusCode.INVALID_ARGUMENT
+    assert await result(await begin(client, w.Greet.run, "small", id=workflow_id)) == "Hello, small!"
+
+
 async def test_an_activity_is_retried_until_it_succeeds(client: Client) -> None:
     assert await result(await begin(client, w.RetriedActivity.run)) == 3
 

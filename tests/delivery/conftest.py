@@ -11,6 +11,14 @@ from delivery.engines import NAMES, EngineProcess
 from delivery.stage import Stage
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that stands on an engine, so that none is forgotten."""
+    for item in items:
+        if isinstance(item, pytest.Function) and {"engine", "own_engine"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", params=NAMES)
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
     """One engine process for all tests; each test has its own task queue, account and clusters on it."""

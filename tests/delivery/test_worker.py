@@ -37,7 +37,6 @@ async def test_a_worker_that_remembers_no_run_replays_each_step_to_the_same_end(
     assert stage.serving() == ["web-v001"]
 
 
-@pytest.mark.slow
 async def test_client_and_worker_outlive_an_engine_that_is_killed(own_engine: EngineProcess) -> None:
     stage = await Stage.open(own_engine.address, f"model-{uuid.uuid4().hex[:8]}")
     await stage.start_worker()

@@ -26,7 +26,12 @@ server = LazyGroup(
         "start": Lazy("stormsail.cli.server:start", "Run the engine here until it is stopped.", ("run",)),
         "start-dev": Lazy("stormsail.cli.start_dev:start_dev", "Run it with the flags of `temporal server start-dev`."),
     },
-    help="Run the engine alone. `stormsail up` runs it together with a worker.",
+    help="""Run the engine alone. `stormsail up` runs it together with a worker.
+
+    \b
+    Example:
+      stormsail server start --data-dir ./state
+    """,
 )
 
 _NOT_YET: Final = {

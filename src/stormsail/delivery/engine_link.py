@@ -24,7 +24,14 @@ RETRY_PAUSE_MAX_S: Final = 2.0
 WORKFLOW_TASK_TIMEOUT: Final = timedelta(seconds=5)
 """How long a killed worker can hold up an operation's decisions."""
 
-_OUTAGE: Final = frozenset({RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED})
+_OUTAGE: Final = frozenset(
+    {
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.CANCELLED,
+        RPCStatusCode.UNKNOWN,  # "transport error": the connection broke in the middle of the call
+    },
+)
 _ANSWERS: Final = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.ALREADY_EXISTS})
 """Refusals that a caller may know how to read."""
 

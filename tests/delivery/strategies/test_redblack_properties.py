@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +11,8 @@ from delivery.direct_cloud import ACCOUNT, APPLICATION, Clock, run_directly
 from stormsail.delivery.model.server_group import Capacity, Health, ServerGroup
 from stormsail.delivery.providers.model.cloud import Effect, ModelCloud
 from stormsail.delivery.providers.model.faults import SeededFaults
+
+pytestmark = pytest.mark.slow
 
 DESIRED = 3
 CAPACITY = {"min": 1, "desired": DESIRED, "max": 5}

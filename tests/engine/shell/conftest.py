@@ -120,6 +120,33 @@ class CountedIds:
         return 0.5
 
 
+class GatedStore:
+    """A store whose commits wait until the test lets them go, or fail as the test says."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.open = asyncio.Event()
+        self.open.set()
+        self.arrived = 0
+        self.failure: Exception | None = None
+        """Raised instead of committing."""
+        self.failure_after: Exception | None = None
+        """Raised after having committed."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def commit(self, turns: Any) -> None:
+        """See Store."""
+        self.arrived += 1
+        await self.open.wait()
+        if self.failure is not None:
+            raise self.failure
+        await self._store.commit(turns)
+        if self.failure_after is not None:
+            raise self.failure_after
+
+
 @dataclass
 class World:
     """An engine and all that it stands on."""
@@ -137,6 +164,13 @@ class World:
     settle = staticmethod(settle)
     until = staticmethod(until)
     soon = staticmethod(soon)
+
+    async def open_gated(self) -> GatedStore:
+        """Open with a store whose commits the test holds up."""
+        self.store_of = GatedStore
+        await self.open()
+        store: GatedStore = self.store
+        return store
 
     async def open(self) -> Engine:
         """Open the store and the engine."""

@@ -1,14 +1,19 @@
 """Tasks reach exactly one living worker."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflowservice.v1 import ShutdownWorkerRequest
 
-from stormsail.engine.core.errors import InvalidArgument, NotFound
-from stormsail.engine.core.requests import ActivityRef, CompleteActivity
+from stormsail.engine.core.errors import InvalidArgument, NotFound, ResourceExhausted
+from stormsail.engine.core.requests import ActivityRef, CompleteActivity, FailWorkflowTask
+from stormsail.engine.core.work import TaskKind
 from stormsail.engine.shell import tokens
+from stormsail.engine.shell.matching import QueueName
+from stormsail.engine.store.errors import StorageFull
 
 
 async def test_a_started_workflow_reaches_a_waiting_poller_with_its_whole_history(world: Any) -> None:
@@ -241,8 +246,6 @@ async def test_bad_commands_are_refused_after_the_tasks_failure_is_on_disk(world
 
 
 async def test_a_long_history_comes_in_pages_that_end_where_the_task_ends(closed_world: Any) -> None:
-    from dataclasses import replace
-
     world = closed_world
     world.limits = replace(world.limits, history_page_events_max=4)
     await world.open()
@@ -258,3 +261,88 @@ async def test_a_long_history_comes_in_pages_that_end_where_the_task_ends(closed
         ids += [event.event_id for event in page.history.events]
         token = page.next_page_token
     assert ids == list(range(1, task.started_event_id + 1))
+
+
+async def test_pages_of_a_task_end_where_the_task_ends_although_the_history_went_on(closed_world: Any) -> None:
+    world = closed_world
+    world.limits = replace(world.limits, history_page_events_max=2)
+    await world.open()
+    await world.start()
+    task = await world.poll()
+    token = tokens.decode_workflow_task(task.task_token)
+    fail = FailWorkflowTask(token, 1, Failure(message="no"), "me")  # type: ignore[arg-type]
+    await world.engine.execute("default", "w", "", fail)
+    page = await world.history(next_page_token=task.next_page_token)
+    assert [event.event_id for event in page.history.events] == [3]
+    assert not page.next_page_token
+
+
+async def test_a_task_that_could_not_be_started_for_want_of_space_is_there_for_the_next_poll(closed_world: Any) -> None:
+    world = closed_world
+    store = await world.open_gated()
+    await world.start()
+    store.failure = StorageFull(world.directory)
+    with pytest.raises(ResourceExhausted, match="No space is left"):
+        await world.soon(world.polling())
+    store.failure = None
+    assert (await world.poll()).attempt == 1
+
+
+async def test_a_started_task_that_timed_out_before_anybody_got_it_is_not_given_to_the_next_poller(
+    closed_world: Any,
+) -> None:
+    world = closed_world
+    await started_but_undelivered(world)
+    await world.clock.advance(10_001)
+    await world.until(lambda: world.engine.read("default", "w", "").workflow_task.attempt == 2)
+    assert (await world.poll()).attempt == 2
+
+
+async def test_a_started_task_that_nobody_got_goes_to_the_next_poller_as_it_is(closed_world: Any) -> None:
+    world = closed_world
+    await started_but_undelivered(world)
+    task = await world.poll()
+    assert (task.attempt, task.started_event_id) == (1, 3)
+    await world.complete(task, [world.complete_workflow()])
+
+
+async def started_but_undelivered(world: Any) -> None:
+    """Start a workflow task whose poller goes away while the start is being written."""
+    store = await world.open_gated()
+    await world.start()
+    store.open.clear()
+    polling = world.polling()
+    await world.settle()
+    polling.cancel()
+    await world.settle()
+    store.open.set()
+    await world.until(lambda: world.engine.read("default", "w", "").workflow_task.started_at_ms > 0)
+    await world.settle()
+
+
+async def test_what_a_vanished_worker_was_to_get_in_its_reply_goes_to_those_that_poll(closed_world: Any) -> None:
+    world = closed_world
+    store = await world.open_gated()
+    await world.start()
+    task = await world.poll()
+    await world.signal()
+    store.open.clear()
+    commands = [world.schedule_activity(request_eager_execution=True)]
+    completing = asyncio.create_task(world.complete(task, commands, sticky="s", return_new_workflow_task=True))
+    await world.settle()
+    completing.cancel()
+    await world.settle()
+    store.open.set()
+    await world.until(lambda: world.engine.read("default", "w", "").workflow_tasks_completed == 1)
+    assert (await world.soon(world.polling_activity())).activity_id == "a"
+    again = await world.poll("s", sticky=True)
+    assert again.history.events[0].event_id == 4
+    await world.complete(again, [world.complete_workflow()])
+
+
+async def test_a_task_of_a_terminated_run_is_in_no_queue_any_more(world: Any) -> None:
+    await world.start()
+    queue = QueueName("default", TaskKind.WORKFLOW, "q")
+    assert world.engine.matching.backlog(queue)[0] == 1
+    await world.terminate()
+    assert world.engine.matching.backlog(queue)[0] == 0

@@ -14,13 +14,21 @@ from stormsail.engine.shell.timers import Timers
 class Due:
     """What a store, and the firing of deadlines, look like to the timers."""
 
-    def __init__(self, clock: Any) -> None:
+    def __init__(self, clock: Any, due_max: int = 10_000) -> None:
         self.clock = clock
         self.at_ms: dict[RunKey, int] = {}
         self.fired: list[tuple[int, str]] = []
         self.failures: list[Exception] = []
         self.asked = 0
-        self.timers = Timers(clock, window_ms=60_000, due=self.due, fire=self.fire, deadline_ms=self.at_ms.get)
+        self.was_ms: list[int] = []
+        self.timers = Timers(
+            clock,
+            window_ms=60_000,
+            due=self.due,
+            fire=self.fire,
+            deadline_ms=self.at_ms.get,
+            due_max=due_max,
+        )
 
     def due(self, until_ms: int, limit: int) -> list[tuple[int, RunKey]]:
         """What Store.due does."""
@@ -38,7 +46,7 @@ class Due:
         if self.failures:
             raise self.failures.pop(0)
         self.fired.append((self.clock.now_ms(), key.workflow_id))
-        del self.at_ms[key]
+        self.was_ms.append(self.at_ms.pop(key))
         self.timers.set(key, None)
 
 
@@ -104,6 +112,17 @@ async def test_the_deadline_of_a_run_that_is_gone_is_dropped(due: Due, clock: An
     due.set("a", 100)
     await clock.advance(10_000)
     assert due.fired == [] and due.timers.pending == 0
+
+
+async def test_no_deadline_is_missed_where_more_fall_due_than_are_read_at_once(clock: Any) -> None:
+    due = Due(clock, due_max=4)
+    for number in range(20):
+        due.at_ms[RunKey("default", f"w{number:02}", "r")] = clock.now_ms() + 5_000 + number // 7 * 10_000
+    loop = asyncio.create_task(due.timers.run())
+    await clock.advance(40_000)
+    assert sorted(workflow_id for _, workflow_id in due.fired) == [f"w{number:02}" for number in range(20)]
+    assert all(0 <= fired_at_ms - at_ms <= 1_000 for at_ms, (fired_at_ms, _) in zip(due.was_ms, due.fired, strict=True))
+    loop.cancel()
 
 
 async def test_an_idle_server_asks_the_store_only_now_and_then(due: Due, clock: Any) -> None:

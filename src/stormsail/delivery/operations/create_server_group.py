@@ -66,7 +66,12 @@ class CreateServerGroupInput(ClusterInput):
     strategy: Literal["none", "redblack"] = "none"
     source: Source = Field(default_factory=Source)
     max_remaining_asgs: int = Field(default=0, ge=0, le=1000)
-    delay_before_cleanup: float = Field(default=0, ge=0, le=DAY_S)
+    delay_before_cleanup: float = Field(
+        default=0,
+        ge=0,
+        le=DAY_S,
+        validation_alias=AliasChoices("delayBeforeCleanup", "delay_before_cleanup", "delayBeforeDisableSec"),
+    )
     delay_before_scale_down: float = Field(
         default=0,
         ge=0,

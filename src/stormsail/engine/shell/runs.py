@@ -410,10 +410,7 @@ class Runs:
     def _keep(self, turn: Turn) -> None:
         self._remember(turn.state)
         if turn.before is None:
-            current = self._current.get(turn.state.key.workflow)
-            held = None if current is None else self._states.get(current)
-            if turn.state.open or held is None or not held.open:
-                self._remember_current(turn.state.key)
+            self._remember_current(turn.state.key)
 
     def _remember(self, state: RunState) -> None:
         self._states[state.key] = state

@@ -37,6 +37,7 @@ class Timers:
         due: Callable[[int, int], list[tuple[int, RunKey]]],
         fire: Callable[[RunKey], Awaitable[None]],
         deadline_ms: Callable[[RunKey], int | None],
+        due_max: int = DUE_LIMIT,
     ) -> None:
         """`due` asks the store, `fire` executes FireDue, `deadline_ms` tells a run's deadline as committed."""
         self._clock = clock
@@ -44,6 +45,7 @@ class Timers:
         self._due = due
         self._fire = fire
         self._deadline_ms = deadline_ms
+        self._due_max = due_max
         self._heap: list[tuple[int, str, RunKey]] = []
         self._at_ms: dict[RunKey, int] = {}
         """What of the heap still counts."""
@@ -103,12 +105,12 @@ class Timers:
     def _refill(self) -> None:
         """Read the window's next part from the store once half of it has passed."""
         now_ms = self._clock.now_ms()
-        if self._known_until_ms - now_ms > self._window_ms // 2 or len(self._at_ms) > DUE_LIMIT // 2:
+        if self._known_until_ms - now_ms > self._window_ms // 2 or len(self._at_ms) > self._due_max // 2:
             return
         until_ms = now_ms + self._window_ms
-        rows = self._due(until_ms, DUE_LIMIT)
+        rows = self._due(until_ms, self._due_max)
         # Cut off in the middle of an instant, the rest of that instant is not known yet.
-        self._known_until_ms = rows[-1][0] - 1 if len(rows) >= DUE_LIMIT else until_ms
+        self._known_until_ms = rows[-1][0] - 1 if len(rows) >= self._due_max else until_ms
         for at_ms, key in rows:
             if key not in self._fired and self._at_ms.get(key) != at_ms:
                 self._push(key, at_ms)
