@@ -169,6 +169,18 @@ async def test_a_schedule_is_shown_as_it_was_made_and_changed(rpc: Rpc) -> None:
     assert (await rpc.refused(DescribeScheduleRequest(**NAMED))).code == "NOT_FOUND"
 
 
+async def test_who_triggers_a_schedule_finds_the_action_in_the_next_description(rpc: Rpc) -> None:
+    request = creation()
+    request.initial_patch.trigger_immediately.SetInParent()
+    await rpc.call(request)
+    for count in (1, 2, 3):
+        info = (await rpc.call(DescribeScheduleRequest(**NAMED))).info
+        assert (info.action_count, len(info.recent_actions)) == (count, count)
+        trigger = TriggerImmediatelyRequest(overlap_policy=6)  # type: ignore[arg-type]
+        trigger.scheduled_time.seconds = count
+        await rpc.call(PatchScheduleRequest(**NAMED, patch=SchedulePatch(trigger_immediately=trigger)))
+
+
 async def test_matching_times_lie_between_the_two_that_are_given(rpc: Rpc) -> None:
     await rpc.call(creation())
     request = ListScheduleMatchingTimesRequest(**NAMED)

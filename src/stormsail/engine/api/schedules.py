@@ -72,7 +72,9 @@ async def create_schedule(engine: Engine, _: Call, request: CreateScheduleReques
 
 async def describe_schedule(engine: Engine, _: Call, request: DescribeScheduleRequest) -> Message:
     """Show a schedule: its definition, what it did of late and will do next."""
-    return show.describe(_read(engine, request.namespace, request.schedule_id), engine.clock.now_ms())
+    _check_id(request.schedule_id)
+    schedule = await engine.schedules.settled(ScheduleKey(request.namespace, request.schedule_id))
+    return show.describe(schedule, engine.clock.now_ms())
 
 
 async def update_schedule(engine: Engine, _: Call, request: UpdateScheduleRequest) -> Message:
@@ -130,7 +132,8 @@ async def count_schedules(engine: Engine, _: Call, request: CountSchedulesReques
 
 async def list_schedule_matching_times(engine: Engine, _: Call, request: ListScheduleMatchingTimesRequest) -> Message:
     """List when a schedule's spec matches between two times, jitter included: the first thousand."""
-    schedule = _read(engine, request.namespace, request.schedule_id)
+    _check_id(request.schedule_id)
+    schedule = engine.schedules.read(ScheduleKey(request.namespace, request.schedule_id))
     if not (request.HasField("start_time") and request.HasField("end_time")):
         raise InvalidArgument("missing or invalid query")
     _check_time(request.start_time, "StartTime")
@@ -153,11 +156,6 @@ def _matching_times(schedule: Schedule, after_ms: int, until_ms: int) -> list[in
         after_ms = found.at_ms
         times.append(after_ms)
     return times
-
-
-def _read(engine: Engine, namespace: str, schedule_id: str) -> Schedule:
-    _check_id(schedule_id)
-    return engine.schedules.read(ScheduleKey(namespace, schedule_id))
 
 
 def _check_id(schedule_id: str) -> None:

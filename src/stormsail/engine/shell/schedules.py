@@ -43,6 +43,8 @@ _RETRY_MS: Final = 1_000
 _LOOK_AGAIN_MS: Final = 1_000
 """The longest nap: the wall clock may be set forward meanwhile."""
 _HELD_NAP_MS: Final = 100
+_SETTLING_MS: Final = 2_000
+"""How long a description waits for starts that are under way."""
 _WOKEN_AT_ONCE: Final = 200
 _STARTED_AT_ONCE: Final = 100
 
@@ -65,7 +67,7 @@ class Schedules:
         self._order = TurnOrder()
         self._followed: dict[tuple[str, str], ScheduleKey] = {}
         """Whose workflow it is that runs, by namespace and workflow id."""
-        self._doing: set[tuple[ScheduleKey, str]] = set()
+        self._doing: dict[tuple[ScheduleKey, str], asyncio.Task[None]] = {}
         """What is under way: starts by request id, endings by workflow id."""
         self._held_until_ms: dict[ScheduleKey, int] = {}
         """Schedules that could not be woken, and when to try again."""
@@ -113,6 +115,21 @@ class Schedules:
             found = found.copy()
             found.running = open_
         return found
+
+    async def settled(self, key: ScheduleKey) -> Schedule:
+        """Return a schedule like `read`, once what is decided has been done, or nearly at once where that takes longer:
+        who has triggered a schedule finds the action in the next description."""
+        until_ms = self._clock.now_ms() + _SETTLING_MS
+        while self.read(key).starting and (left_ms := until_ms - self._clock.now_ms()) > 0:
+            doing = [task for (each, _), task in self._doing.items() if each == key]
+            if not doing:
+                break
+            first = asyncio.ensure_future(asyncio.wait(doing, return_when=asyncio.FIRST_COMPLETED))
+            try:
+                await wait_until(self._clock, first, left_ms)
+            finally:
+                first.cancel()
+        return self.read(key)
 
     async def page(self, namespace: str, query: str, page_size: int, token: bytes) -> SchedulePage:
         """Return part of the list of schedules."""
@@ -365,8 +382,8 @@ class Schedules:
         if (key, name) in self._doing:
             work.close()
             return
-        self._doing.add((key, name))
-        self._spawn(work, key).add_done_callback(lambda _task: self._doing.discard((key, name)))
+        task = self._doing[key, name] = self._spawn(work, key)
+        task.add_done_callback(lambda _task: self._doing.pop((key, name), None))
 
     def _spawn(self, work: Coroutine[Any, Any, None], key: ScheduleKey) -> "asyncio.Task[None]":
         """Do something beside; a failure is logged with its schedule."""
