@@ -120,7 +120,9 @@ def sql(node: Node) -> tuple[str, list[Value]]:
             return f"{column.expression} BETWEEN ? AND ?", [low, high]
         case StartsWith(column, prefix):
             begin = prefix.encode()
-            return f"substr(CAST({column.expression} AS BLOB), 1, {len(begin)}) = CAST(? AS BLOB)", [prefix]
+            # SQLite's substr of an empty blob is null, which here must stay what only a missing value is.
+            start = f"coalesce(substr(CAST({column.expression} AS BLOB), 1, {len(begin)}), x'')"
+            return f"iif({column.expression} IS NULL, NULL, {start} = CAST(? AS BLOB))", [prefix]
         case Missing(column):
             return f"{column.expression} IS NULL", []
         case Not(part):
