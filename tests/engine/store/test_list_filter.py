@@ -200,7 +200,7 @@ Filled = tuple[Store, list[VisibilityRow]]
 @pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=QUERIES)
-@example(query=("TaskQueue STARTS_WITH ''", lambda row: True))
+@example(query=("TaskQueue STARTS_WITH ''", lambda _: True))
 @example(query=("NOT TaskQueue STARTS_WITH 'a'", lambda row: not row.task_queue.startswith("a")))
 def test_a_query_finds_what_it_says_in_order(filled: Filled, query: tuple[str, Model]) -> None:
     store, rows = filled
