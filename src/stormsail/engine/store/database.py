@@ -90,7 +90,7 @@ class Database:
         self._closed = False
         self._log_pages = 0
         self._checkpoint_pages = medium.checkpoint_pages
-        medium.create(path)
+        medium.prepare(path)
         self._write = connect(path, medium)
         try:
             make_schema(self._write, path)

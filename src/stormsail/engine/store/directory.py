@@ -41,15 +41,26 @@ def hold_directory(directory: Path) -> DirectoryLock:
     return DirectoryLock(directory)
 
 
-def create_private(path: Path) -> None:
-    """Make the file before SQLite does, so that it, and the log named after it, never have another mode than 0600."""
+def prepare_files(path: Path) -> None:
+    """Make the database's file before SQLite does, so that it, and the log named after it, never have another mode than
+    0600; and sync what a process that was killed had written to them but not synced.
+
+    SQLite reads such a log as committed. We would acknowledge what is in it, and a power cut would then take it back.
+    """
     with _told(path.parent):
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.fchmod(file, 0o600)
+        _sync_and_close(file)
+        with contextlib.suppress(FileNotFoundError):
+            _sync_and_close(os.open(f"{path}-wal", os.O_RDWR | os.O_CLOEXEC))
+        _sync_and_close(os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC))
+
+
+def _sync_and_close(file: int) -> None:
+    try:
+        os.fsync(file)
+    finally:
         os.close(file)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        os.fsync(directory)
-        os.close(directory)
 
 
 @contextlib.contextmanager

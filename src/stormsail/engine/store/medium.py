@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from stormsail.engine.store.directory import create_private, hold_directory
+from stormsail.engine.store.directory import hold_directory, prepare_files
 from stormsail.engine.store.writer import WriterThread
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ class Medium:
     """The disk has no shared memory: one connection reads and writes. The writer then runs in the readers' thread."""
     checkpoint_pages: int = CHECKPOINT_PAGES
     hold: Callable[[Path], Hold] = hold_directory
-    create: Callable[[Path], None] = create_private
-    """Makes an empty file where there is none."""
+    prepare: Callable[[Path], None] = prepare_files
+    """Makes an empty file where there is none, and syncs what is there of it and of its log."""
     writer: "Callable[[Callable[[Sequence[Member], bool], None]], Writer]" = WriterThread
 
 
