@@ -33,9 +33,9 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from stormsail.engine.core.errors import Refused
+from stormsail.engine.core.events import NAME_OF_TYPE
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.machines.run import CLOSING
-from stormsail.engine.core.events import NAME_OF_TYPE
 from stormsail.engine.sim.ledger import Ledger, SignalSent, StartSent
 from stormsail.engine.sim.network import Network, Unknown
 from stormsail.engine.sim.node import SeededIds

@@ -1,4 +1,4 @@
-"""What must hold when everything has come to rest: every acknowledgement against every history, lists against a model."""
+"""What must hold when all has come to rest: every acknowledgement against every history, lists against a model."""
 
 import random
 from collections import defaultdict
@@ -113,9 +113,6 @@ class Finals:
     def _filters(self, states: list[RunState]) -> list[tuple[str, Callable[[RunState], bool]]]:
         one = self._chance.choice(states)
         status, name = one.status, one.key.workflow_id
-        at_ms = self._chance.choice(states).started_at_ms
-        since = f"{at_ms // 1000 // 86400}"
-        del since
         return [
             ("", lambda _: True),
             (f"ExecutionStatus = '{_STATUS[status]}'", lambda state: state.status == status),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextvars import Context, ContextVar
 from typing import Any, Final
 
-STEPS_MAX: Final = 2_000_000
+STEPS_MAX: Final = 400_000
 """Callbacks after which a run is taken for one that never ends."""
 
 
@@ -41,7 +41,7 @@ LIFE: Final[ContextVar[Life | None]] = ContextVar("life", default=None)
 class SimLoop(asyncio.BaseEventLoop):
     """See the module. `shuffled`: pick the next ready callback by chance, else in asyncio's own order."""
 
-    _ready: list[asyncio.Handle]  # type: ignore[assignment]
+    _ready: list[asyncio.Handle]
     _scheduled: list[asyncio.TimerHandle]
     _stopping: bool
 
@@ -61,7 +61,7 @@ class SimLoop(asyncio.BaseEventLoop):
         """Return the simulated time."""
         return self._now_s
 
-    def call_soon_threadsafe(
+    def call_soon_threadsafe(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         """Call back a little later, as a loop does that another thread has to wake."""

@@ -162,12 +162,14 @@ async def _serve(rpc: Rpc, call: Call, body: bytes) -> bytes:
 
 def _said(request: Message) -> str:
     """Name what a request is about."""
-    parts = []
-    for name in ("namespace", "workflow_id", "signal_name", "identity", "query", "page_size"):
-        if name in request.DESCRIPTOR.fields_by_name and (value := getattr(request, name)):
-            parts.append(str(value).replace("\n", " ").strip())
+    fields = request.DESCRIPTOR.fields_by_name
+    parts = [
+        str(value).replace("\n", " ").strip()
+        for name in ("namespace", "workflow_id", "signal_name", "identity", "query", "page_size")
+        if name in fields and (value := getattr(request, name))
+    ]
     for name in ("workflow_execution", "execution"):
-        if name in request.DESCRIPTOR.fields_by_name and request.HasField(name):
+        if name in fields and request.HasField(name):
             target = getattr(request, name)
             parts.append(f"{target.workflow_id}/{target.run_id[:8]}")
     return " ".join(parts)

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import apsw
+from temporalio.api.enums.v1 import NamespaceState
 from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse
 
 from stormsail.engine.api.interceptors import bind
 from stormsail.engine.api.transport import Rpc
-from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.shell.clock import RealClock
 from stormsail.engine.shell.engine import Engine
-from stormsail.engine.shell.runs import Core
 from stormsail.engine.sim.disk import SimDisk
 from stormsail.engine.sim.loop import LIFE, Life, SimLoop
-from stormsail.engine.sim.trace import Trace
+from stormsail.engine.sim.tampering import Tampering
+from stormsail.engine.sim.trace import Trace, Violation
 from stormsail.engine.store.database import Member
 from stormsail.engine.store.errors import StorageFailed
 from stormsail.engine.store.medium import Medium
@@ -54,7 +54,7 @@ class Watching(Protocol):
 class WatchedStore:
     """The production store, with somebody looking on."""
 
-    def __init__(self, store: Store, watching: Watching) -> None:
+    def __init__(self, store: Any, watching: Watching) -> None:
         self.inner = store
         self._watching = watching
 
@@ -133,25 +133,6 @@ class _Held:
         """One process at a time is what the node sees to."""
 
 
-class Tampering:
-    """What a planted bug changes. This one changes nothing; see mutants.py."""
-
-    core: Core | None = None
-
-    def disk(self, disk: SimDisk) -> None:
-        """Change the disk."""
-
-    def store(self, store: Store, engine: Callable[[], Engine]) -> Any:  # noqa: ARG002
-        """Put something before the store, as the engine sees it."""
-        return store
-
-    def connection(self, connection: apsw.Connection) -> None:
-        """Change how SQLite was set up."""
-
-    def engine(self, engine: Engine) -> None:
-        """Change an open engine."""
-
-
 class Node:
     """See the module. `engine` is None while the process is down."""
 
@@ -210,6 +191,10 @@ class Node:
         """Whether it serves."""
         return self.life.alive and self.engine is not None
 
+    def now_ms(self) -> int:
+        """Return what the process's clock says."""
+        return self.clock.now_ms()
+
     async def start(self) -> bool:
         """Start the process on what the disk has; return whether it serves."""
         self.disk.power_on()
@@ -218,6 +203,8 @@ class Node:
         self.died = self._loop.create_future()
         self.context = contextvars.copy_context()
         self.context.run(LIFE.set, self.life)
+        counts = self.disk.counts
+        troubles = counts.faults + counts.fulls
         opening = self._loop.create_task(self._open(), context=self.context)
         await asyncio.wait((opening, self.died), return_when=asyncio.FIRST_COMPLETED)
         if not self.life.alive:
@@ -226,6 +213,8 @@ class Node:
         if refusal:
             self._trace.note(f"{self.life.name} cannot start: {refusal}")
             self._die("cannot start")
+            if counts.faults + counts.fulls == troubles:
+                raise Violation("D1", f"the store cannot be opened on a sound disk: {refusal}")
             return False
         self.up_since_s = self._loop.time()
         self._trace.note(f"{self.life.name} serves")
@@ -289,8 +278,7 @@ class Node:
                 raise
             return str(error)
         self.store = store
-        watched: Any = WatchedStore(store, self._watching)
-        watched = self._tampering.store(watched, self._current)
+        watched: Any = WatchedStore(self._tampering.store(store, self._current), self._watching)
         engine = await Engine.open(
             watched, clock=self.clock, ids=self.ids, limits=self._limits, core=self._tampering.core
         )
@@ -316,9 +304,6 @@ def _namespace(name: str, id_: str) -> StoredNamespace:
     described = DescribeNamespaceResponse()
     described.namespace_info.name = name
     described.namespace_info.id = id_
-    described.namespace_info.state = 1
+    described.namespace_info.state = NamespaceState.NAMESPACE_STATE_REGISTERED
     described.config.workflow_execution_retention_ttl.seconds = 86_400
     return StoredNamespace(name, id_, described)
-
-
-__all__ = ["Node", "RunKey", "Tampering", "WatchedStore", "Watching"]

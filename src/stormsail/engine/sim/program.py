@@ -1,4 +1,4 @@
-"""The model workflow: what it does next is a pure function of its history, and its whole past is derived again each time.
+"""The model workflow: what it does next is a function of its history, and its whole past is derived again each time.
 
 A history that lost, doubled or reordered an event leads to other commands than it records, and so gives itself away.
 """

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import itertools
 import random
+import sys
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,8 +20,9 @@ from stormsail.engine.sim.ledger import Ledger
 from stormsail.engine.sim.loop import Deadlock, Endless, SimLoop, run
 from stormsail.engine.sim.nemesis import Nemesis
 from stormsail.engine.sim.network import Network, Violated
-from stormsail.engine.sim.node import Node, Tampering
+from stormsail.engine.sim.node import Node
 from stormsail.engine.sim.swarm import NAMESPACES, Swarm, draw
+from stormsail.engine.sim.tampering import Tampering
 from stormsail.engine.sim.trace import Trace, Violation
 from stormsail.engine.sim.watch import Watch
 from stormsail.engine.sim.worker import Worker
@@ -112,7 +114,7 @@ class World:
             watching=self.watch,
             tampering=tampering,
         )
-        self.watch.now_ms = lambda: self.node.clock.now_ms()
+        self.watch.now_ms = self.node.now_ms
         self.watch.time_s = self.loop.time
         self.network = Network(
             self.loop,
@@ -187,7 +189,10 @@ class World:
         return f"{key} at event {state.last_event_id}, workflow task {state.workflow_task}"
 
     async def _up(self) -> None:
+        until_s = self.loop.time() + REST_S
         while not self.node.up:
+            if self.loop.time() > until_s:
+                raise Violation("L1", "the engine does not come up any more")
             await asyncio.sleep(0.1)
 
     def _hire(self, namespace: str) -> None:
@@ -222,10 +227,7 @@ class World:
         if event in _BROKEN_LOGS and healthy:
             known = {name: str(value)[:300] for name, value in fields.items() if name in ("run", "rule")}
             error = fields.get("exc_info")
-            if error is True:
-                import sys
-
-                error = sys.exc_info()[1]
+            error = sys.exc_info()[1] if error is True else error
             self.violated(Violation("CRASH", f"the engine logs {event} {known} {error!r}"))
 
 

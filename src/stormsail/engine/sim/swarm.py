@@ -1,5 +1,7 @@
-"""What one seed plays with: how many of everything, and which faults. Some faults are off in some seeds, for a fault that
-is always there hides what shows only without it."""
+"""What one seed plays with: how many of everything, and which faults.
+
+Some faults are off in some seeds, for a fault that is always there hides what shows only without it.
+"""
 
 import random
 from dataclasses import dataclass, replace

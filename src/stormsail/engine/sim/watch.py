@@ -303,7 +303,7 @@ def _flatten(turn: Turn, into: list[Turn]) -> None:
 
 
 def _difference(expected: RunState, found: RunState) -> str:
-    names = [name for name in RunState.__slots__ if getattr(expected, name) != getattr(found, name)]  # type: ignore[attr-defined]
+    names = [name for name in RunState.__slots__ if getattr(expected, name) != getattr(found, name)]
     return ", ".join(
         f"{name} is {getattr(found, name)!r:.80} not {getattr(expected, name)!r:.80}" for name in names[:3]
     )

@@ -3,9 +3,10 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import Final, TypeVar
 
-from temporalio.api.common.v1 import WorkflowExecution
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Payloads, WorkflowExecution
 from temporalio.api.enums.v1 import QueryResultType, TaskQueueKind, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.query.v1 import WorkflowQueryResult
@@ -36,18 +37,17 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from stormsail.engine.core.errors import Refused
+from stormsail.engine.sim.ledger import Ledger
 from stormsail.engine.sim.network import Network, Unknown
 from stormsail.engine.sim.program import ACTIVITY_QUEUE, NotDeterministic, Program, behaviour, derive, payloads, text_of
 from stormsail.engine.sim.swarm import Swarm
 from stormsail.engine.sim.trace import Violation
 
-if TYPE_CHECKING:
-    from stormsail.engine.sim.ledger import Ledger
-
-WORKFLOW_QUEUE = "workflows"
-POLL_S = 12.0
-CACHED_MAX = 50
-_ANSWERED = QueryResultType.QUERY_RESULT_TYPE_ANSWERED
+WORKFLOW_QUEUE: Final = "workflows"
+POLL_S: Final = 12.0
+CACHED_MAX: Final = 50
+T = TypeVar("T", bound=Message)
+_ANSWERED: Final = QueryResultType.QUERY_RESULT_TYPE_ANSWERED
 _CAUSE = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_WORKFLOW_WORKER_UNHANDLED_FAILURE
 
 
@@ -55,7 +55,7 @@ class Worker:
     """See the module. `steady` workers neither dawdle nor fail their tasks."""
 
     def __init__(
-        self, name: str, namespace: str, network: Network, ledger: "Ledger", swarm: Swarm, chance: random.Random
+        self, name: str, namespace: str, network: Network, ledger: Ledger, swarm: Swarm, chance: random.Random
     ) -> None:
         self.name = name
         self._namespace = self.namespace = namespace
@@ -313,7 +313,7 @@ class Worker:
         self._ledger.activity_answering(request.identity, task)
         await self._call("RespondActivityTaskCanceled", request, RespondActivityTaskCanceledResponse)
 
-    async def _call(self, method: str, request, reply):  # type: ignore[no-untyped-def]
+    async def _call(self, method: str, request: Message, reply: type[T]) -> T:
         """Call, and once more when there was no reply: a worker's answer is worth it."""
         try:
             return await self._network.call(self.name, method, request, reply)
@@ -321,5 +321,5 @@ class Worker:
             return await self._network.call(self.name, method, request, reply)
 
 
-def _counted(program: Program):  # type: ignore[no-untyped-def]
+def _counted(program: Program) -> Payloads:
     return payloads(str(len(program.signals)))
