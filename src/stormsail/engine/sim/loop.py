@@ -53,6 +53,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._ready = []
         self._kept: list[asyncio.Future[Any]] = []
         self.steps = 0
+        self.steps_max = STEPS_MAX
         self.watch: Callable[[], None] | None = None
         """Called after every callback; what it raises ends the run."""
         self.set_task_factory(self._keep_task)
@@ -111,7 +112,7 @@ class SimLoop(asyncio.BaseEventLoop):
         if life is not None and not life.alive:
             return
         self.steps += 1
-        if self.steps > STEPS_MAX:
+        if self.steps > self.steps_max:
             raise Endless(f"{self.steps} callbacks ran and there is no end")
         handle._run()
         if self.watch is not None:
