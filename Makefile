@@ -11,7 +11,7 @@ READY := .venv/.ready
 unexport PYTHONDONTWRITEBYTECODE
 export UV_PYTHON_DOWNLOADS ?= never
 
-.PHONY: check test unit lint format demo setup lock changelog clean help
+.PHONY: check test unit lint format demo sim setup lock changelog clean help
 
 check: lint unit ## Format, lint, types, import rules and unit tests: under a minute
 
@@ -33,6 +33,9 @@ format: $(READY) ## Format and fix what can be fixed
 
 demo: $(READY) ## A deployment that survives kill -9, under live traffic; ARGS="--kills 40 --seed 7"
 	$(BIN)/stormsail demo $(ARGS)
+
+sim: $(READY) ## Look for broken promises on a simulated machine; MINUTES=2 SEED=7 MUTANT=timer-early
+	$(BIN)/stormsail sim --minutes $(or $(MINUTES),1) $(if $(SEED),--seed $(SEED)) $(if $(MUTANT),--mutant $(MUTANT))
 
 setup: $(READY) ## Make .venv with everything in it
 

@@ -1,16 +1,15 @@
 """One SQLite file, and how commits of many callers share one transaction and one fsync.
 
 It knows nothing of runs. A caller hands in a `Member`: rows for `Statement`s that go in together or not at all. One
-thread writes and checkpoints; reads use connections of their own (reader.py).
+writer (writer.py) commits and checkpoints; reads use connections of their own (reader.py).
 """
 
 import asyncio
 import contextlib
-import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 import apsw
@@ -22,13 +21,10 @@ from stormsail.engine.store.errors import (
     StorageFull,
     WriteRejected,
 )
-from stormsail.engine.store.opening import connect, create_private, make_schema, unusable
+from stormsail.engine.store.medium import Medium
+from stormsail.engine.store.opening import connect, make_schema, unusable
 from stormsail.engine.store.reader import Reader, Row
 
-CHECKPOINT_PAGES: Final = 4_000
-"""Log pages after which the writer copies them into the file; 16 MB."""
-GROUP_MEMBERS_MAX: Final = 512
-GROUP_BYTES_MAX: Final = 32 * 1024 * 1024
 QUEUE_BYTES_MAX: Final = 512 * 1024 * 1024
 """Bytes that may wait for the disk, besides the number of commits: few large ones fill memory as well."""
 CHUNKS: Final = (64, 32, 16, 8, 4, 2, 1)
@@ -81,7 +77,7 @@ def _sql(statement: Statement, count: int) -> str:
 class Database:
     """The open file. `commit` groups; the readers answer at once from the last commit."""
 
-    def __init__(self, path: Path, *, queue_max: int) -> None:
+    def __init__(self, path: Path, *, queue_max: int, medium: Medium) -> None:
         self.path = path
         self.groups = 0
         """Transactions committed so far; with `members`, how well commits share an fsync."""
@@ -89,25 +85,24 @@ class Database:
         self._queue_max = queue_max
         self._waiting = 0
         self._waiting_bytes = 0
-        self._queue: SimpleQueue[Member | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failed = ""
         self._closed = False
         self._log_pages = 0
-        create_private(path)
-        self._write = connect(path)
+        self._checkpoint_pages = medium.checkpoint_pages
+        medium.prepare(path)
+        self._write = connect(path, medium)
         try:
             make_schema(self._write, path)
             self._write.set_wal_hook(self._note_log_pages)
-            self.reader = Reader(path, self._lost)
+            self.reader = Reader(path, self._lost, medium, self._write)
             """For the event loop: short reads."""
-            self.list_reader = Reader(path, self._lost)
+            self.list_reader = Reader(path, self._lost, medium, self._write)
             """For lists, which may be long and run in another thread."""
         except BaseException:
             self._write.close()
             raise
-        self._thread = threading.Thread(target=self._run_writer, name="stormsail-store", daemon=True)
-        self._thread.start()
+        self._writer = medium.writer(self._write_group)
 
     async def commit(self, member: Member) -> None:
         """Write a member's rows, all or none. Returns once they are on disk. A cancelled wait cancels no write."""
@@ -125,7 +120,7 @@ class Database:
         member.done = loop.create_future()
         self._waiting += 1
         self._waiting_bytes += member.size
-        self._queue.put(member)
+        self._writer.put(member)
         await member.done
 
     def identify(self, fresh_id: str, now_ms: int) -> str:
@@ -146,42 +141,26 @@ class Database:
         if self._closed:
             return
         self._closed = True
-        self._queue.put(None)
-        self._thread.join()
+        self._writer.stop()
         self.reader.close()
         self.list_reader.close()
         self._write.close()
 
-    # The writer's thread.
+    # The writer's side.
 
-    def _run_writer(self) -> None:
-        stopping = False
-        while not stopping:
-            group: list[Member] = []
-            size = 0
-            item = self._queue.get()
-            while item is not None:
-                group.append(item)
-                size += item.size
-                if len(group) == GROUP_MEMBERS_MAX or size >= GROUP_BYTES_MAX:
-                    break
-                try:
-                    item = self._queue.get_nowait()
-                except Empty:
-                    break
-            stopping = item is None
-            if group:
-                self._tell(self._commit_guarded(group))
-            self._checkpoint(force=stopping)
+    def _write_group(self, group: Sequence[Member], last: bool) -> None:
+        if group:
+            self._tell(self._commit_guarded(group))
+        self._checkpoint(force=last)
 
-    def _commit_guarded(self, group: list[Member]) -> list[tuple[Member, Exception | None]]:
+    def _commit_guarded(self, group: Sequence[Member]) -> list[tuple[Member, Exception | None]]:
         try:
             return self._commit_group(group)
-        except Exception as error:  # the thread's outermost catch: nobody may wait for ever on a writer that is gone
+        except Exception as error:  # the writer's outermost catch: nobody may wait for ever on a writer that is gone
             self._lose("writing", error)
             return [(member, self._failure()) for member in group]
 
-    def _commit_group(self, group: list[Member]) -> list[tuple[Member, Exception | None]]:
+    def _commit_group(self, group: Sequence[Member]) -> list[tuple[Member, Exception | None]]:
         """Commit a group and say how each member fared. A member at fault fails alone."""
         if self._failed:
             return [(member, self._failure()) for member in group]
@@ -207,7 +186,7 @@ class Database:
         self.members += len(group)
         return [(member, None) for member in group]
 
-    def _transact(self, group: list[Member]) -> None:
+    def _transact(self, group: Sequence[Member]) -> None:
         execute = self._write.execute
         execute("BEGIN IMMEDIATE")
         batch: list[tuple[Statement, Row]] = []
@@ -243,7 +222,7 @@ class Database:
     def _checkpoint(self, *, force: bool = False) -> None:
         """Copy the log into the file when it is long. Done here, and not by SQLite's automatic checkpoint, because that
         one ignores errors, and a failed fsync ignored is data lost."""
-        if self._failed or (self._log_pages < CHECKPOINT_PAGES and not force):
+        if self._failed or (self._log_pages < self._checkpoint_pages and not force):
             return
         try:
             mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if self._closed else apsw.SQLITE_CHECKPOINT_PASSIVE

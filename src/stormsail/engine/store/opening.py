@@ -1,15 +1,12 @@
-"""How the one file is opened: who may, what is refused, and what SQLite is told before anything else."""
+"""How the one file is opened: what is refused, and what SQLite is told before anything else."""
 
-import contextlib
-import fcntl
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import apsw
 
-from stormsail.engine.store.errors import DataDirInUse, NotOurFile, SchemaTooNew, StorageFailed
+from stormsail.engine.store.errors import NotOurFile, SchemaTooNew, StorageFailed
+from stormsail.engine.store.medium import Medium
 
 APPLICATION_ID: Final = 0x53746F72
 """`Stor`, in PRAGMA application_id."""
@@ -22,71 +19,20 @@ LOG_KEPT_BYTES: Final = 64 * 1024 * 1024
 BUSY_TIMEOUT_MS: Final = 2_000
 
 
-class DirectoryLock:
-    """The exclusive lock on a data directory. The kernel drops it with the process, however it ends."""
-
-    def __init__(self, directory: Path) -> None:
-        with _told(directory):
-            self._file = os.open(directory / "engine.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._file, 32, 0).decode("ascii", "replace").strip()
-            os.close(self._file)
-            raise DataDirInUse(directory, int(holder) if holder.isdigit() else None) from None
-        # The lock holds without it; on a full disk the next server cannot say whose it is, and that is all.
-        with contextlib.suppress(OSError):
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
-
-    def release(self) -> None:
-        """Let the directory go. The file stays: deleting it would let two servers lock two different files."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
-
-def make_private_directory(directory: Path) -> None:
-    """Make a data directory only its owner can read. One that is there already keeps the mode its owner gave it."""
-    with _told(directory):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
-def create_private(path: Path) -> None:
-    """Make the file before SQLite does, so that it, and the log named after it, never have another mode than 0600."""
-    with _told(path.parent):
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.fchmod(file, 0o600)
-        os.close(file)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        os.fsync(directory)
-        os.close(directory)
-
-
-@contextlib.contextmanager
-def _told(directory: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into words that name the directory."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageFailed(
-            f"The data directory {directory} cannot be used: {error.strerror} ({error.filename}). "
-            "Choose another one, or change who may write there."
-        ) from None
-
-
-def connect(path: Path) -> apsw.Connection:
+def connect(path: Path, medium: Medium) -> apsw.Connection:
     """Open the file, and change nothing in it before it is known to be ours."""
     if _version(apsw.sqlite_lib_version()) < _version(OLDEST_SQLITE):
         raise StorageFailed(
             f"SQLite {apsw.sqlite_lib_version()} can corrupt its log; {OLDEST_SQLITE} or newer is needed: upgrade apsw."
         )
     try:
-        connection = apsw.Connection(str(path), statementcachesize=256)
+        connection = apsw.Connection(str(path), vfs=medium.vfs, statementcachesize=256)
     except apsw.Error as error:
         raise StorageFailed(f"{path} cannot be opened: {type(error).__name__}: {error}.") from error
     try:
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        if medium.one_connection:
+            connection.pragma("locking_mode", "EXCLUSIVE")
         _refuse_foreign(connection, path)
         found = connection.pragma("journal_mode", "wal")
         if found != "wal":

@@ -9,6 +9,7 @@ from typing import Any, Final
 import apsw
 
 from stormsail.engine.store.errors import StorageBusy, StorageFailed
+from stormsail.engine.store.medium import Medium
 from stormsail.engine.store.opening import connect
 
 Row = tuple[Any, ...]
@@ -27,13 +28,19 @@ _LOST: Final = (
 class Reader:
     """A connection that only reads. Any thread may use it, one at a time; the others wait."""
 
-    def __init__(self, path: Path, lost: Callable[[str, Exception], StorageFailed]) -> None:
-        """`lost` is told that the disk or the file is not to be trusted, and answers what to raise."""
+    def __init__(
+        self, path: Path, lost: Callable[[str, Exception], StorageFailed], medium: Medium, writing: apsw.Connection
+    ) -> None:
+        """`lost` is told that the disk or the file is not to be trusted, and answers what to raise. `writing` is the
+        writer's connection, used where the medium takes no second one."""
         self._path = path
         self._lost = lost
         self._turn = threading.RLock()
-        self._read = connect(path)
-        self._read.pragma("query_only", True)
+        if medium.one_connection:
+            self._read = writing
+        else:
+            self._read = connect(path, medium)
+            self._read.pragma("query_only", True)
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Run one query on the last committed state."""

@@ -12,8 +12,8 @@ from stormsail.engine.core.work import Task
 from stormsail.engine.store import history
 from stormsail.engine.store.database import Database
 from stormsail.engine.store.history import HistoryPage
+from stormsail.engine.store.medium import FILE_SYSTEM, Hold, Medium
 from stormsail.engine.store.namespaces import Namespaces
-from stormsail.engine.store.opening import DirectoryLock, make_private_directory
 from stormsail.engine.store.outbox import Outbox
 from stormsail.engine.store.runs import Runs
 from stormsail.engine.store.schedules import Schedules
@@ -27,7 +27,7 @@ class Store:
     Used from one event loop at a time. Every method may raise StorageFailed, after which the process must stop.
     """
 
-    def __init__(self, lock: DirectoryLock, database: Database, limits: Limits, now_ms: Callable[[], int]) -> None:
+    def __init__(self, lock: Hold, database: Database, limits: Limits, now_ms: Callable[[], int]) -> None:
         """Use `open`."""
         self._lock = lock
         self._database = database
@@ -41,12 +41,18 @@ class Store:
         """Drawn when the file was made; what GetClusterInfo answers."""
 
     @classmethod
-    def open(cls, directory: Path, *, now_ms: Callable[[], int], limits: Limits = DEFAULT_LIMITS) -> "Store":
+    def open(
+        cls,
+        directory: Path,
+        *,
+        now_ms: Callable[[], int],
+        limits: Limits = DEFAULT_LIMITS,
+        medium: Medium = FILE_SYSTEM,
+    ) -> "Store":
         """Open `<directory>/engine.db`, making both where absent. Raises DataDirInUse, SchemaTooNew, StorageFailed."""
-        make_private_directory(directory)
-        lock = DirectoryLock(directory)
+        lock = medium.hold(directory)
         try:
-            database = Database(directory / "engine.db", queue_max=limits.commit_queue_max)
+            database = Database(directory / "engine.db", queue_max=limits.commit_queue_max, medium=medium)
         except BaseException:
             lock.release()
             raise

@@ -1,0 +1,293 @@
+"""A client that does one thing after the other, and repeats what had no reply with the same request id."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import TypeVar
+
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import RetryPolicy, WorkflowExecution, WorkflowType
+from temporalio.api.enums.v1 import (
+    HistoryEventFilterType,
+    WorkflowIdConflictPolicy,
+    WorkflowIdReusePolicy,
+)
+from temporalio.api.errordetails.v1 import WorkflowExecutionAlreadyStartedFailure
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    GetWorkflowExecutionHistoryRequest,
+    GetWorkflowExecutionHistoryResponse,
+    QueryWorkflowRequest,
+    QueryWorkflowResponse,
+    RequestCancelWorkflowExecutionRequest,
+    RequestCancelWorkflowExecutionResponse,
+    SignalWithStartWorkflowExecutionRequest,
+    SignalWithStartWorkflowExecutionResponse,
+    SignalWorkflowExecutionRequest,
+    SignalWorkflowExecutionResponse,
+    StartWorkflowExecutionRequest,
+    StartWorkflowExecutionResponse,
+    TerminateWorkflowExecutionRequest,
+    TerminateWorkflowExecutionResponse,
+)
+
+from stormsail.engine.core.errors import Refused
+from stormsail.engine.core.events import NAME_OF_TYPE
+from stormsail.engine.core.ids import RunKey
+from stormsail.engine.core.machines.run import CLOSING
+from stormsail.engine.sim.ledger import Ledger, SignalSent, StartSent
+from stormsail.engine.sim.network import Network, Unknown
+from stormsail.engine.sim.node import SeededIds
+from stormsail.engine.sim.program import payloads, text_of
+from stormsail.engine.sim.swarm import Swarm
+from stormsail.engine.sim.trace import Violation
+from stormsail.engine.sim.worker import WORKFLOW_QUEUE
+
+TRIES: int = 8
+_AGAIN = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"})
+_USE = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
+_TERMINATE = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
+_FAIL = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL
+_REUSE = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+_CLOSE = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
+T = TypeVar("T", bound=Message)
+
+
+class Client:
+    """See the module."""
+
+    def __init__(
+        self,
+        name: str,
+        namespace: str,
+        workflow_ids: Sequence[str],
+        network: Network,
+        ledger: Ledger,
+        swarm: Swarm,
+        seed: str,
+    ) -> None:
+        self.name = name
+        self._namespace = namespace
+        self._workflow_ids = workflow_ids
+        self._network = network
+        self._ledger = ledger
+        self._swarm = swarm
+        self._chance = random.Random(f"{seed}/{name}")
+        self._ids = SeededIds(self._chance)
+        self._number = 0
+        self._runs: list[RunKey] = []
+
+    async def work(self) -> None:
+        """Do everything, one after the other."""
+        operations = (
+            (self._start, 4),
+            (self._signal, 7),
+            (self._signal_with_start, 3),
+            (self._query, 3),
+            (self._read, 3),
+            (self._wait, 2),
+            (self._cancel, 1),
+            (self._terminate, 1),
+        )
+        await self._start()
+        for _ in range(self._swarm.operations):
+            await asyncio.sleep(self._chance.random() * self._chance.choice((0.01, 0.3, 1.5)))
+            operation = self._chance.choices([one for one, _ in operations], [share for _, share in operations])[0]
+            await operation()
+
+    async def _certain(self, method: str, request: Message, reply: type[T], deadline_s: float = 5.0) -> T | None:
+        """Call until there is a reply, or patience ends: then None. Raises Refused where the call is turned down."""
+        for _ in range(TRIES):
+            try:
+                return await self._network.call(self.name, method, request, reply, deadline_s)
+            except Unknown:
+                pass
+            except Refused as refused:
+                if refused.status not in _AGAIN:
+                    raise
+            await asyncio.sleep(0.05 + self._chance.random())
+        return None
+
+    async def _start(self) -> None:
+        workflow_id = self._chance.choice(self._workflow_ids)
+        request = StartWorkflowExecutionRequest(
+            workflow_id_conflict_policy=self._chance.choice((_USE, _TERMINATE, _FAIL, _FAIL)), identity=self.name
+        )
+        self._fill(request, workflow_id)
+        run_id, started = "", False
+        try:
+            reply = await self._certain("StartWorkflowExecution", request, StartWorkflowExecutionResponse)
+            if reply is not None:
+                run_id, started = reply.run_id, reply.started
+        except Refused as refused:
+            self._check_not_ours(refused, request.request_id)
+        self._ledger.starts.append(StartSent(self._namespace, workflow_id, request.request_id, run_id, started))
+        self._know(workflow_id, run_id)
+
+    async def _signal_with_start(self) -> None:
+        workflow_id = self._chance.choice(self._workflow_ids)
+        self._number += 1
+        request = SignalWithStartWorkflowExecutionRequest(
+            signal_name=f"{self._namespace}.{self.name}.{self._number}", identity=self.name
+        )
+        self._fill(request, workflow_id)
+        run_id = ""
+        try:
+            reply = await self._certain(
+                "SignalWithStartWorkflowExecution", request, SignalWithStartWorkflowExecutionResponse
+            )
+            run_id = reply.run_id if reply is not None else ""
+        except Refused as refused:
+            self._check_not_ours(refused, request.request_id)
+        self._signalled(workflow_id, run_id, named_run=False)
+        self._know(workflow_id, run_id)
+
+    async def _signal(self) -> None:
+        target = self._target()
+        self._number += 1
+        request = SignalWorkflowExecutionRequest(
+            namespace=self._namespace,
+            workflow_execution=target,
+            signal_name=f"{self._namespace}.{self.name}.{self._number}",
+            request_id=self._ids.uuid(),
+            identity=self.name,
+        )
+        run_id = ""
+        try:
+            reply = await self._certain("SignalWorkflowExecution", request, SignalWorkflowExecutionResponse)
+            run_id = reply.link.workflow_event.run_id if reply is not None else ""
+        except Refused:
+            pass
+        self._signalled(target.workflow_id, run_id, named_run=bool(target.run_id))
+
+    async def _cancel(self) -> None:
+        target = self._target()
+        request = RequestCancelWorkflowExecutionRequest(
+            namespace=self._namespace, workflow_execution=target, request_id=self._ids.uuid(), identity=self.name
+        )
+        try:
+            await self._certain("RequestCancelWorkflowExecution", request, RequestCancelWorkflowExecutionResponse)
+        except Refused:
+            return
+
+    async def _terminate(self) -> None:
+        target = self._target()
+        identity = f"{self.name}!{self._ids.uuid()[:8]}"
+        request = TerminateWorkflowExecutionRequest(
+            namespace=self._namespace, workflow_execution=target, identity=identity
+        )
+        try:
+            reply = await self._certain("TerminateWorkflowExecution", request, TerminateWorkflowExecutionResponse)
+        except Refused:
+            return
+        if reply is not None:
+            self._ledger.terminated.append((self._namespace, target.workflow_id, identity))
+
+    async def _query(self) -> None:
+        """Q1: the answer counts every signal that was acknowledged before the question."""
+        target = self._target()
+        request = QueryWorkflowRequest(namespace=self._namespace, execution=target)
+        request.query.query_type = "signals"
+        before = dict(self._ledger.acknowledged)
+        try:
+            reply = await self._network.call(self.name, "QueryWorkflow", request, QueryWorkflowResponse, 8.0)
+        except (Refused, Unknown):
+            return
+        run_id = reply.link.workflow.run_id
+        counted = int(text_of(reply.query_result))
+        if counted < before.get(run_id, 0):
+            told = f"a query of {target.workflow_id}/{run_id} counts {counted} signals of {before[run_id]} acknowledged"
+            self._ledger.violated(Violation("Q1", told))
+
+    async def _read(self) -> None:
+        if not self._runs:
+            return
+        key = self._chance.choice(self._runs)
+        events = await read_history(self._network, self.name, key, self._chance.choice((0, 4)))
+        if events is not None:
+            run = WorkflowExecution(workflow_id=key.workflow_id, run_id=key.run_id)
+            self._ledger.saw(self._namespace, run, events)
+
+    async def _wait(self) -> None:
+        """Wait for a run's end."""
+        if not self._runs:
+            return
+        key = self._chance.choice(self._runs)
+        request = GetWorkflowExecutionHistoryRequest(
+            namespace=self._namespace,
+            execution=WorkflowExecution(workflow_id=key.workflow_id, run_id=key.run_id),
+            wait_new_event=True,
+            history_event_filter_type=_CLOSE,
+        )
+        try:
+            reply = await self._network.call(
+                self.name, "GetWorkflowExecutionHistory", request, GetWorkflowExecutionHistoryResponse, 9.0
+            )
+        except (Refused, Unknown):
+            return
+        closed = bool(reply.history.events) and NAME_OF_TYPE[reply.history.events[-1].event_type] in CLOSING
+        if not closed:
+            self._ledger.still_open(key)
+
+    def _fill(
+        self, request: StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest, workflow_id: str
+    ) -> None:
+        request.namespace = self._namespace
+        request.workflow_id = workflow_id
+        request.request_id = self._ids.uuid()
+        request.workflow_id_reuse_policy = _REUSE
+        request.workflow_type.CopyFrom(WorkflowType(name="W"))
+        request.task_queue.CopyFrom(TaskQueue(name=WORKFLOW_QUEUE))
+        request.input.CopyFrom(payloads(f"{self._chance.getrandbits(32)}"))
+        if self._chance.random() < 0.3:
+            request.retry_policy.CopyFrom(RetryPolicy(maximum_attempts=2, backoff_coefficient=1.0))
+            request.retry_policy.initial_interval.FromMilliseconds(300)
+        if self._chance.random() < 0.1:
+            request.workflow_start_delay.FromMilliseconds(800)
+        if self._chance.random() < 0.1:
+            request.workflow_run_timeout.FromMilliseconds(4_000)
+
+    def _target(self) -> WorkflowExecution:
+        """Name a run that is known, or whatever is current."""
+        if self._runs and self._chance.random() < 0.5:
+            key = self._runs[-1 - int(self._chance.random() * min(3, len(self._runs)))]
+            return WorkflowExecution(workflow_id=key.workflow_id, run_id=key.run_id)
+        return WorkflowExecution(workflow_id=self._chance.choice(self._workflow_ids))
+
+    def _signalled(self, workflow_id: str, run_id: str, *, named_run: bool) -> None:
+        sent = SignalSent(self._namespace, workflow_id, self.name, self._number, run_id, named_run)
+        self._ledger.signals.append(sent)
+        if run_id:
+            self._ledger.acknowledged[run_id] += 1
+
+    def _know(self, workflow_id: str, run_id: str) -> None:
+        if run_id:
+            self._runs.append(RunKey(self._namespace, workflow_id, run_id))
+
+    def _check_not_ours(self, refused: Refused, request_id: str) -> None:
+        """D2: nobody is refused because of what the same request did before."""
+        detail = refused.detail
+        if isinstance(detail, WorkflowExecutionAlreadyStartedFailure) and detail.start_request_id == request_id:
+            self._ledger.violated(Violation("D2", f"{self.name} is refused a repetition of its own start: {refused}"))
+
+
+async def read_history(network: Network, who: str, key: RunKey, page_size: int) -> list[HistoryEvent] | None:
+    """Read a whole history, page by page. None where that does not succeed."""
+    events: list[HistoryEvent] = []
+    token = b""
+    while True:
+        request = GetWorkflowExecutionHistoryRequest(
+            namespace=key.namespace,
+            execution=WorkflowExecution(workflow_id=key.workflow_id, run_id=key.run_id),
+            maximum_page_size=page_size,
+            next_page_token=token,
+        )
+        try:
+            page = await network.call(who, "GetWorkflowExecutionHistory", request, GetWorkflowExecutionHistoryResponse)
+        except (Refused, Unknown):
+            return None
+        events += page.history.events
+        token = page.next_page_token
+        if not token:
+            return events

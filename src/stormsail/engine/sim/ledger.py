@@ -1,0 +1,118 @@
+"""What clients and workers were told, to be held against what is there in the end."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse
+
+from stormsail.engine.core.ids import RunKey
+from stormsail.engine.sim.network import Violated
+from stormsail.engine.sim.trace import Violation
+
+TOLD_WITHIN_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class SignalSent:
+    """A signal; `run_id` is the run that the reply named, empty where there was no reply."""
+
+    namespace: str
+    workflow_id: str
+    client: str
+    number: int
+    run_id: str
+    named_run: bool
+    """The request named the run, so that its repetitions meant no other."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in histories."""
+        return f"{self.namespace}.{self.client}.{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class StartSent:
+    """A start; `run_id` is the run that the reply named, empty where there was no reply."""
+
+    namespace: str
+    workflow_id: str
+    request_id: str
+    run_id: str
+    started: bool
+
+
+@dataclass(slots=True)
+class Ledger:
+    """See the module."""
+
+    violated: Violated
+    signals: list[SignalSent] = field(default_factory=list)
+    starts: list[StartSent] = field(default_factory=list)
+    terminated: list[tuple[str, str, str]] = field(default_factory=list)
+    """(namespace, workflow id, identity) of acknowledged terminations."""
+    cancelled: list[tuple[str, str]] = field(default_factory=list)
+    tasks_done: list[tuple[RunKey, str]] = field(default_factory=list)
+    activities_done: list[tuple[RunKey, str]] = field(default_factory=list)
+    answering: dict[str, int] = field(default_factory=dict)
+    """The attempt that an activity worker meant, by the identity it answered under."""
+    acknowledged: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Signals acknowledged, by run id."""
+    read: dict[RunKey, list[bytes]] = field(default_factory=dict)
+    """The longest history read of each run."""
+    told_late_s: Callable[[RunKey], float] = lambda _key: 0.0
+    """For how many seconds a run has been closed, as far as the server had time to say so."""
+    _tasks: dict[tuple[str, bytes], str] = field(default_factory=dict)
+
+    def delivered(self, worker: str, task: PollWorkflowTaskQueueResponse) -> None:
+        """W1: one worker at most is handed a started workflow task."""
+        if task.HasField("query"):
+            return
+        self._once(worker, "workflow task", task.task_token)
+
+    def activity_delivered(self, worker: str, task: PollActivityTaskQueueResponse) -> None:
+        """A1: one worker at most is handed a started attempt."""
+        self._once(worker, "activity", task.task_token)
+
+    def activity_answering(self, identity: str, task: PollActivityTaskQueueResponse) -> None:
+        """Take note of the attempt that an answer is for."""
+        self.answering[identity] = task.attempt
+
+    def workflow_task_done(self, namespace: str, run: WorkflowExecution, identity: str) -> None:
+        """Take note of an acknowledged completion."""
+        self.tasks_done.append((RunKey(namespace, run.workflow_id, run.run_id), identity))
+
+    def activity_done(self, namespace: str, run: WorkflowExecution, identity: str) -> None:
+        """Take note of an acknowledged completion."""
+        self.activities_done.append((RunKey(namespace, run.workflow_id, run.run_id), identity))
+
+    def saw(self, namespace: str, run: WorkflowExecution, events: list[HistoryEvent]) -> None:
+        """H1 and H3: a history read has no gap, and is what was read before, perhaps with more."""
+        key = RunKey(namespace, run.workflow_id, run.run_id)
+        for place, event in enumerate(events):
+            if event.event_id != place + 1:
+                self.violated(Violation("H1", f"{key}: a read history has event {event.event_id} at place {place + 1}"))
+                return
+        now = [event.SerializeToString(deterministic=True) for event in events]
+        before = self.read.get(key, [])
+        common = min(len(now), len(before))
+        if now[:common] != before[:common]:
+            place = next(n for n in range(common) if now[n] != before[n])
+            self.violated(Violation("H3", f"{key}: event {place + 1} was read before, and was another"))
+        if len(now) > len(before):
+            self.read[key] = now
+
+    def still_open(self, key: RunKey) -> None:
+        """L1: who waits for a run's end is told soon."""
+        late_s = self.told_late_s(key)
+        if late_s > TOLD_WITHIN_S:
+            self.violated(Violation("L1", f"a wait for the end of {key} ended without it, {late_s:.1f} s after it"))
+
+    def _once(self, worker: str, what: str, token: bytes) -> None:
+        name = (what, token)
+        if name in self._tasks:
+            self.violated(Violation("W1", f"{what} handed to {worker} and before to {self._tasks[name]}: {token!r}"))
+        self._tasks[name] = worker

@@ -1,0 +1,135 @@
+"""An event loop whose every choice comes from a seed: which ready callback runs next, and what time it is.
+
+It overrides asyncio's private `_run_once`, and nothing else in the simulator touches asyncio's insides. Time stands
+still while anything is ready and then jumps to the next deadline; when there is neither, everybody waits for ever.
+"""
+
+import asyncio
+import contextlib
+import heapq
+import random
+from collections.abc import Callable
+from contextvars import Context, ContextVar
+from typing import Any, Final
+
+STEPS_MAX: Final = 400_000
+"""Callbacks after which a run is taken for one that never ends."""
+
+
+class Deadlock(Exception):
+    """Nothing is ready and nothing is scheduled, but the run has not ended."""
+
+
+class Endless(Exception):
+    """Too many callbacks ran: something spins."""
+
+
+class Life:
+    """One life of a simulated process. Once it is over, none of its callbacks runs any more, not even a `finally`."""
+
+    __slots__ = ("alive", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.alive = True
+
+
+LIFE: Final[ContextVar[Life | None]] = ContextVar("life", default=None)
+"""Whose callback this is. Tasks and callbacks inherit it; None is the simulated world outside the process."""
+
+
+class SimLoop(asyncio.BaseEventLoop):
+    """See the module. `shuffled`: pick the next ready callback by chance, else in asyncio's own order."""
+
+    _ready: list[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
+    _stopping: bool
+
+    def __init__(self, chance: random.Random, *, shuffled: bool = True) -> None:
+        super().__init__()
+        self._chance = chance
+        self._shuffled = shuffled
+        self._now_s = 0.0
+        self._ready = []
+        self._kept: list[asyncio.Future[Any]] = []
+        self.steps = 0
+        self.steps_max = STEPS_MAX
+        self.watch: Callable[[], None] | None = None
+        """Called after every callback; what it raises ends the run."""
+        self.set_task_factory(self._keep_task)
+
+    def time(self) -> float:
+        """Return the simulated time."""
+        return self._now_s
+
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Call back a little later, as a loop does that another thread has to wake."""
+        return self.call_later(self._chance.random() * 0.001, callback, *args, context=context)
+
+    def stop_dead(self) -> None:
+        """End everything after the run: what is still pending is closed without being run."""
+        self._ready.clear()
+        self._scheduled.clear()
+        for task in self._kept:
+            if not task.done():
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+        self._kept.clear()
+        self.close()
+
+    def _keep_task(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> "asyncio.Task[Any]":
+        """Make a task and keep it to the end: one that a dead process left behind must not be closed by the collector,
+        at a moment that no seed decides."""
+        task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, **options)
+        self._kept.append(task)
+        if len(self._kept) > 5_000:
+            self._kept = [kept for kept in self._kept if not kept.done()]
+        return task
+
+    def _run_once(self) -> None:
+        scheduled, ready = self._scheduled, self._ready
+        if not ready:
+            while scheduled and scheduled[0]._cancelled:
+                heapq.heappop(scheduled)._scheduled = False  # type: ignore[attr-defined]
+            if not scheduled:
+                if self._stopping:
+                    return
+                raise Deadlock("nothing is ready and nothing is scheduled: everybody waits for ever")
+            self._now_s = max(self._now_s, scheduled[0].when())
+        while scheduled and scheduled[0].when() <= self._now_s:
+            timer = heapq.heappop(scheduled)
+            timer._scheduled = False  # type: ignore[attr-defined]
+            ready.append(timer)
+        self._run_one(ready)
+
+    def _run_one(self, ready: list[asyncio.Handle]) -> None:
+        place = int(self._chance.random() * len(ready)) if self._shuffled else 0
+        handle = ready.pop(place)
+        if handle._cancelled:
+            return
+        life = handle._context.get(LIFE)  # type: ignore[attr-defined]
+        if life is not None and not life.alive:
+            return
+        self.steps += 1
+        if self.steps > self.steps_max:
+            raise Endless(f"{self.steps} callbacks ran and there is no end")
+        handle._run()
+        if self.watch is not None:
+            self.watch()
+
+    def _process_events(self, event_list: Any) -> None:
+        """There is no input or output here."""
+
+    def _write_to_self(self) -> None:
+        """There is no other thread here."""
+
+
+def run(loop: SimLoop, main: Any) -> Any:
+    """Run a coroutine to its end on the loop, and end the loop."""
+    asyncio.set_event_loop(None)
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        with contextlib.suppress(RuntimeError):
+            loop.stop_dead()

@@ -1,0 +1,287 @@
+"""The model workflow: what it does next is a function of its history, and its whole past is derived again each time.
+
+A history that lost, doubled or reordered an event leads to other commands than it records, and so gives itself away.
+"""
+
+import random
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from temporalio.api.command.v1 import Command
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.enums.v1 import CommandType, EventType
+from temporalio.api.history.v1 import HistoryEvent
+
+from stormsail.engine.core import events
+from stormsail.engine.core.events import NAME_OF_TYPE
+
+CHAIN_MAX: Final = 3
+ATTEMPTS_MAX: Final = 3
+ACTIVITY_QUEUE: Final = "activities"
+
+_RECORDED_AS: Final = {
+    CommandType.COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK: "ActivityTaskScheduled",
+    CommandType.COMMAND_TYPE_REQUEST_CANCEL_ACTIVITY_TASK: "ActivityTaskCancelRequested",
+    CommandType.COMMAND_TYPE_START_TIMER: "TimerStarted",
+    CommandType.COMMAND_TYPE_CANCEL_TIMER: "TimerCanceled",
+    CommandType.COMMAND_TYPE_RECORD_MARKER: "MarkerRecorded",
+    CommandType.COMMAND_TYPE_MODIFY_WORKFLOW_PROPERTIES: "WorkflowPropertiesModified",
+    CommandType.COMMAND_TYPE_COMPLETE_WORKFLOW_EXECUTION: "WorkflowExecutionCompleted",
+    CommandType.COMMAND_TYPE_FAIL_WORKFLOW_EXECUTION: "WorkflowExecutionFailed",
+    CommandType.COMMAND_TYPE_CANCEL_WORKFLOW_EXECUTION: "WorkflowExecutionCanceled",
+    CommandType.COMMAND_TYPE_CONTINUE_AS_NEW_WORKFLOW_EXECUTION: "WorkflowExecutionContinuedAsNew",
+}
+_ACTIVITY_ENDS: Final = frozenset(
+    {"ActivityTaskCompleted", "ActivityTaskFailed", "ActivityTaskTimedOut", "ActivityTaskCanceled"}
+)
+
+
+class NotDeterministic(Exception):
+    """A history does not hold what the workflow would have done."""
+
+
+def payloads(text: str) -> Payloads:
+    """Return one payload."""
+    return Payloads(payloads=[Payload(data=text.encode())])
+
+
+def text_of(value: Payloads) -> str:
+    """Return the first payload's text, empty where there is none."""
+    return value.payloads[0].data.decode() if value.payloads else ""
+
+
+def behaviour(run_seed: str, activity_id: str, attempt: int) -> str:
+    """Say how an activity's attempt goes: what a worker does with it depends on nothing else."""
+    drawn = zlib.crc32(f"{run_seed}/{activity_id}/{attempt}".encode()) % 100
+    for share, name in ((55, "ok"), (70, "fail"), (76, "fatal"), (84, "hang"), (92, "beat"), (100, "late")):
+        if drawn < share:
+            return name
+    raise AssertionError
+
+
+@dataclass(slots=True)
+class _Step:
+    kind: str
+    number: int
+    entered: bool = False
+
+
+class Program:
+    """One run of the workflow. Feed it events in order; `decide` at the end of each workflow task."""
+
+    def __init__(self) -> None:
+        self.signals: list[str] = []
+        self._seed = ""
+        self._attempt = 1
+        self._steps: list[_Step] = []
+        self._at = 0
+        self._taken = 0
+        """Signals that a step has waited for already."""
+        self._scheduled: dict[str, int] = {}
+        self._ended: dict[str, str] = {}
+        self._fired: set[str] = set()
+        self._asked: set[str] = set()
+        self._cancelled = False
+        self._over = False
+
+    def feed(self, event: HistoryEvent) -> None:
+        """Take in an event."""
+        name = NAME_OF_TYPE[event.event_type]
+        attributes: Any = events.attributes_of(event)
+        match name:
+            case "WorkflowExecutionStarted":
+                self._begin(text_of(attributes.input), attributes.attempt)
+            case "WorkflowExecutionSignaled":
+                self.signals.append(attributes.signal_name)
+            case "WorkflowExecutionCancelRequested":
+                self._cancelled = True
+            case "ActivityTaskScheduled":
+                self._scheduled[attributes.activity_id] = event.event_id
+            case "TimerFired":
+                self._fired.add(attributes.timer_id)
+            case _ if name in _ACTIVITY_ENDS:
+                for activity_id, scheduled in self._scheduled.items():
+                    if scheduled == attributes.scheduled_event_id:
+                        self._ended[activity_id] = name
+
+    def decide(self) -> list[Command]:
+        """Return the commands that follow what was fed so far."""
+        out: list[Command] = []
+        if self._over:
+            return out
+        if self._cancelled:
+            self._over = True
+            command = Command(command_type=CommandType.COMMAND_TYPE_CANCEL_WORKFLOW_EXECUTION)
+            command.cancel_workflow_execution_command_attributes.SetInParent()
+            return [command]
+        while self._at < len(self._steps):
+            if not self._moved(self._steps[self._at], out):
+                return out
+            self._at += 1
+        self._over = True
+        out.append(self._last())
+        return out
+
+    def _begin(self, seed: str, attempt: int) -> None:
+        self._seed, self._attempt = seed, attempt
+        chance = random.Random(f"{seed}/{attempt}")
+        kinds = ("activity", "activity", "fan", "timer", "signal", "race", "memo", "marker")
+        self._steps = [_Step(chance.choice(kinds), number) for number in range(chance.randint(1, 5))]
+
+    def _moved(self, step: _Step, out: list[Command]) -> bool:
+        """Do what a step does now; return whether it is over."""
+        first, step.entered = not step.entered, True
+        n = step.number
+        match step.kind:
+            case "activity":
+                if first:
+                    out.append(self._activity(f"a{n}"))
+                return f"a{n}" in self._ended
+            case "fan":
+                ids = [f"f{n}.{one}" for one in range(3)]
+                if first:
+                    out += [self._activity(one) for one in ids]
+                return all(one in self._ended for one in ids)
+            case "timer":
+                if first:
+                    out.append(_timer(f"t{n}", 100 + 400 * n))
+                return f"t{n}" in self._fired
+            case "signal":
+                return self._signal_step(n, first, out)
+            case "race":
+                return self._race_step(n, first, out)
+            case "memo":
+                command = Command(command_type=CommandType.COMMAND_TYPE_MODIFY_WORKFLOW_PROPERTIES)
+                memo = command.modify_workflow_properties_command_attributes.upserted_memo
+                memo.fields["step"].data = str(n).encode()
+                out.append(command)
+            case _:
+                command = Command(command_type=CommandType.COMMAND_TYPE_RECORD_MARKER)
+                command.record_marker_command_attributes.marker_name = f"m{n}"
+                out.append(command)
+        return True
+
+    def _signal_step(self, n: int, first: bool, out: list[Command]) -> bool:
+        """Wait for another signal, but not for ever."""
+        timer = f"s{n}"
+        if len(self.signals) > self._taken:
+            self._taken += 1
+            if not first and timer not in self._fired:
+                out.append(_cancel_timer(timer))
+            return True
+        if first:
+            out.append(_timer(timer, 3_000))
+        return timer in self._fired
+
+    def _race_step(self, n: int, first: bool, out: list[Command]) -> bool:
+        """Run an activity against a timer; cancel the one that lost."""
+        activity, timer = f"r{n}", f"r{n}"
+        if first:
+            out += [self._activity(activity), _timer(timer, 1_500)]
+            return False
+        if activity in self._ended:
+            if timer not in self._fired and timer not in self._asked:
+                self._asked.add(timer)
+                out.append(_cancel_timer(timer))
+            return True
+        if timer in self._fired and timer not in self._asked:
+            self._asked.add(timer)
+            command = Command(command_type=CommandType.COMMAND_TYPE_REQUEST_CANCEL_ACTIVITY_TASK)
+            attributes = command.request_cancel_activity_task_command_attributes
+            attributes.scheduled_event_id = self._scheduled[activity]
+            out.append(command)
+        return False
+
+    def _activity(self, activity_id: str) -> Command:
+        drawn = zlib.crc32(f"{self._seed}/{activity_id}".encode())
+        command = Command(command_type=CommandType.COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK)
+        attributes = command.schedule_activity_task_command_attributes
+        attributes.activity_id = activity_id
+        attributes.activity_type.name = "A"
+        attributes.task_queue.name = ACTIVITY_QUEUE
+        attributes.input.CopyFrom(payloads(self._seed))
+        attributes.start_to_close_timeout.FromMilliseconds(3_000)
+        attributes.schedule_to_close_timeout.FromMilliseconds(20_000)
+        if drawn % 3 == 0:
+            attributes.heartbeat_timeout.FromMilliseconds(1_000)
+        if drawn % 5 == 0:
+            attributes.schedule_to_start_timeout.FromMilliseconds(4_000)
+        attributes.retry_policy.initial_interval.FromMilliseconds(500)
+        attributes.retry_policy.backoff_coefficient = 2.0
+        attributes.retry_policy.maximum_attempts = 1 + drawn % ATTEMPTS_MAX
+        attributes.request_eager_execution = drawn % 4 == 0
+        return command
+
+    def _last(self) -> Command:
+        link = int(self._seed.rpartition("+")[2]) if "+" in self._seed else 0
+        drawn = zlib.crc32(f"{self._seed}/{self._attempt}/end".encode()) % 10
+        if drawn < 3 and link < CHAIN_MAX:
+            command = Command(command_type=CommandType.COMMAND_TYPE_CONTINUE_AS_NEW_WORKFLOW_EXECUTION)
+            following = command.continue_as_new_workflow_execution_command_attributes
+            following.workflow_type.name = "W"
+            following.input.CopyFrom(payloads(f"{self._seed.partition('+')[0]}+{link + 1}"))
+        elif drawn < 5:
+            command = Command(command_type=CommandType.COMMAND_TYPE_FAIL_WORKFLOW_EXECUTION)
+            failure = command.fail_workflow_execution_command_attributes.failure
+            failure.message = "as planned"
+            failure.application_failure_info.type = "Planned"
+        else:
+            command = Command(command_type=CommandType.COMMAND_TYPE_COMPLETE_WORKFLOW_EXECUTION)
+            result = ",".join(self.signals)
+            command.complete_workflow_execution_command_attributes.result.CopyFrom(payloads(result))
+        return command
+
+
+def derive(history: Sequence[HistoryEvent]) -> Program:
+    """Walk a history, holding its commands against what the workflow does; return where it stands then."""
+    program = Program()
+    expected: list[tuple[str, str]] = []
+    for place, event in enumerate(history):
+        name = NAME_OF_TYPE[event.event_type]
+        if event.event_id != place + 1:
+            raise NotDeterministic(f"event {place + 1} is missing, there is {event.event_id}")
+        attributes: Any = events.attributes_of(event)
+        by_task = getattr(attributes, "workflow_task_completed_event_id", 0)
+        if by_task:
+            found = (name, _subject(attributes))
+            if not expected or expected.pop(0) != found:
+                raise NotDeterministic(f"event {event.event_id} is {found}, which the workflow did not do")
+        elif expected:
+            raise NotDeterministic(f"event {event.event_id} is {name}, where the workflow did {expected[0]}")
+        program.feed(event)
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+            expected = [
+                (_RECORDED_AS[command.command_type], _subject(_attributes_of(command))) for command in program.decide()
+            ]
+    if expected:
+        raise NotDeterministic(f"the workflow did {expected[0]}, which is not in its history")
+    return program
+
+
+def _attributes_of(command: Command) -> Any:
+    return getattr(command, command.WhichOneof("attributes") or "")
+
+
+def _subject(attributes: Any) -> str:
+    """Name what a command, or its event, is about."""
+    for name in ("activity_id", "timer_id", "marker_name"):
+        if hasattr(attributes, name):
+            return str(getattr(attributes, name))
+    if "result" in attributes.DESCRIPTOR.fields_by_name:
+        return text_of(attributes.result)
+    return ""
+
+
+def _timer(timer_id: str, after_ms: int) -> Command:
+    command = Command(command_type=CommandType.COMMAND_TYPE_START_TIMER)
+    command.start_timer_command_attributes.timer_id = timer_id
+    command.start_timer_command_attributes.start_to_fire_timeout.FromMilliseconds(after_ms)
+    return command
+
+
+def _cancel_timer(timer_id: str) -> Command:
+    command = Command(command_type=CommandType.COMMAND_TYPE_CANCEL_TIMER)
+    command.cancel_timer_command_attributes.timer_id = timer_id
+    return command

@@ -1,0 +1,247 @@
+"""One seed from beginning to end."""
+
+import asyncio
+import gc
+import itertools
+import random
+import sys
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from stormsail.engine.core.ids import RunKey
+from stormsail.engine.sim.client import Client
+from stormsail.engine.sim.disk import SimDisk, SimVfs
+from stormsail.engine.sim.finals import Finals
+from stormsail.engine.sim.ledger import Ledger
+from stormsail.engine.sim.loop import Deadlock, Endless, SimLoop, run
+from stormsail.engine.sim.nemesis import Nemesis
+from stormsail.engine.sim.network import Network, Violated
+from stormsail.engine.sim.node import Node
+from stormsail.engine.sim.swarm import NAMESPACES, Swarm, draw
+from stormsail.engine.sim.tampering import Tampering
+from stormsail.engine.sim.trace import Trace, Violation
+from stormsail.engine.sim.watch import Watch
+from stormsail.engine.sim.worker import Worker
+
+REST_S: Final = 900.0
+"""Simulated seconds after the last fault within which every run must have ended."""
+_NAMES: Final = itertools.count()
+_BROKEN_LOGS: Final = frozenset({"run_quarantined", "background_work_failed", "deadline_failed", "deadlines_not_read"})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a seed went. `violation` is None where every promise was kept."""
+
+    seed: int
+    violation: Violation | None
+    digest: str
+    tail: list[str] = field(repr=False)
+    calls: int
+    commits: int
+    power_cuts: int
+    faults: dict[str, int]
+    simulated_s: float
+
+
+def simulate(seed: int, tampering: Tampering | None = None, show: Callable[[str], None] | None = None) -> Outcome:
+    """Play one seed. `show` is given every line of the trace."""
+    world = World(seed, tampering or Tampering(), show)
+    was_enabled = gc.isenabled()
+    gc.disable()  # a collection would close abandoned coroutines at a moment that no seed decides
+    violation: Violation | None = None
+    try:
+        with _logs_watched(world):
+            run(world.loop, world.play())
+        world.violated.check()
+    except Violation as found:
+        violation = found
+    except Deadlock as stuck:
+        violation = Violation("L1", str(stuck))
+    except Endless as endless:
+        violation = Violation("B1", str(endless))
+    finally:
+        world.vfs.unregister()
+        if was_enabled:
+            gc.enable()
+    return Outcome(
+        seed=seed,
+        violation=violation,
+        digest=world.trace.digest,
+        tail=world.trace.tail,
+        calls=world.network.calls,
+        commits=world.watch.commits,
+        power_cuts=world.disk.counts.cuts,
+        faults=dict(world.nemesis.done),
+        simulated_s=world.loop.time(),
+    )
+
+
+class World:
+    """Everything of one seed."""
+
+    def __init__(self, seed: int, tampering: Tampering, show: Callable[[str], None] | None) -> None:
+        name = f"stormsail-sim/{seed}"
+        self.swarm: Swarm = draw(random.Random(f"{name}/swarm"))
+        self.loop = SimLoop(random.Random(f"{name}/loop"), shuffled=self.swarm.shuffled)
+        self.trace = Trace(self.loop.time, show)
+        self.violated = Violated()
+        self.loop.watch = self.violated.check
+        self.loop.set_exception_handler(self._callback_failed)
+        self.disk = SimDisk(random.Random(f"{name}/disk"), self.trace.note)
+        self.vfs = SimVfs(f"stormsail-sim-{next(_NAMES)}", self.disk)
+        self.watch = Watch(self.violated, self.trace, random.Random(f"{name}/watch"))
+        self.ledger = Ledger(self.violated)
+        self.ledger.told_late_s = self._told_late_s
+        self._name = name
+        self._chance = random.Random(f"{name}/world")
+        self._workers: list[Worker] = []
+        self._drawn = 0
+        self.node = Node(
+            self.loop,
+            seed=name,
+            trace=self.trace,
+            disk=self.disk,
+            vfs=self.vfs.name,
+            limits=self.swarm.limits,
+            writing_s=self.swarm.writing_s,
+            checkpoint_pages=self.swarm.checkpoint_pages,
+            namespaces=NAMESPACES,
+            watching=self.watch,
+            tampering=tampering,
+        )
+        self.watch.now_ms = self.node.now_ms
+        self.watch.time_s = self.loop.time
+        self.network = Network(
+            self.loop,
+            self.node,
+            self.trace,
+            chance=random.Random(f"{name}/network"),
+            delay_s=self.swarm.delay_s,
+            lost=self.swarm.lost,
+            doubled=self.swarm.doubled,
+            reset=self.swarm.reset,
+            violated=self.violated,
+        )
+        self.nemesis = Nemesis(self.node, self.trace, self.swarm, random.Random(f"{name}/nemesis"), self._lose_worker)
+        self.finals = Finals(self.network, self.ledger, self.watch, self.violated, self._chance)
+
+    async def play(self) -> None:
+        """Work under faults, come to rest, cut the power once more, and check everything."""
+        loop = asyncio.get_running_loop()
+        keeping = loop.create_task(self.nemesis.keep_up())
+        keeping.add_done_callback(self.violated.raised)
+        for namespace in NAMESPACES:
+            for _ in range(self.swarm.workers):
+                self._hire(namespace)
+        faults = loop.create_task(self.nemesis.work())
+        await asyncio.gather(*(client.work() for client in self._clients()))
+        self.trace.note("the clients are done")
+        self.nemesis.stop()
+        self.network.heal()
+        await faults
+        await self._rest()
+        self.trace.note("everything is at rest")
+        await self._up()
+        assert self.node.engine is not None
+        self.finals.at_rest(self.node.engine)
+        self.node.kill(cut=True)
+        await self._up()
+        self.finals.check(await self.finals.read_all())
+        await self.finals.check_lists()
+        for worker in self._workers:
+            worker.die()
+        keeping.cancel()
+
+    def _clients(self) -> list[Client]:
+        workflow_ids = [f"w{number}" for number in range(self.swarm.workflow_ids)]
+        return [
+            Client(
+                f"c{number}",
+                NAMESPACES[number % len(NAMESPACES)],
+                workflow_ids,
+                self.network,
+                self.ledger,
+                self.swarm,
+                self._name,
+            )
+            for number in range(self.swarm.clients)
+        ]
+
+    async def _rest(self) -> None:
+        """L1: every run ends, for its workers live and nothing goes wrong any more."""
+        for worker in self._workers:
+            worker.steady = True
+        until_s = self.loop.time() + REST_S
+        while self.watch.open_runs or not self.node.up:
+            if self.loop.time() > until_s:
+                stuck = [self._stuck(key) for key in self.watch.open_runs.values()]
+                raise Violation("L1", f"still open {REST_S:.0f} s after the last fault: {'; '.join(stuck[:3])}")
+            await asyncio.sleep(1.0)
+        await asyncio.sleep(30.0)  # whatever is still on its way arrives, and polls of the dead end
+
+    def _stuck(self, key: RunKey) -> str:
+        state = self.watch.runs[key].state
+        return f"{key} at event {state.last_event_id}, workflow task {state.workflow_task}"
+
+    async def _up(self) -> None:
+        until_s = self.loop.time() + REST_S
+        while not self.node.up:
+            if self.loop.time() > until_s:
+                raise Violation("L1", "the engine does not come up any more")
+            await asyncio.sleep(0.1)
+
+    def _hire(self, namespace: str) -> None:
+        self._drawn += 1
+        name = f"worker{self._drawn}"
+        chance = random.Random(f"{self._name}/{name}")
+        self._workers.append(Worker(name, namespace, self.network, self.ledger, self.swarm, chance))
+
+    def _lose_worker(self) -> None:
+        place = int(self._chance.random() * len(self._workers))
+        worker = self._workers.pop(place)
+        worker.die()
+        self._hire(worker.namespace)
+
+    def _told_late_s(self, key: RunKey) -> float:
+        closed_at_s = self.watch.closed_at_s.get(key)
+        if closed_at_s is None or not self.node.up:
+            return 0.0
+        return self.loop.time() - max(closed_at_s, self.node.up_since_s)
+
+    def _callback_failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, Violation):
+            self.violated(error)
+        elif "handle" in context:  # a callback raised; the rest is told when the collector finds it, at no set time
+            self.violated(Violation("CRASH", f"{context.get('message')}: {type(error).__name__}: {error}"))
+
+    def logged(self, event: str, fields: MutableMapping[str, Any]) -> None:
+        """Take note of what the engine logs, and of what it must never have to log."""
+        self.trace.note(f"log: {event}")
+        healthy = self.node.life.alive and self.node.engine is not None and not self.node.engine.failed.is_set()
+        if event in _BROKEN_LOGS and healthy:
+            known = {name: str(value)[:300] for name, value in fields.items() if name in ("run", "rule")}
+            error = fields.get("exc_info")
+            error = sys.exc_info()[1] if error is True else error
+            self.violated(Violation("CRASH", f"the engine logs {event} {known} {error!r}"))
+
+
+@contextmanager
+def _logs_watched(world: World) -> Iterator[None]:
+    """Give the engine's log lines to the world instead of printing them."""
+
+    def take(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> Any:
+        world.logged(str(fields.pop("event")), fields)
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    structlog.configure(processors=[take], wrapper_class=structlog.BoundLogger)
+    try:
+        yield
+    finally:
+        structlog.configure(**before)

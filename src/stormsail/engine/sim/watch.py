@@ -1,0 +1,317 @@
+"""Looks on at every commit: what is given to the store, and, after each restart, what the store has.
+
+Everything here is checked against the committed turns themselves, so it holds whatever the clients saw.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from temporalio.api.history.v1 import HistoryEvent
+
+from stormsail.engine.core import deadlines, events, progress, replay, work
+from stormsail.engine.core.errors import InvalidTransition
+from stormsail.engine.core.events import NAME_OF_TYPE
+from stormsail.engine.core.ids import RunKey
+from stormsail.engine.core.machines.run import CLOSING
+from stormsail.engine.core.retry import duration_ms
+from stormsail.engine.core.state import Activity, RunState
+from stormsail.engine.core.turn import Turn
+from stormsail.engine.sim.network import Violated
+from stormsail.engine.sim.trace import Trace, Violation
+from stormsail.engine.store.errors import RunDamaged
+from stormsail.engine.store.store import Store
+
+REPLAYED: Final = 0.3
+"""The share of commits after which the run is replayed from its first event."""
+WAKING: Final = frozenset(
+    {
+        "WorkflowExecutionSignaled",
+        "WorkflowExecutionCancelRequested",
+        "TimerFired",
+        "ActivityTaskCompleted",
+        "ActivityTaskFailed",
+        "ActivityTaskTimedOut",
+        "ActivityTaskCanceled",
+    }
+)
+"""What a workflow must hear of."""
+
+
+@dataclass(slots=True)
+class Known:
+    """A run as the commits made it."""
+
+    state: RunState
+    frames: list[bytes] = field(default_factory=list)
+    events: list[HistoryEvent] = field(default_factory=list)
+    outcomes: set[int] = field(default_factory=set)
+    """Scheduled event ids of the activities that have one."""
+    unseen: int = 0
+    """The newest event that the workflow must hear of."""
+
+
+class Watch:
+    """See the module."""
+
+    def __init__(self, violated: Violated, trace: Trace, chance: random.Random) -> None:
+        self._violated = violated
+        self._trace = trace
+        self._chance = chance
+        self.now_ms: Callable[[], int] = lambda: 0
+        """The server's clock."""
+        self.time_s: Callable[[], float] = lambda: 0.0
+        self.closed_at_s: dict[RunKey, float] = {}
+        self.runs: dict[RunKey, Known] = {}
+        self.open_runs: dict[tuple[str, str], RunKey] = {}
+        self._batches: dict[int, list[Turn]] = {}
+        self._drawn = 0
+        self.commits = 0
+
+    def submitted(self, turns: Sequence[Turn]) -> int:
+        """See Watching."""
+        flat: list[Turn] = []
+        for turn in turns:
+            _flatten(turn, flat)
+        for turn in flat:
+            if turn.now_ms > self.now_ms():
+                self._broken("T1", turn.state.key, f"a turn was decided as of {turn.now_ms - self.now_ms()} ms ahead")
+            self._check_due(turn)
+        self._drawn += 1
+        self._batches[self._drawn] = flat
+        return self._drawn
+
+    def committed(self, batch: int) -> None:
+        """See Watching."""
+        for turn in self._batches.pop(batch, ()):
+            self._apply(turn)
+
+    def dropped(self, batch: int) -> None:
+        """See Watching."""
+        self._batches.pop(batch, None)
+
+    def opened(self, store: Store) -> None:
+        """Hold what the store has against what was committed; what was under way is there whole, or not at all."""
+        for batch in sorted(self._batches):
+            turns = self._batches.pop(batch)
+            there = [self._is_there(store, turn) for turn in turns]
+            if any(there) != all(there):
+                self._broken("D2", turns[0].state.key, "half of a commit survived")
+            if all(there):
+                for turn in turns:
+                    self._apply(turn)
+        for key, known in self.runs.items():
+            found = self._load(store, key)
+            if found is None:
+                self._broken("D1", key, "a committed run is gone")
+            elif found != known.state:
+                self._broken(
+                    "D1", key, f"the disk has another state than was committed: {_difference(known.state, found)}"
+                )
+        self._check_rows(store)
+
+    def _is_there(self, store: Store, turn: Turn) -> bool:
+        found = self._load(store, turn.state.key)
+        known = self.runs.get(turn.state.key)
+        if found == turn.state:
+            return True
+        if found is not None and (known is None or found != known.state):
+            self._broken("D2", turn.state.key, f"a commit survived in part: {_difference(turn.state, found)}")
+        return False
+
+    def _load(self, store: Store, key: RunKey) -> RunState | None:
+        try:
+            return store.load(key)
+        except RunDamaged as damaged:
+            self._broken("D1", key, str(damaged))
+            return None
+
+    def _check_rows(self, store: Store) -> None:
+        """What the store tells a starting engine: tasks, deadlines, and how many runs there are."""
+        tasks = {(key, task) for key, known in self.runs.items() for task in work.tasks(known.state).values()}
+        if tasks != (found := set(store.waiting_tasks())):
+            self._violated(Violation("D1", f"the store's tasks differ: {_few(tasks ^ found)}"))
+        dues = {(due, key) for key, known in self.runs.items() if (due := deadlines.deadline_ms(known.state))}
+        if dues != (kept := set(store.due(1 << 60, 1 << 30))):
+            self._violated(Violation("D1", f"the store's deadlines differ: {_few(dues ^ kept)}"))
+        for namespace in sorted({key.namespace for key in self.runs}):
+            count = sum(1 for key in self.runs if key.namespace == namespace)
+            if store.visibility.count(namespace, "").total != count:
+                self._violated(Violation("D2", f"the store has runs in {namespace} that nobody committed"))
+
+    # After each commit.
+
+    def _apply(self, turn: Turn) -> None:
+        self.commits += 1
+        key, state = turn.state.key, turn.state
+        known = self.runs.get(key)
+        if turn.before is None:
+            if known is not None:
+                self._broken("R1", key, "a run was begun twice")
+            known = self.runs[key] = Known(state)
+        elif known is None:
+            self._broken("D1", key, "a turn was taken on a run that was never committed")
+            return
+        elif turn.before is not known.state and turn.before != known.state:
+            self._broken(
+                "H2",
+                key,
+                f"a turn was decided on another state than was committed: {_difference(known.state, turn.before)}",
+            )
+        self._trace.note(f"commit {key.workflow_id}/{key.run_id[:8]} {[_short(event) for event in turn.events]}")
+        self._check_order(known, turn)
+        known.state = state
+        known.frames += turn.frames
+        known.events += turn.events
+        self._check_open(key, state)
+        self._check_activities(known, turn)
+        self._check_woken(known, turn)
+        if self._chance.random() < REPLAYED:
+            self.check_replay(known)
+
+    def check_replay(self, known: Known) -> None:
+        """H2: history and progress lead to the state that is served."""
+        key = known.state.key
+        try:
+            again = replay.replay(key, known.frames, progress.pack(known.state))
+        except InvalidTransition as wrong:
+            self._broken("H2", key, str(wrong))
+            return
+        if again != known.state:
+            self._broken("H2", key, f"a replay leads elsewhere: {_difference(known.state, again)}")
+
+    def _check_order(self, known: Known, turn: Turn) -> None:
+        expected = len(known.events) + 1
+        for event in turn.events:
+            name = NAME_OF_TYPE[event.event_type]
+            if event.event_id != expected:
+                self._broken("H1", turn.state.key, f"event {event.event_id} {name} where {expected} must be")
+            if (expected == 1) != (name == "WorkflowExecutionStarted"):
+                self._broken("H1", turn.state.key, f"event {expected} is {name}")
+            last = turn.events[expected - len(known.events) - 2] if expected > len(known.events) + 1 else None
+            before = last or (known.events[-1] if known.events else None)
+            if before is not None and NAME_OF_TYPE[before.event_type] in CLOSING:
+                self._broken("H1", turn.state.key, f"{name} follows the closing event")
+            expected += 1
+
+    def _check_open(self, key: RunKey, state: RunState) -> None:
+        other = self.open_runs.get(key.workflow)
+        if state.open:
+            if other is not None and other != key:
+                self._broken("R1", key, f"opened while {other.run_id} is open")
+            self.open_runs[key.workflow] = key
+            if not work.tasks(state) and deadlines.deadline_ms(state) is None:
+                self._broken("L1", key, "nothing will ever happen to this open run")
+        else:
+            self.closed_at_s.setdefault(key, self.time_s())
+            if other == key:
+                del self.open_runs[key.workflow]
+
+    def _check_activities(self, known: Known, turn: Turn) -> None:
+        key = turn.state.key
+        for event in turn.events:
+            name = NAME_OF_TYPE[event.event_type]
+            if name in WAKING and name.startswith("ActivityTask"):
+                attributes: Any = events.attributes_of(event)
+                scheduled = attributes.scheduled_event_id
+                if scheduled in known.outcomes:
+                    self._broken("A1", key, f"activity {scheduled} has a second outcome, {name}")
+                known.outcomes.add(scheduled)
+        before = turn.before.activities if turn.before is not None else {}
+        for scheduled, activity in turn.state.activities.items():
+            old = before.get(scheduled)
+            if old is None:
+                continue
+            self._check_attempts(key, old, activity)
+
+    def _check_attempts(self, key: RunKey, old: Activity, new: Activity) -> None:
+        most = new.scheduled.retry_policy.maximum_attempts
+        if new.attempt not in (old.attempt, old.attempt + 1):
+            self._broken(
+                "A1", key, f"activity {new.scheduled_event_id} went from attempt {old.attempt} to {new.attempt}"
+            )
+        if most and new.attempt > most:
+            self._broken("A1", key, f"activity {new.scheduled_event_id} has attempt {new.attempt} of {most}")
+        if old.started_at_ms and new.started_at_ms and old.nonce != new.nonce:
+            self._broken("A1", key, f"activity {new.scheduled_event_id} was started twice in attempt {new.attempt}")
+        if old.started_at_ms and not new.started_at_ms and new.attempt == old.attempt:
+            self._broken("A1", key, f"activity {new.scheduled_event_id} is tried again as attempt {new.attempt}")
+
+    def _check_woken(self, known: Known, turn: Turn) -> None:
+        """W1: what a workflow must hear of leads to a workflow task."""
+        state = known.state
+        for event in turn.events:
+            if NAME_OF_TYPE[event.event_type] in WAKING:
+                known.unseen = event.event_id
+        seen = known.unseen < state.last_completed_task_started_event_id
+        if state.open and state.first_task_ready and state.workflow_task is None and known.unseen and not seen:
+            self._broken("W1", state.key, f"nobody will hear of event {known.unseen}")
+
+    def _check_due(self, turn: Turn) -> None:
+        """T1: nothing fires early, by the server's clock and by our own reckoning."""
+        before = turn.before
+        if before is None:
+            return
+        known = self.runs.get(before.key)
+        found = [*turn.events, *turn.state.buffered[len(before.buffered) :]]
+        for event in found:
+            attributes: Any = events.attributes_of(event)
+            match NAME_OF_TYPE[event.event_type]:
+                case "TimerFired" if known is not None and attributes.started_event_id <= len(known.events):
+                    started = known.events[attributes.started_event_id - 1]
+                    after_ms = duration_ms(started.timer_started_event_attributes.start_to_fire_timeout)
+                    due_ms = started.event_time.ToMilliseconds() + after_ms
+                    if turn.now_ms < due_ms and event.event_time.ToMilliseconds() < due_ms:
+                        self._broken(
+                            "T1", before.key, f"timer {attributes.timer_id} fired {due_ms - turn.now_ms} ms early"
+                        )
+                case "ActivityTaskTimedOut":
+                    activity = before.activities.get(attributes.scheduled_event_id)
+                    if activity is not None and turn.now_ms < (due_ms := _earliest_timeout_ms(activity)):
+                        self._broken("T1", before.key, f"an activity timed out {due_ms - turn.now_ms} ms early")
+                case "WorkflowTaskTimedOut":
+                    task = before.workflow_task
+                    if task is not None and task.started_at_ms and turn.now_ms < task.started_at_ms + task.timeout_ms:
+                        self._broken("T1", before.key, "a workflow task timed out early")
+
+    def _broken(self, invariant: str, key: RunKey, text: str) -> None:
+        self._violated(Violation(invariant, f"{key}: {text}"))
+
+
+def _earliest_timeout_ms(activity: Activity) -> int:
+    scheduled = activity.scheduled
+    at_ms = [
+        since_ms + lasts_ms
+        for since_ms, lasts_ms in (
+            (activity.scheduled_at_ms, duration_ms(scheduled.schedule_to_close_timeout)),
+            (activity.started_at_ms, duration_ms(scheduled.start_to_close_timeout)),
+            (max(activity.started_at_ms, activity.heartbeat_at_ms), duration_ms(scheduled.heartbeat_timeout)),
+            (activity.ready_at_ms, duration_ms(scheduled.schedule_to_start_timeout)),
+        )
+        if since_ms and lasts_ms
+    ]
+    return min(at_ms)
+
+
+def _flatten(turn: Turn, into: list[Turn]) -> None:
+    for other in turn.also:
+        _flatten(other, into)
+    if turn.events or turn.noted:
+        into.append(turn)
+    into.sort(key=lambda each: each.state.open)
+
+
+def _difference(expected: RunState, found: RunState) -> str:
+    names = [name for name in RunState.__slots__ if getattr(expected, name) != getattr(found, name)]
+    return ", ".join(
+        f"{name} is {getattr(found, name)!r:.80} not {getattr(expected, name)!r:.80}" for name in names[:3]
+    )
+
+
+def _few(found: set[Any]) -> str:
+    return "; ".join(sorted(str(one)[:160] for one in found)[:3])
+
+
+def _short(event: HistoryEvent) -> str:
+    return f"{event.event_id} {NAME_OF_TYPE[event.event_type]}"
