@@ -19,12 +19,13 @@ from stormsail.engine.core.requests import (
     FireDue,
     RunRequest,
     SignalWorkflow,
+    StartRequest,
     StartWorkflowTask,
     Terminate,
 )
 from stormsail.engine.core.state import RUNNING, RunState
 from stormsail.engine.core.turn import Turn
-from stormsail.engine.shell.runs import Core, StartRequest
+from stormsail.engine.shell.runs import Core
 
 Decide = Callable[[RunState, RunRequest, int, Ids, Limits], Turn]
 
