@@ -16,7 +16,6 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from engine.core.updating import accepts, asked, outcome, rejects, responds
-from engine.shell.test_runs import GatedStore
 from stormsail.engine.core.errors import (
     DeadlineExceeded,
     MultiOperationFailed,
@@ -64,8 +63,7 @@ async def given(world: Any, *update_ids: str) -> PollWorkflowTaskQueueResponse:
 
 async def test_a_caller_hears_of_its_update_when_it_is_on_disk(closed_world: Any) -> None:
     world = closed_world
-    world.store_of = GatedStore
-    await world.open()
+    await world.open_gated()
     await idle(world)
     answer = ask(world, "u", ACCEPTED)
     task = await given(world, "u")
@@ -85,8 +83,7 @@ async def test_a_caller_hears_of_its_update_when_it_is_on_disk(closed_world: Any
 
 async def test_a_rejection_is_told_and_nothing_is_written(closed_world: Any) -> None:
     world = closed_world
-    world.store_of = GatedStore
-    await world.open()
+    await world.open_gated()
     await idle(world)
     before = world.store.arrived
     answer = ask(world, "u")
