@@ -70,6 +70,22 @@ class Duration(click.ParamType[float]):
         return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)
 
 
+class Percentages(click.ParamType[tuple[int, ...]]):
+    """Rising shares from 1 to 100 as `25,50,75`."""
+
+    name = "percentages"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Return the shares."""
+        if isinstance(value, tuple):
+            return value
+        words = str(value).replace("%", "").split(",")
+        shares = tuple(int(word) if word.strip().isdecimal() else 0 for word in words)
+        if list(shares) != sorted(set(shares)) or not 1 <= shares[0] <= shares[-1] <= 100:
+            self.fail(f"{value!r} is not a list of rising shares from 1 to 100: write, for example, 25,50", param, ctx)
+        return shares
+
+
 class Address(click.ParamType[str]):
     """An engine's `host:port`."""
 
