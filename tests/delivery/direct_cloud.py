@@ -6,9 +6,10 @@ from typing import Any, Final, TypeVar
 
 from stormsail.delivery.model.operation import OperationRequest, OperationResult, workflow_id_of
 from stormsail.delivery.model.server_group import Observation
+from stormsail.delivery.model.traffic_guard import TrafficGuards
 from stormsail.delivery.operations.cloud import OperationFailure
 from stormsail.delivery.operations.conduct import Conduct, Ending
-from stormsail.delivery.operations.judging import down_outcome, guard_broken, up_outcome
+from stormsail.delivery.operations.judging import down_outcome, is_watched, refusal, up_outcome
 from stormsail.delivery.operations.operation import Registered
 from stormsail.delivery.operations.orders import ChangeOrder, ChangeOutcome, DownOrder, UpOrder, WaitOutcome
 from stormsail.delivery.operations.registry import OPERATIONS, resolve
@@ -66,10 +67,10 @@ class DirectCloud:
         deadline = self._clock.now_ms + order.timeout_s * 1000
 
         async def attempt() -> ChangeOutcome:
-            if order.guard is not None:
-                refused = guard_broken(order.guard, await self._provider.observe(APPLICATION))
-                if refused:
-                    return ChangeOutcome(done=False, refused=refused)
+            if is_watched(order):
+                refused = refusal(order, await self._provider.observe(APPLICATION), TrafficGuards())
+                if refused is not None:
+                    return refused
             progress = await self._provider.begin(order.token, order.change)
             while not progress.done and self._clock.now_ms < deadline:
                 self._clock.now_ms += STEP_MS

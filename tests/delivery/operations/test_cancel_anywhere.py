@@ -38,8 +38,8 @@ OPERATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "grow": ("resizeServerGroup", {"serverGroupName": "web-v001", "capacity": {"min": 3, "desired": 3, "max": 3}}),
     "shrink": ("resizeServerGroup", {"serverGroupName": "web-v001", "capacity": {"min": 0, "desired": 1, "max": 3}}),
     "enable": ("enableServerGroup", {"serverGroupName": "web-v000"}),
-    "disable": ("disableServerGroup", {"serverGroupName": "web-v001"}),
-    "destroy": ("destroyServerGroup", {"serverGroupName": "web-v001"}),
+    "disable": ("disableServerGroup", {"serverGroupName": "web-v001", "allowOutage": True}),
+    "destroy": ("destroyServerGroup", {"serverGroupName": "web-v001", "allowOutage": True}),
     "roll back": ("rollbackServerGroup", {"delayBeforeDisable": 5}),
 }
 

@@ -10,7 +10,7 @@ from typing import Final
 from stormsail.delivery.model.operation import Step, StepStatus
 from stormsail.delivery.model.server_group import Observation
 from stormsail.delivery.operations.cloud import Cloud, OperationFailure
-from stormsail.delivery.operations.orders import HEALTH_TIMEOUT_S, ChangeOrder, DownOrder, HealthGuard, UpOrder
+from stormsail.delivery.operations.orders import HEALTH_TIMEOUT_S, ChangeOrder, DownOrder, HealthGuard, Outage, UpOrder
 from stormsail.delivery.providers.provider import Change
 
 STEP_DETAIL_MAX: Final = 500
@@ -74,6 +74,8 @@ class Conduct:
         """How long instances may take to become healthy, and a change to be done."""
         self.rolls_back = False
         """Whether a failure puts the previous state back; the operation sets it."""
+        self.outage = Outage.REFUSED
+        """Whether a change may leave its cluster without a serving instance."""
         self._identity = identity
         self._calls = 0
         self._steps: list[Step] = []
@@ -139,10 +141,13 @@ class Conduct:
         change: Change,
         guard: HealthGuard | None = None,
         ticket: Ticket | None = None,
+        *,
+        as_before: bool = False,
     ) -> None:
-        """Make a change as one step, exactly once.
+        """Make a change as one step, exactly once. `as_before` says that nothing served before, so nothing may again.
 
-        Raises OperationFailure of kind `Unhealthy` when the guard's server group was not good at that moment.
+        Raises OperationFailure of kind `Unhealthy` when the guard's server group was not good at that moment, and of
+        kind `TrafficGuard` when too little would be left to serve.
         """
         async with self.step(step, change.name):
             ticket = ticket or self.ticket(step)
@@ -152,6 +157,7 @@ class Conduct:
                 token=ticket.token,
                 change=change,
                 guard=guard,
+                outage=Outage.AS_BEFORE if as_before else self.outage,
                 timeout_s=self.health_timeout_s,
             )
             # Until it is known to be done, a wind-down must stop it first.
@@ -164,7 +170,7 @@ class Conduct:
                 )
             self._in_flight = None
             if outcome.refused:
-                raise OperationFailure("Unhealthy", f"{step} of {change.name} was not begun: {outcome.refused}")
+                raise OperationFailure(outcome.refused_by, f"{step} of {change.name} was not begun: {outcome.refused}")
             self._refuse_when_stopped()
 
     async def wait_for_up(
@@ -259,7 +265,8 @@ class Conduct:
             except OperationFailure as failed:
                 left_behind.append(f"{undo.name}: {failed}")
                 # A guard that refused to take traffic away says the same as a failure to give it back.
-                traffic_is_back = traffic_is_back and not undo.gives_traffic and failed.kind != "Unhealthy"
+                refused = failed.kind in ("Unhealthy", "TrafficGuard")
+                traffic_is_back = traffic_is_back and not undo.gives_traffic and not refused
         return Undone(any=undone and traffic_is_back, left_behind=tuple(left_behind))
 
     async def _stop_change(self, order: ChangeOrder) -> str:

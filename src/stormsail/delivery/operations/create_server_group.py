@@ -227,6 +227,7 @@ async def _create(
     """Make the group, disabled, and remember how to take it away again."""
     ticket = conduct.ticket("createServerGroup")
     created = False
+    none_served = source is None or not source.enabled
 
     async def destroy(ending: Ending) -> bool:
         if created and ending is not Ending.CANCEL and not wanted.rollback.destroy_latest:
@@ -234,7 +235,7 @@ async def _create(
         group = (await conduct.observe()).find(name)
         if group is None or group.token != ticket.token:
             return False  # Never made, or somebody else made one of this name meanwhile, and it is theirs.
-        await conduct.change("destroyServerGroup", DestroyServerGroup(name=name))
+        await conduct.change("destroyServerGroup", DestroyServerGroup(name=name), as_before=none_served)
         return True
 
     async def disable(_: Ending) -> bool:
@@ -243,7 +244,7 @@ async def _create(
             return group is not None
         # Taking traffic from the new group is right only while the old one serves.
         guard = HealthGuard(server_group=source.name, up_at_least=1) if source is not None and source.enabled else None
-        await conduct.change("disableServerGroup", DisableServerGroup(name=name), guard)
+        await conduct.change("disableServerGroup", DisableServerGroup(name=name), guard, as_before=none_served)
         return True
 
     conduct.undo(Undo(f"destroy {name}", destroy, ALWAYS, takes_traffic=True))
