@@ -52,6 +52,7 @@ class ChangeOptions:
     wait: bool
     timeout_seconds: float | None
     idempotency_key: str
+    on_failure: str = "rollback"
 
 
 class Duration(click.ParamType[float]):
@@ -186,12 +187,20 @@ def change_options(command: Callable[..., Any]) -> Callable[..., Any]:
         wait: bool,
         timeout: float | None,
         idempotency_key: str,
+        on_failure: str,
         **kwargs: Any,
     ) -> Any:
-        change = ChangeOptions(dry_run, yes, reason, wait, timeout, idempotency_key)
+        change = ChangeOptions(dry_run, yes, reason, wait, timeout, idempotency_key, on_failure)
         return command(*args, change=change, **kwargs)
 
     for decorate in (
+        click.option(
+            "--on-failure",
+            type=click.Choice(["rollback", "pause"]),
+            default="rollback",
+            show_default=True,
+            help="What a step that failed for good does: end the operation, or wait for `operation retry|skip|rerun`.",
+        ),
         click.option("--idempotency-key", default="", help="Running the same key twice does the change once."),
         click.option("--timeout", type=Duration(), help="Stop waiting after this long; the operation goes on."),
         click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the end and show progress."),

@@ -233,7 +233,7 @@ async def _create(
         if created and ending is not Ending.CANCEL and not wanted.rollback.destroy_latest:
             return False
         group = (await conduct.observe()).find(name)
-        if group is None or group.token != ticket.token:
+        if group is None or group.token not in ticket.tokens:
             return False  # Never made, or somebody else made one of this name meanwhile, and it is theirs.
         await conduct.change("destroyServerGroup", DestroyServerGroup(name=name), as_before=none_served)
         return True

@@ -6,10 +6,9 @@ each change looks again, in the same activity, whether the new group is good.
 
 from typing import Final
 
-from stormsail.delivery.model.server_group import Capacity, Health, Observation, ServerGroup
+from stormsail.delivery.model.server_group import Capacity, Health, ServerGroup
 from stormsail.delivery.operations.cloud import OperationFailure
 from stormsail.delivery.operations.conduct import CANCEL_ONLY, ROLL_BACK_OR_CANCEL, Conduct, Ending, Undo
-from stormsail.delivery.operations.judging import guard_broken
 from stormsail.delivery.operations.orders import HealthGuard
 from stormsail.delivery.providers.provider import (
     DestroyServerGroup,
@@ -31,7 +30,7 @@ async def shrink_cluster(
     One that serves is disabled and drained first, so that a cancel up to there loses nothing.
     """
     async with conduct.step("shrinkCluster", cluster):
-        groups = (await seen_good(conduct, good)).cluster(cluster)
+        groups = (await conduct.observe(good)).cluster(cluster)
         doomed = to_shrink(groups, size, keep={good.server_group}, allow_delete_active=allow_delete_active)
         note_groups(conduct, "destroys", doomed)
     for group in doomed:
@@ -46,20 +45,12 @@ async def shrink_cluster(
 async def scale_down_cluster(conduct: Conduct, cluster: str, good: HealthGuard) -> tuple[str, ...]:
     """Scale groups that do not serve to 0/0/0 until one keeps its instances."""
     async with conduct.step("scaleDownCluster", cluster):
-        doomed = to_scale_down((await seen_good(conduct, good)).cluster(cluster), REMAINING_FULL_SIZE)
+        doomed = to_scale_down((await conduct.observe(good)).cluster(cluster), REMAINING_FULL_SIZE)
         note_groups(conduct, "scales down", doomed)
     for group in doomed:
         conduct.undo(_full_size_again(conduct, group))
         await conduct.change("resizeServerGroup", ResizeServerGroup(name=group.name, capacity=NOTHING), good)
     return tuple(group.name for group in doomed)
-
-
-async def seen_good(conduct: Conduct, good: HealthGuard) -> Observation:
-    """Read the cloud and raise unless the new group is good in that very observation."""
-    observation = await conduct.observe()
-    if reason := guard_broken(good, observation):
-        raise OperationFailure("Unhealthy", f"the older server groups are left serving: {reason}")
-    return observation
 
 
 def enable_again(conduct: Conduct, group: ServerGroup) -> Undo:

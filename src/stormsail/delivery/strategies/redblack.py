@@ -19,7 +19,6 @@ from stormsail.delivery.strategies.cluster_steps import (
     enable_again,
     note_groups,
     scale_down_cluster,
-    seen_good,
     shrink_cluster,
 )
 from stormsail.delivery.strategies.selection import to_disable
@@ -88,7 +87,7 @@ class RedBlack:
 
 async def _disable(conduct: Conduct, rollout: Rollout, good: HealthGuard) -> tuple[str, ...]:
     async with conduct.step(Phase.DISABLE, rollout.cluster):
-        groups = (await seen_good(conduct, good)).cluster(rollout.cluster)
+        groups = (await conduct.observe(good)).cluster(rollout.cluster)
         doomed = to_disable(groups, REMAINING_ENABLED, keep={rollout.server_group})
         note_groups(conduct, "disables", doomed)
     for group in doomed:
