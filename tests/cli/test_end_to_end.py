@@ -94,9 +94,10 @@ def test_the_keys_that_programs_read_stay(running: Place) -> None:
         "reason",
         "requested_by",
         "left_behind",
+        "paused",
     }
     whole = running.run("op", "get", operation["operation_id"], "-o", "json").json
-    assert set(whole) == {*operation, "steps", "pending", "result", "failure"}
+    assert set(whole) == {*operation, "steps", "pending", "steering", "result", "failure"}
     assert running.run("sg", "ls", "keys", "-o", "name").out == "keys-v000\n"
     assert json.loads(running.run("sg", "ls", "keys", "-o", "jsonl").out) == {**group, "as_of_ms": any_number()}
 

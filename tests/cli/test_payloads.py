@@ -10,9 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from stormsail.cli.deploy import capacity_of, payload_for
+from stormsail.cli.deploy_run import deploy_lines
 from stormsail.cli.notes import left_note
-from stormsail.cli.options import DEFAULT_ENGINE, Duration, Place, place_options
+from stormsail.cli.options import DEFAULT_ENGINE, Duration, Percentages, Place, place_options
 from stormsail.cli.server_groups_run import plan_for
+from stormsail.delivery.model.names import Moniker
 from stormsail.delivery.model.server_group import Capacity, LaunchSpec, Observation, ServerGroup
 
 ASKED = {
@@ -75,6 +77,46 @@ def test_a_deployment_asks_for_what_was_typed() -> None:
         "maxRemainingAsgs": 3,
         "capacity": {"min": 2, "desired": 2, "max": 2},
     }
+
+
+def test_shares_are_asked_for_with_rollingredblack_only() -> None:
+    asked = {**ASKED, "strategy": "rollingredblack", "target_percentages": (25, 50), "max_initial": 2}
+    payload = payload_for("hello", asked)
+    assert (payload["targetPercentages"], payload["maxInitialAsgs"]) == ([25, 50], 2)
+    assert "targetPercentages" not in payload_for("hello", ASKED)
+
+
+@pytest.mark.parametrize(("text", "shares"), [("25,50", (25, 50)), ("10%, 100%", (10, 100)), ("7", (7,))])
+def test_percentages_are_rising_shares(text: str, shares: tuple[int, ...]) -> None:
+    assert Percentages().convert(text, None, None) == shares
+
+
+@pytest.mark.parametrize("text", ["", "50,25", "0,50", "50,50", "101", "half"])
+def test_what_is_no_list_of_rising_shares_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="rising shares from 1 to 100"):
+        Percentages().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "says"),
+    [
+        ("redblack", ["5 instances, strategy redblack", "then take traffic from hello-v001 (v1)"]),
+        ("rollingredblack", ["2 instances, strategy rollingredblack", "over in shares: 25%, 100%"]),
+        ("highlander", ["5 instances, strategy highlander", "destroy hello-v000 (v1), hello-v001 (v1)", "no way back"]),
+        ("none", ["5 instances, strategy none"]),
+    ],
+)
+def test_the_plan_says_what_becomes_of_the_other_versions(strategy: str, says: list[str]) -> None:
+    groups = (group("hello-v000", enabled=False), group("hello-v001", enabled=True))
+    payload = {
+        "launch": {"version": ""},
+        "capacity": {"desired": 5},
+        "strategy": strategy,
+        "targetPercentages": [25],
+    }
+    lines = "; ".join(deploy_lines(Moniker(app="hello"), groups, payload))
+    assert lines.startswith("deploy hello-v002: ")
+    assert all(words in lines for words in says), lines
 
 
 def test_without_a_number_the_capacity_is_left_to_what_serves_now() -> None:

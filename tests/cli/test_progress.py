@@ -53,6 +53,15 @@ def test_a_step_is_told_by_icon_and_word_not_by_colour_alone() -> None:
     assert drawn.plain.splitlines() == ["✔ done      a hello-v001 (2.5 s)", "▸ running   b hello-v001 (2.5 s)"]
 
 
+def test_a_step_that_waits_for_a_person_says_so_once_an_attempt(capsys: pytest.CaptureFixture[str]) -> None:
+    view = PlainView()
+    for attempt in (1, 1, 2):
+        view.show(progress(step("createServerGroup", StepStatus.PAUSED, "no").model_copy(update={"attempt": attempt})))
+    said = capsys.readouterr().err
+    assert said.count("‖ waits     createServerGroup hello-v001 (2.5 s)  no") == 1
+    assert said.count("`stormsail operation retry`, `skip`, `rerun` or `cancel`") == 2
+
+
 def test_a_failure_says_what_was_put_back_and_what_was_left(capsys: pytest.CaptureFixture[str]) -> None:
     failed = OperationResult(
         ok=False,

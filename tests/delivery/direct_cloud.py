@@ -6,11 +6,13 @@ from typing import Any, Final, TypeVar
 
 from stormsail.delivery.model.operation import OperationRequest, OperationResult, workflow_id_of
 from stormsail.delivery.model.server_group import Observation
+from stormsail.delivery.model.traffic_guard import TrafficGuards
 from stormsail.delivery.operations.cloud import OperationFailure
 from stormsail.delivery.operations.conduct import Conduct, Ending
-from stormsail.delivery.operations.judging import down_outcome, guard_broken, up_outcome
+from stormsail.delivery.operations.judging import down_outcome, is_watched, refusal, up_outcome
+from stormsail.delivery.operations.operation import Registered
 from stormsail.delivery.operations.orders import ChangeOrder, ChangeOutcome, DownOrder, UpOrder, WaitOutcome
-from stormsail.delivery.operations.registry import resolve
+from stormsail.delivery.operations.registry import OPERATIONS, resolve
 from stormsail.delivery.providers.errors import NotFound, Permanent, ProviderError
 from stormsail.delivery.providers.model.cloud import ModelCloud
 from stormsail.delivery.providers.model.faults import Fault, Faults
@@ -65,10 +67,10 @@ class DirectCloud:
         deadline = self._clock.now_ms + order.timeout_s * 1000
 
         async def attempt() -> ChangeOutcome:
-            if order.guard is not None:
-                refused = guard_broken(order.guard, await self._provider.observe(APPLICATION))
-                if refused:
-                    return ChangeOutcome(done=False, refused=refused)
+            if is_watched(order):
+                refused = refusal(order, await self._provider.observe(APPLICATION), TrafficGuards())
+                if refused is not None:
+                    return refused
             progress = await self._provider.begin(order.token, order.change)
             while not progress.done and self._clock.now_ms < deadline:
                 self._clock.now_ms += STEP_MS
@@ -138,6 +140,7 @@ async def run_directly(
     faults: Faults = NO_FAULTS,
     cancel_at_call: int = 0,
     at_call: Mapping[int, Callable[[], None]] | None = None,
+    operations: Mapping[str, Registered[Any]] = OPERATIONS,
     **payload: Any,
 ) -> OperationResult | None:
     """Run an operation as the runner does. None means that it ended cancelled."""
@@ -147,7 +150,7 @@ async def run_directly(
     conduct = Conduct(direct, ACCOUNT, APPLICATION, identity)
     happenings[cancel_at_call] = conduct.stop
     try:
-        registered, wanted = resolve(request, workflow_id_of(request))
+        registered, wanted = resolve(request, workflow_id_of(request), operations)
         output = await registered.run(conduct, wanted)
     except asyncio.CancelledError:
         await conduct.wind_down(Ending.CANCEL)

@@ -12,6 +12,7 @@ from temporalio.worker import Replayer
 from stormsail.delivery.client import DeliveryClient
 from stormsail.delivery.model.operation import OperationRequest, OperationResult, workflow_id_of
 from stormsail.delivery.model.server_group import Observation, ServerGroup
+from stormsail.delivery.model.traffic_guard import TrafficGuards
 from stormsail.delivery.providers.model.cloud import ModelCloud
 from stormsail.delivery.providers.model.faults import Faults
 from stormsail.delivery.providers.model.provider import NO_FAULTS, ModelProvider, wall_clock_ms
@@ -32,6 +33,7 @@ class Stage:
         self.account = account
         self.cloud = ModelCloud(wall_clock_ms)
         self.faults: Faults = NO_FAULTS
+        self.guards = TrafficGuards()
         self.runs_cached_max = 200
         self._workers: list[tuple[asyncio.Event, asyncio.Task[None]]] = []
 
@@ -53,6 +55,7 @@ class Stage:
             self.account,
             stop,
             runs_cached_max=self.runs_cached_max,
+            guards=lambda: self.guards,
         )
         self._workers.append((stop, asyncio.create_task(running)))
 

@@ -41,7 +41,7 @@ def request_for(
     """Return the request with who asks and why."""
     return OperationRequest(
         operation_type=operation_type,
-        payload=payload,
+        payload=payload if change.on_failure == "rollback" else {**payload, "onFailure": change.on_failure},
         application=application,
         account=account,
         reason=change.reason,

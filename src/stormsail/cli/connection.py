@@ -110,7 +110,12 @@ def _exit_code(error: failures.DeliveryError) -> ExitCode:
             return ExitCode.AUTH
         case failures.NamespaceNotFound() | failures.OperationNotFound() | failures.ApplicationNotFound():
             return ExitCode.NOT_FOUND
-        case failures.OperationConflict() | failures.IdempotencyKeyReused():
+        case (
+            failures.OperationConflict()
+            | failures.IdempotencyKeyReused()
+            | failures.SteeringRefused()
+            | failures.OperationEnded()
+        ):
             return ExitCode.CONFLICT
         case failures.AmbiguousOperation():
             return ExitCode.USAGE
@@ -134,6 +139,8 @@ def _next_step(error: failures.DeliveryError) -> str:
             return "`stormsail up` starts a worker beside the engine; `stormsail status` shows who polls"
         case failures.EngineRefused() if error.status in _AUTH_STATUS:
             return "set TEMPORAL_API_KEY, or the TEMPORAL_TLS_* variables, to what this engine expects"
+        case failures.SteeringRefused():
+            return "`stormsail operation get OPERATION` shows its steps and what was asked of them"
         case failures.OperationFailed():
             return f"`stormsail operation get {short_id(error.operation_id)}` shows how far it came"
         case _:

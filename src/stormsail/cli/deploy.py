@@ -9,6 +9,7 @@ import click
 from stormsail.cli.options import (
     ChangeOptions,
     Duration,
+    Percentages,
     Place,
     change_options,
     output_option,
@@ -28,10 +29,24 @@ from stormsail.cli.options import (
 @click.option("--max", "most", type=click.IntRange(0), help="Most instances. [default: --instances]")
 @click.option(
     "--strategy",
-    type=click.Choice(["redblack", "none"]),
+    type=click.Choice(["redblack", "rollingredblack", "highlander", "none"]),
     default="redblack",
     show_default=True,
     help="How traffic moves to the new version.",
+)
+@click.option(
+    "--target-percentages",
+    type=Percentages(),
+    default=(),
+    metavar="P,P,...",
+    help="rollingredblack: the shares of the traffic to take over one after the other; 100 comes last.",
+)
+@click.option(
+    "--max-initial",
+    type=click.IntRange(-1),
+    default=1,
+    show_default=True,
+    help="rollingredblack: how many versions may serve when it begins; -1 for any number.",
 )
 @click.option(
     "--health-path", default="/health", show_default=True, help="HTTP path that answers 200 once it is healthy."
@@ -69,11 +84,17 @@ def deploy(
     With redblack the new version must be healthy before it takes any traffic, and the old one leaves only then.
     If it never becomes healthy it is taken away again and the old one goes on serving.
 
+    rollingredblack takes the traffic over in shares and grows to the size of the old version. highlander destroys every
+    other version once the new one is healthy: there is no way back. none leaves the others as they are.
+
     \b
     Examples:
       stormsail deploy hello --command "python examples/hello.py --port {port} --version v1" --version v1 --instances 2
       stormsail deploy hello --command "python examples/hello.py --port {port} --version v2" --version v2 --dry-run
+      stormsail deploy hello --command "..." --version v3 --strategy rollingredblack --target-percentages 25,50
     """
+    if asked["target_percentages"] and asked["strategy"] != "rollingredblack":
+        raise click.UsageError(f"--target-percentages is of rollingredblack; --strategy is {asked['strategy']}")
     if not asked["command_line"] and not asked["image"]:
         raise click.UsageError('say what to deploy: --command "..." on this machine, or --image on a cloud')
     payload = payload_for(application, asked)
@@ -113,6 +134,8 @@ def payload_for(application: str, asked: dict[str, Any]) -> dict[str, Any]:
         "rollback": {"onFailure": asked["rollback_on_failure"]},
         "healthTimeout": asked["health_timeout"],
     }
+    if asked["strategy"] == "rollingredblack":
+        payload |= {"targetPercentages": [*asked["target_percentages"]], "maxInitialAsgs": asked["max_initial"]}
     if asked["max_remaining"] is not None:
         payload["maxRemainingAsgs"] = asked["max_remaining"]
     capacity = capacity_of(asked["instances"], asked["least"], asked["most"])

@@ -12,6 +12,7 @@ from stormsail.delivery.client import ApplicationNotFound, DeliveryClient, Deliv
 from stormsail.delivery.model.names import InvalidName, Moniker, checked, next_sequence
 from stormsail.delivery.model.operation import OperationResult
 from stormsail.delivery.model.server_group import Observation, ServerGroup
+from stormsail.delivery.strategies.rolling_redblack import percentages
 
 
 def run_deploy(application: str, payload: dict[str, Any], place: Place, change: ChangeOptions, output: str) -> int:
@@ -24,7 +25,10 @@ def run_deploy(application: str, payload: dict[str, Any], place: Place, change: 
             groups = seen.cluster(cluster.cluster) if seen else ()
             if "capacity" not in payload:
                 _default_capacity(payload, groups)
-            plan = Plan(_deploy_lines(cluster, groups, payload))
+            # There is no way back from highlander.
+            plan = Plan(
+                deploy_lines(cluster, groups, payload), ask=payload["strategy"] == "highlander" and bool(groups)
+            )
             request = request_for("createServerGroup", application, payload, change, ACCOUNT)
             code = await carry_out(client, place, request, plan, change, output, _deployed)
             if code == ExitCode.OK and change.wait and not change.dry_run and output in {"table", "wide"}:
@@ -104,15 +108,25 @@ def _default_capacity(payload: dict[str, Any], groups: tuple[ServerGroup, ...]) 
         payload["capacity"] = {"min": 1, "desired": 1, "max": 1}
 
 
-def _deploy_lines(cluster: Moniker, groups: tuple[ServerGroup, ...], payload: dict[str, Any]) -> list[str]:
+def deploy_lines(cluster: Moniker, groups: tuple[ServerGroup, ...], payload: dict[str, Any]) -> list[str]:
+    """Say what a deployment will do, as far as that is known before it begins."""
     sequences = [group.moniker.sequence for group in groups if group.moniker.sequence is not None]
     name = cluster.with_sequence(next_sequence(sequences, sequences[-1] if sequences else None)).name
     version = f" ({payload['launch']['version']})" if payload["launch"]["version"] else ""
     count = payload["capacity"]["desired"]
-    lines = [f"deploy {name}{version}: {count} instance{'' if count == 1 else 's'}, strategy {payload['strategy']}"]
     serving = [group for group in groups if group.enabled]
-    if serving and payload["strategy"] == "redblack":
+    strategy = payload["strategy"]
+    if strategy == "rollingredblack" and serving and serving[-1].capacity.desired:
+        count = serving[-1].capacity.desired  # It grows to what it replaces, whatever was asked.
+    lines = [f"deploy {name}{version}: {count} instance{'' if count == 1 else 's'}, strategy {strategy}"]
+    if serving and strategy == "redblack":
         lines.append(f"then take traffic from {', '.join(map(label, serving))}, once {name} is healthy")
+    if serving and strategy == "rollingredblack":
+        shares = ", ".join(f"{percent}%" for percent in percentages(payload["targetPercentages"]))
+        lines.append(f"take the traffic of {label(serving[-1])} over in shares: {shares}")
+    others = [group for group in groups if group.name != name]
+    if others and strategy == "highlander":
+        lines.append(f"then destroy {', '.join(map(label, others))}, once {name} is healthy: there is no way back")
     return lines
 
 

@@ -20,6 +20,7 @@ ICONS: Final = {
     StepStatus.TERMINAL: "✖",
     StepStatus.CANCELED: "⊘",
     StepStatus.SKIPPED: "–",
+    StepStatus.PAUSED: "‖",
 }
 _WORDS: Final = {
     StepStatus.NOT_STARTED: "to do",
@@ -28,12 +29,14 @@ _WORDS: Final = {
     StepStatus.TERMINAL: "failed",
     StepStatus.CANCELED: "cancelled",
     StepStatus.SKIPPED: "skipped",
+    StepStatus.PAUSED: "waits",
 }
 _COLOURS: Final = {
     StepStatus.RUNNING: "cyan",
     StepStatus.SUCCEEDED: "green",
     StepStatus.TERMINAL: "bold red",
     StepStatus.CANCELED: "yellow",
+    StepStatus.PAUSED: "bold magenta",
 }
 
 
@@ -83,6 +86,7 @@ class PlainView:
 
     def __init__(self) -> None:
         self.shown: dict[int, tuple[StepStatus, str]] = {}
+        self.told: set[tuple[int, int]] = set()
 
     def show(self, progress: OperationProgress) -> None:
         """Print the steps that differ from what was printed before."""
@@ -92,6 +96,9 @@ class PlainView:
                 # How long a step that has just begun has been running is no news on a line that stays.
                 begun = step.status is StepStatus.RUNNING
                 stamped(step_line(step.model_copy(update={"started_at_ms": 0}) if begun else step))
+            if step.status is StepStatus.PAUSED and (index, step.attempt) not in self.told:
+                self.told.add((index, step.attempt))
+                note("next:  `stormsail operation retry`, `skip`, `rerun` or `cancel`; it waits for one of them")
             self.shown[index] = now
 
 

@@ -12,6 +12,9 @@ operation = LazyGroup(
     lazy={
         "list": Lazy(f"{_HERE}:list_", "List operations, newest first.", ("ls",)),
         "get": Lazy(f"{_HERE}:get", "Show one operation: steps, retries, result.", ("show", "describe")),
+        "retry": Lazy("stormsail.cli.steering:retry", "Try a step again now."),
+        "skip": Lazy("stormsail.cli.steering:skip", "Go on as if a step had been done."),
+        "rerun": Lazy("stormsail.cli.steering:rerun", "Try a step again with another input."),
         "watch": Lazy(f"{_HERE}:watch", "Follow an operation until it ends.", ("wait",)),
         "cancel": Lazy(f"{_HERE}:cancel", "Stop an operation and put the previous state back."),
     },

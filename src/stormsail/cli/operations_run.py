@@ -10,6 +10,7 @@ from stormsail.cli.errors import CommandFailed, ExitCode
 from stormsail.cli.follow import follow, step_line
 from stormsail.cli.options import Place
 from stormsail.cli.output import Column, instant, note, short_id, show_list, show_one, span, style
+from stormsail.cli.steering_run import steering_lines
 from stormsail.delivery.client import OperationCanceled, OperationDetail, OperationSummary
 from stormsail.delivery.model.operation import OperationResult, OperationStatus
 
@@ -19,12 +20,13 @@ _STATUS_WORDS: Final = {
     "TERMINAL": "✖ failed",
     "CANCELED": "⊘ cancelled",
 }
+_PAUSED: Final = "‖ waits for a person"
 _COLUMNS: Final = (
     Column("operation", lambda r: short_id(r["operation_id"])),
     Column("id", lambda r: str(r["operation_id"]), wide=True),
     Column("type", lambda r: str(r["operation_type"])),
     Column("cluster", lambda r: str(r["cluster"])),
-    Column("status", lambda r: _STATUS_WORDS[r["status"]]),
+    Column("status", lambda r: _PAUSED if r["paused"] else _STATUS_WORDS[r["status"]]),
     Column("started", lambda r: instant(r["started_at_ms"])),
     Column("took", lambda r: span((r["closed_at_ms"] or time.time() * 1000) - r["started_at_ms"])),
     Column("by", lambda r: r["requested_by"] or "-", wide=True),
@@ -56,6 +58,7 @@ def run_get(operation_id: str, place: Place, output: str) -> int:
     record = summary_record(detail.summary) | {
         "steps": [step.model_dump(mode="json") for step in detail.progress.steps] if detail.progress else [],
         "pending": [asdict(activity) for activity in detail.pending],
+        "steering": [record.model_dump(mode="json") for record in detail.steering],
         "result": detail.result.model_dump(mode="json") if detail.result else None,
         "failure": detail.failure,
     }
@@ -84,7 +87,7 @@ def run_cancel(operation_id: str, reason: str, wait: bool, timeout: float | None
             summary = (await client.get(operation_id)).summary
             if summary.status is not OperationStatus.RUNNING:
                 raise _ended_before(summary)
-            await client.cancel(summary.operation_id, reason or f"cancelled by {requested_by()}")
+            await client.cancel(summary.operation_id, reason, requested_by())
             note(f"asked operation {short_id(summary.operation_id)} to stop")
             left_behind: tuple[str, ...] = ()
             if wait:
@@ -132,7 +135,7 @@ def _described(detail: OperationDetail) -> str:
         "operation": summary.operation_id,
         "type": summary.operation_type,
         "cluster": f"{summary.cluster} (account {summary.account})",
-        "status": _STATUS_WORDS[summary.status.value],
+        "status": f"{_PAUSED} at {summary.paused}" if summary.paused else _STATUS_WORDS[summary.status.value],
         "started": instant(summary.started_at_ms),
         "ended": instant(summary.closed_at_ms),
         "by": summary.requested_by or "-",
@@ -149,6 +152,8 @@ def _described(detail: OperationDetail) -> str:
         lines += ["", style("steps", bold=True), *(f"  {step_line(step)}" for step in detail.progress.steps)]
     elif detail.progress is None and summary.status is OperationStatus.RUNNING:
         lines += ["", "no worker answers, so its steps cannot be shown; `stormsail status` tells more"]
+    if detail.steering:
+        lines += ["", style("asked by people", bold=True), *(f"  {line}" for line in steering_lines(detail.steering))]
     for activity in detail.pending:
         again = f", next try at {instant(activity.next_retry_at_ms)}" if activity.next_retry_at_ms else ""
         lines += ["", f"waits for {activity.name} ({activity.step}), attempt {activity.attempt}{again}"]

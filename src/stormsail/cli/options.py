@@ -52,6 +52,7 @@ class ChangeOptions:
     wait: bool
     timeout_seconds: float | None
     idempotency_key: str
+    on_failure: str = "rollback"
 
 
 class Duration(click.ParamType[float]):
@@ -68,6 +69,22 @@ class Duration(click.ParamType[float]):
             self.fail(f"{value!r} is not a duration: write seconds or, for example, 90s, 30m, 1h30m", param, ctx)
         hours, minutes, seconds = match.groups()
         return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)
+
+
+class Percentages(click.ParamType[tuple[int, ...]]):
+    """Rising shares from 1 to 100 as `25,50,75`."""
+
+    name = "percentages"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Return the shares."""
+        if isinstance(value, tuple):
+            return value
+        words = str(value).replace("%", "").split(",")
+        shares = tuple(int(word) if word.strip().isdecimal() else 0 for word in words)
+        if list(shares) != sorted(set(shares)) or not 1 <= shares[0] <= shares[-1] <= 100:
+            self.fail(f"{value!r} is not a list of rising shares from 1 to 100: write, for example, 25,50", param, ctx)
+        return shares
 
 
 class Address(click.ParamType[str]):
@@ -170,12 +187,20 @@ def change_options(command: Callable[..., Any]) -> Callable[..., Any]:
         wait: bool,
         timeout: float | None,
         idempotency_key: str,
+        on_failure: str,
         **kwargs: Any,
     ) -> Any:
-        change = ChangeOptions(dry_run, yes, reason, wait, timeout, idempotency_key)
+        change = ChangeOptions(dry_run, yes, reason, wait, timeout, idempotency_key, on_failure)
         return command(*args, change=change, **kwargs)
 
     for decorate in (
+        click.option(
+            "--on-failure",
+            type=click.Choice(["rollback", "pause"]),
+            default="rollback",
+            show_default=True,
+            help="What a step that failed for good does: end the operation, or wait for `operation retry|skip|rerun`.",
+        ),
         click.option("--idempotency-key", default="", help="Running the same key twice does the change once."),
         click.option("--timeout", type=Duration(), help="Stop waiting after this long; the operation goes on."),
         click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the end and show progress."),

@@ -101,7 +101,13 @@ def run_change(
         async with connected(place) as client:
             group, seen = await find(client, name)
             plan = plan_for(operation_type, group, seen, payload)
-            whole = {"serverGroupName": name, **payload}
+            # Who says yes to "nothing would answer" says so to the guard too. A group that has become the last one only
+            # since we looked is still guarded.
+            whole = {
+                "serverGroupName": name,
+                **payload,
+                "allowOutage": takes_last(operation_type, group, seen, payload),
+            }
             request = request_for(operation_type, group.moniker.app, whole, change, ACCOUNT)
             return await carry_out(client, place, request, plan, change, output, text)
 
@@ -115,20 +121,32 @@ def plan_for(operation_type: str, group: ServerGroup, seen: Observation, payload
     capacity = payload.get("capacity")
     if capacity is not None:
         line += f" -> {capacity['desired']} (min {capacity['min']}, max {capacity['max']})"
-    others = [other for other in seen.cluster(group.cluster) if other.enabled and other.name != group.name]
-    last = group.enabled and not others
+    last = takes_last(operation_type, group, seen, payload)
     match operation_type:
         case "destroyServerGroup" if last:
             needs_yes = f"{group.name} is the only one that serves {group.cluster}, and will be gone for good"
         case "destroyServerGroup":
             needs_yes = f"{group.name} will be gone for good"
-        case "disableServerGroup" if last and payload.get("desiredPercentage") == 100:
-            needs_yes = f"{group.name} is the only one that serves {group.cluster}: nothing would answer"
-        case "resizeServerGroup" if last and capacity is not None and capacity["desired"] == 0:
+        case _ if last:
             needs_yes = f"{group.name} is the only one that serves {group.cluster}: nothing would answer"
         case _:
             needs_yes = ""
     return Plan([line], ask=operation_type == "disableServerGroup", needs_yes=needs_yes)
+
+
+def takes_last(operation_type: str, group: ServerGroup, seen: Observation, payload: dict[str, Any]) -> bool:
+    """Tell whether a change takes all traffic from the only group that serves its cluster."""
+    others = [other for other in seen.cluster(group.cluster) if other.enabled and other.name != group.name]
+    if not group.enabled or others:
+        return False
+    match operation_type:
+        case "destroyServerGroup":
+            return True
+        case "disableServerGroup":
+            return bool(payload.get("desiredPercentage") == 100)
+        case "resizeServerGroup":
+            return bool(payload["capacity"]["desired"] == 0)
+    return False
 
 
 async def find(client: DeliveryClient, name: str) -> tuple[ServerGroup, Observation]:

@@ -1,5 +1,7 @@
 """`stormsail worker`: a worker alone, in the foreground."""
 
+from pathlib import Path
+
 import click
 
 from stormsail.cli.lazy import Lazy, LazyGroup
@@ -28,8 +30,20 @@ worker = LazyGroup(
     show_default=True,
     help="How long to wait for an engine that does not answer yet.",
 )
+@click.option(
+    "--traffic-guards",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="STORMSAIL_TRAFFIC_GUARDS",
+    help="File of traffic guards, read anew for each change. [default: DATA-DIR/traffic-guards.json]",
+)
 @click.option("--follow-parent", type=int, hidden=True, help="Stop when the process of this id, our parent, is gone.")
-def start(place: Place, task_queue: str, connect_timeout: float, follow_parent: int | None) -> None:
+def start(
+    place: Place,
+    task_queue: str,
+    connect_timeout: float,
+    traffic_guards: Path | None,
+    follow_parent: int | None,
+) -> None:
     """Run a worker here until SIGTERM or Ctrl-C.
 
     The worker carries out operations on this machine: it starts the processes of a server group, drives the load
@@ -42,4 +56,4 @@ def start(place: Place, task_queue: str, connect_timeout: float, follow_parent: 
     from stormsail.cli.worker_run import run_until_stopped
 
     make_data_dir(place.data_dir)
-    run_until_stopped(place, task_queue, connect_timeout, follow_parent)
+    run_until_stopped(place, task_queue, connect_timeout, follow_parent, traffic_guards)

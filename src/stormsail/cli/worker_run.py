@@ -4,16 +4,18 @@ import asyncio
 import contextlib
 import os
 import time
+from pathlib import Path
 from typing import Final
 
 from stormsail.cli.connection import clear_failures, connect
-from stormsail.cli.errors import CommandFailed
+from stormsail.cli.errors import CommandFailed, ExitCode
 from stormsail.cli.notes import left_note
 from stormsail.cli.options import ACCOUNT, Place
 from stormsail.cli.output import note
 from stormsail.cli.process import follow_parent
 from stormsail.cli.server import stop_on_signals
 from stormsail.delivery.client import DeliveryClient, EngineUnreachable
+from stormsail.delivery.guard_file import FILE, ReadGuards, guards_in
 from stormsail.delivery.providers.catalog import open_account
 from stormsail.delivery.providers.errors import ProviderError
 from stormsail.delivery.providers.provider import Provider
@@ -25,11 +27,13 @@ STOP_SECONDS_MAX: Final = 8.0
 _RETRY_SECONDS: Final = 0.25
 
 
-def run_until_stopped(place: Place, task_queue: str, connect_timeout: float, parent: int | None) -> None:
+def run_until_stopped(
+    place: Place, task_queue: str, connect_timeout: float, parent: int | None, guard_file: Path | None
+) -> None:
     """Run a worker until a signal comes."""
     try:
         with clear_failures():
-            asyncio.run(_until_stopped(place, task_queue, connect_timeout, parent))
+            asyncio.run(_until_stopped(place, task_queue, connect_timeout, parent, guard_file or place.data_dir / FILE))
     except ProviderError as error:
         raise CommandFailed(
             f"account {ACCOUNT} cannot be served: {error}",
@@ -37,7 +41,10 @@ def run_until_stopped(place: Place, task_queue: str, connect_timeout: float, par
         ) from error
 
 
-async def _until_stopped(place: Place, task_queue: str, connect_timeout: float, parent: int | None) -> None:
+async def _until_stopped(
+    place: Place, task_queue: str, connect_timeout: float, parent: int | None, guard_file: Path
+) -> None:
+    guards = _readable(guard_file)
     stop = asyncio.Event()
     stop_on_signals(stop)
     follow_parent(parent)
@@ -48,7 +55,7 @@ async def _until_stopped(place: Place, task_queue: str, connect_timeout: float, 
     try:
         with left_note(place.data_dir / "worker.json", place.address):
             note(f"worker: polling task queue {task_queue!r} on {place.address}, namespace {place.namespace!r}")
-            ended = await _work(client, provider, task_queue, stop)
+            ended = await _work(client, provider, task_queue, stop, guards)
         if not ended:
             note("worker: stopped; calls in flight are carried on by the next worker")
             os._exit(0)
@@ -58,9 +65,27 @@ async def _until_stopped(place: Place, task_queue: str, connect_timeout: float, 
     note("worker: stopped")
 
 
-async def _work(client: DeliveryClient, provider: Provider, task_queue: str, stop: asyncio.Event) -> bool:
+def _readable(guard_file: Path) -> ReadGuards:
+    """Read the traffic guards once, so that a mistake in them is told before anything depends on them."""
+    guards = guards_in(guard_file)
+    try:
+        guards()
+    except ProviderError as wrong:
+        raise CommandFailed(
+            str(wrong),
+            next_step="docs/traffic-guards.md shows what the file may say",
+            code=ExitCode.USAGE,
+        ) from wrong
+    return guards
+
+
+async def _work(
+    client: DeliveryClient, provider: Provider, task_queue: str, stop: asyncio.Event, guards: ReadGuards
+) -> bool:
     """Work until stopped; return whether all calls in flight came to their end."""
-    working = asyncio.create_task(run_worker(client.client, {ACCOUNT: provider}, task_queue=task_queue, stop=stop))
+    working = asyncio.create_task(
+        run_worker(client.client, {ACCOUNT: provider}, task_queue=task_queue, stop=stop, guards=guards)
+    )
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     await asyncio.wait({working}, timeout=STOP_SECONDS_MAX)

@@ -14,9 +14,10 @@ from typing import Final
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from stormsail.delivery.guard_file import ReadGuards, no_rules
 from stormsail.delivery.model.operation import ApplicationList
 from stormsail.delivery.model.server_group import Observation, ServerGroup
-from stormsail.delivery.operations.judging import down_outcome, guard_broken, up_outcome
+from stormsail.delivery.operations.judging import down_outcome, is_watched, refusal, up_outcome
 from stormsail.delivery.operations.orders import (
     ChangeOrder,
     ChangeOutcome,
@@ -54,8 +55,9 @@ class Heartbeat:
 class CloudActivities:
     """The accounts that this worker serves."""
 
-    def __init__(self, providers: Mapping[str, Provider]) -> None:
+    def __init__(self, providers: Mapping[str, Provider], guards: ReadGuards = no_rules) -> None:
         self._providers = providers
+        self._guards = guards
 
     @activity.defn
     async def apply_change(self, order: ChangeOrder) -> ChangeOutcome:
@@ -63,10 +65,10 @@ class CloudActivities:
         deadline = _deadline(order.timeout_s)
         async with _attempt() as heartbeat:
             provider = self._provider(order.account)
-            if order.guard is not None:
-                refused = guard_broken(order.guard, await provider.observe(order.application))
-                if refused:
-                    return ChangeOutcome(done=False, refused=refused)
+            if is_watched(order):
+                refused = refusal(order, await provider.observe(order.application), self._guards())
+                if refused is not None:
+                    return refused
             progress = await provider.begin(order.token, order.change)
             async for _ in _polls():
                 heartbeat.say(progress.detail)

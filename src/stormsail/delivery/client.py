@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -47,11 +47,13 @@ from stormsail.delivery.client_types import (
     OperationCanceled,
     OperationConflict,
     OperationDetail,
+    OperationEnded,
     OperationFailed,
     OperationHandle,
     OperationNotFound,
     OperationSummary,
     PendingActivity,
+    SteeringRefused,
 )
 from stormsail.delivery.engine_link import OUTAGE_MAX_S, EngineLink
 from stormsail.delivery.model.operation import (
@@ -69,7 +71,9 @@ from stormsail.delivery.model.operation import (
     workflow_id_of,
 )
 from stormsail.delivery.model.server_group import Observation
-from stormsail.delivery.summaries import memo_of, outcome_of, pending_of, summary_of
+from stormsail.delivery.model.steering import CancelReason, SteeringRecord, Verb
+from stormsail.delivery.steer import request_for, steer, steering_of
+from stormsail.delivery.summaries import memo_of, outcome_of, pending_of, raw_memo, summary_of
 
 __all__ = [
     "AmbiguousOperation",
@@ -85,11 +89,13 @@ __all__ = [
     "OperationCanceled",
     "OperationConflict",
     "OperationDetail",
+    "OperationEnded",
     "OperationFailed",
     "OperationHandle",
     "OperationNotFound",
     "OperationSummary",
     "PendingActivity",
+    "SteeringRefused",
 ]
 
 T = TypeVar("T")
@@ -219,17 +225,38 @@ class DeliveryClient:
                 return await self._attached(started, digest)
         return OperationHandle(reply.run_id, workflow_id, attached=False)
 
-    async def cancel(self, operation_id: str, reason: str) -> None:
+    async def cancel(self, operation_id: str, reason: str, requested_by: str = "") -> None:
         """Ask an operation to stop and to put the previous state back; it ends as CANCELED once that is done.
 
         Cancelling one that has ended changes nothing.
         """
         handle = await self._handle(operation_id)
+        text = CancelReason(by=requested_by, reason=reason).text
         try:
-            await self._link.ask(lambda: handle.cancel(reason=reason))
+            await self._link.ask(lambda: handle.cancel(reason=text))
         except RPCError as error:
             if (await self._link.describe(handle.id, handle.run_id)).status is WorkflowExecutionStatus.RUNNING:
                 raise EngineRefused(error.status.name, error.message) from error
+
+    async def steer(
+        self,
+        operation_id: str,
+        verb: Verb,
+        *,
+        step: str = "",
+        reason: str = "",
+        requested_by: str = "",
+        changes: Mapping[str, Any] | None = None,
+        attempt: int = 0,
+    ) -> SteeringRecord:
+        """Have a step retried now, skipped, or rerun with another input, and return the record of it.
+
+        `attempt` is the one that the caller saw (`Step.attempt`); 0 means the one that the step is at now.
+        Raises SteeringRefused, also for the second of two who ask at once, OperationEnded, or NoWorker.
+        """
+        handle = await self._handle(operation_id)
+        request = request_for(verb, step, requested_by, reason, changes, attempt)
+        return await steer(self._link, handle, lambda: self._progress(handle), request, self.task_queue)
 
     async def result(self, operation_id: str) -> OperationResult:
         """Wait for the operation's end. Raises OperationFailed or OperationCanceled when the workflow itself failed."""
@@ -283,15 +310,19 @@ class DeliveryClient:
             except (OperationCanceled, OperationFailed) as error:
                 failure = str(error)
         ended = summary.status, summary.operation_type
+        steering = await steering_of(self._link, raw_memo(described))
         return OperationDetail(
             summary=summary,
             progress=(
-                OperationProgress(status=ended[0], operation_type=ended[1], steps=result.steps)
+                OperationProgress(
+                    status=ended[0], operation_type=ended[1], steps=result.steps, steering=steering.records
+                )
                 if result is not None
                 else await self._progress(handle)
             ),
             pending=await pending_of(self._link, described),
             result=result,
+            steering=steering.records,
             failure=failure,
         )
 

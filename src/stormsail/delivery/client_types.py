@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stormsail.delivery.model.operation import OperationProgress, OperationResult, OperationStatus
+from stormsail.delivery.model.steering import SteeringRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class OperationSummary:
     requested_by: str
     left_behind: tuple[str, ...] = ()
     """What the operation could not undo; told here because a cancelled workflow has no result to tell it in."""
+    paused: str = ""
+    """The step that failed for good and waits for a person, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class OperationDetail:
     progress: OperationProgress | None
     pending: tuple[PendingActivity, ...]
     result: OperationResult | None
+    steering: tuple[SteeringRecord, ...] = ()
+    """What people asked of its steps, oldest first."""
     failure: str = ""
     """Why the workflow itself failed, which is a bug, a timeout or a terminate; empty otherwise."""
 
@@ -135,6 +140,22 @@ class AmbiguousOperation(DeliveryError):
             else f"{prefix!r} is too short for an operation id: give at least 4 characters.",
         )
         self.fitting = tuple(fitting)
+
+
+class SteeringRefused(DeliveryError):
+    """A step does not take what was asked of it, or somebody else was first."""
+
+    def __init__(self, record: SteeringRecord) -> None:
+        super().__init__(record.message)
+        self.record = record
+
+
+class OperationEnded(DeliveryError):
+    """The operation has ended, so nothing of it can be steered."""
+
+    def __init__(self, operation_id: str) -> None:
+        super().__init__(f"operation {operation_id[:8]} has ended: nothing of it can be steered any more.")
+        self.operation_id = operation_id
 
 
 class OperationFailed(DeliveryError):

@@ -15,6 +15,7 @@ from stormsail.delivery.model.operation import (
     OperationStatus,
     OutcomeMemo,
 )
+from stormsail.delivery.steer import steering_of
 
 _STATUS: Final = {
     WorkflowExecutionStatus.FAILED: OperationStatus.TERMINAL,
@@ -26,7 +27,7 @@ _STATUS: Final = {
 
 async def memo_of(link: EngineLink, execution: WorkflowExecution) -> OperationMemo:
     """Read what was asked. An operation that somebody started without our memo is named by its workflow id."""
-    memo = await decoded(link, _raw_memo(execution), MEMO_OPERATION, OperationMemo)
+    memo = await decoded(link, raw_memo(execution), MEMO_OPERATION, OperationMemo)
     if memo is not None:
         return memo
     _, account, cluster = (*execution.id.split("/", 2), "", "")[:3]
@@ -37,7 +38,7 @@ async def outcome_of(link: EngineLink, execution: WorkflowExecution) -> OutcomeM
     """Read how an operation stands or ended."""
     if execution.status is WorkflowExecutionStatus.RUNNING or execution.status is None:
         return OutcomeMemo(status=OperationStatus.RUNNING)
-    outcome = await decoded(link, _raw_memo(execution), MEMO_OUTCOME, OutcomeMemo)
+    outcome = await decoded(link, raw_memo(execution), MEMO_OUTCOME, OutcomeMemo)
     if execution.status in _STATUS:
         left_behind = outcome.left_behind if outcome is not None else ()
         return OutcomeMemo(status=_STATUS[execution.status], left_behind=left_behind)
@@ -54,6 +55,7 @@ async def summary_of(link: EngineLink, execution: WorkflowExecution) -> Operatio
     """Read one operation's summary."""
     memo = await memo_of(link, execution)
     outcome = await outcome_of(link, execution)
+    steering = await steering_of(link, raw_memo(execution))
     closed_at = execution.close_time
     return OperationSummary(
         operation_id=execution.run_id,
@@ -68,6 +70,7 @@ async def summary_of(link: EngineLink, execution: WorkflowExecution) -> Operatio
         reason=memo.reason,
         requested_by=memo.requested_by,
         left_behind=outcome.left_behind,
+        paused=steering.paused if outcome.status is OperationStatus.RUNNING else "",
     )
 
 
@@ -90,7 +93,8 @@ async def _pending(link: EngineLink, activity: PendingActivityInfo) -> PendingAc
     )
 
 
-def _raw_memo(execution: WorkflowExecution) -> Any:
+def raw_memo(execution: WorkflowExecution) -> Any:
+    """Return the memo as the engine keeps it."""
     if isinstance(execution, WorkflowExecutionDescription):
         return execution.raw_description.workflow_execution_info.memo
     return execution.raw_info.memo

@@ -12,6 +12,7 @@ from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from stormsail.delivery.activities import CloudActivities
+from stormsail.delivery.guard_file import ReadGuards, no_rules
 from stormsail.delivery.model.operation import TASK_QUEUE
 from stormsail.delivery.operations.observe import ListApplications, ObserveApplication
 from stormsail.delivery.operations.runner import UntypedCloudOperationRunner
@@ -60,13 +61,16 @@ async def run_worker(
     *,
     identity: str | None = None,
     runs_cached_max: int = RUNS_CACHED_MAX,
+    guards: ReadGuards = no_rules,
 ) -> None:
     """Serve the accounts of `providers` (by account name) until `stop` is set, through any outage of the engine.
+
+    `guards` reads the traffic guards; all workers of a task queue should read the same.
 
     Each provider is reconciled first, so that its helpers run before a change needs them.
     """
     stop = stop or asyncio.Event()
-    calls = CloudActivities(providers)
+    calls = CloudActivities(providers, guards)
     for account, provider in providers.items():
         await _reconciled(account, provider, stop)
     pause = RETRY_PAUSE_S

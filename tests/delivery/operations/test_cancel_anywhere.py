@@ -11,7 +11,7 @@ from stormsail.delivery.providers.model.cloud import ModelCloud
 from stormsail.delivery.providers.provider import CreateServerGroup
 
 CAPACITY = {"min": 1, "desired": 2, "max": 4}
-CALLS_MAX = 25
+CALLS_MAX = 30
 
 OPERATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "create": (
@@ -24,11 +24,22 @@ OPERATIONS: dict[str, tuple[str, dict[str, Any]]] = {
             "delayBeforeScaleDown": 5,
         },
     ),
+    "create in shares": (
+        "createServerGroup",
+        {
+            "capacity": CAPACITY,
+            "strategy": "rollingredblack",
+            "targetPercentages": [50],
+            "launch": {"command": ["serve"]},
+            "scaleDown": True,
+            "delayBeforeCleanup": 5,
+        },
+    ),
     "grow": ("resizeServerGroup", {"serverGroupName": "web-v001", "capacity": {"min": 3, "desired": 3, "max": 3}}),
     "shrink": ("resizeServerGroup", {"serverGroupName": "web-v001", "capacity": {"min": 0, "desired": 1, "max": 3}}),
     "enable": ("enableServerGroup", {"serverGroupName": "web-v000"}),
-    "disable": ("disableServerGroup", {"serverGroupName": "web-v001"}),
-    "destroy": ("destroyServerGroup", {"serverGroupName": "web-v001"}),
+    "disable": ("disableServerGroup", {"serverGroupName": "web-v001", "allowOutage": True}),
+    "destroy": ("destroyServerGroup", {"serverGroupName": "web-v001", "allowOutage": True}),
     "roll back": ("rollbackServerGroup", {"delayBeforeDisable": 5}),
 }
 

@@ -44,7 +44,6 @@ def test_nothing_is_guessed_when_nothing_is_near() -> None:
             {"capacity.desired"},
         ),
         ("createServerGroup", {"launch": LAUNCH, "capacity": {"min": 3, "desired": 1, "max": 1}}, {"capacity"}),
-        ("createServerGroup", {"launch": LAUNCH, "capacity": CAPACITY, "strategy": "blue"}, {"strategy"}),
         (
             "createServerGroup",
             {"launch": {"command": "serve"}, "delayBeforeCleanup": -1},

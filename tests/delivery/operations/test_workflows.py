@@ -72,13 +72,13 @@ async def test_a_server_group_is_resized_disabled_enabled_and_destroyed(stage: S
     )
     assert resized.ok, resized.errors
     assert len(stage.groups()[name].instances) == 3
-    assert (await stage.run("disableServerGroup", serverGroupName=name)).ok
+    assert (await stage.run("disableServerGroup", serverGroupName=name, allowOutage=True)).ok
     assert stage.serving() == []
     assert (await stage.run("enableServerGroup", serverGroupName=name)).ok
     assert stage.groups()[name].count(Health.UP) == 3
     assert (await stage.run("disableServerGroup", serverGroupName=name, desiredPercentage=50)).ok
     assert stage.groups()[name].count(Health.UP) == 2
-    destroyed = await stage.run("destroyServerGroup", serverGroupName=name)
+    destroyed = await stage.run("destroyServerGroup", serverGroupName=name, allowOutage=True)
     assert destroyed.ok, destroyed.errors
     assert stage.groups() == {}
     assert [step.name for step in destroyed.steps] == [

@@ -18,7 +18,9 @@ SOURCE = ServerGroup(
 
 
 def rollout(source: ServerGroup | None = SOURCE, **more: float) -> Rollout:
-    return Rollout(cluster="web", server_group="web-v001", up_at_least=1, source=source, **more)  # type: ignore[arg-type]
+    return Rollout(
+        cluster="web", server_group="web-v001", up_at_least=1, source=source, capacity=Capacity.fixed(1), **more
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -7,64 +7,11 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from delivery.direct_cloud import ACCOUNT, APPLICATION, Clock, run_directly
-from stormsail.delivery.model.server_group import Capacity, Health, ServerGroup
-from stormsail.delivery.providers.model.cloud import Effect, ModelCloud
+from delivery.strategies.watched import CAPACITY, DESIRED, Watched, deploy, launch_settings
+from stormsail.delivery.model.server_group import Capacity
 from stormsail.delivery.providers.model.faults import SeededFaults
 
 pytestmark = pytest.mark.slow
-
-DESIRED = 3
-CAPACITY = {"min": 1, "desired": DESIRED, "max": 5}
-
-launch_settings = st.one_of(
-    st.just({}),
-    st.builds(lambda ms: {"healthy_after_ms": ms}, st.integers(0, 20_000)),
-    st.just({"never_healthy": True}),
-    st.just({"sick_under_traffic": True}),
-    st.just({"not_launchable": True}),
-)
-
-
-class Watched:
-    """A model cloud that checks the guarantee at each of its effects."""
-
-    def __init__(self, changes_take: int) -> None:
-        self.clock = Clock()
-        self.cloud = ModelCloud(self.clock, changes_take=changes_take, after=self._check)
-        self.new_group = ""
-        self.may_be_down = False
-
-    def groups(self) -> dict[str, ServerGroup]:
-        return {group.name: group for group in self.cloud.server_groups(ACCOUNT, APPLICATION)}
-
-    def good(self) -> list[str]:
-        """The groups that serve with all their instances up."""
-        return [name for name, group in self.groups().items() if group.enabled and group.count(Health.UP) >= DESIRED]
-
-    def _check(self, effect: Effect) -> None:
-        if not self.new_group:
-            return
-        assert self.good() or self.may_be_down, f"nothing serves whole after {effect}; all of it: {self.cloud.effects}"
-        if effect.kind == "enable" and effect.name == self.new_group:
-            group = self.groups()[self.new_group]
-            healthy = sum(one.health in (Health.UP, Health.OUT_OF_SERVICE) for one in group.instances)
-            sick_later = "sick_under_traffic" in group.launch.settings
-            assert healthy >= DESIRED or sick_later, f"{effect} came before the group was healthy"
-        takes_away = effect.kind in ("disable", "destroy") or (effect.kind == "resize" and "/0/" in effect.detail)
-        if takes_away and effect.name != self.new_group:
-            assert self.new_group in self.good(), f"{effect} came before {self.new_group} was good"
-
-
-async def _deploy(watched: Watched, identity: str, version: str, **more: Any) -> Any:
-    launch = {"version": version, "command": ["serve"], "settings": more.pop("launch_settings", {})}
-    return await run_directly(
-        watched.cloud,
-        watched.clock,
-        identity,
-        "createServerGroup",
-        **{"capacity": CAPACITY, "strategy": "redblack", "launch": launch, "healthTimeout": 30, **more},
-    )
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -97,10 +44,10 @@ def test_the_old_group_serves_until_the_new_one_was_seen_good(
     async def scenario() -> None:
         watched = Watched(changes_take)
         for number in range(earlier):
-            assert (await _deploy(watched, f"earlier-{number}", f"v{number}")).ok
+            assert (await deploy(watched, f"earlier-{number}", f"v{number}")).ok
         old = f"web-v{earlier - 1:03d}"
         watched.new_group = f"web-v{earlier:03d}"
-        result = await _deploy(
+        result = await deploy(
             watched,
             "new",
             "new",
@@ -140,8 +87,8 @@ def test_a_new_group_that_goes_bad_never_costs_the_old_one_its_traffic(
 ) -> None:
     async def scenario() -> None:
         watched = Watched(changes_take)
-        assert (await _deploy(watched, "oldest", "v0")).ok
-        assert (await _deploy(watched, "earlier", "v1")).ok
+        assert (await deploy(watched, "oldest", "v0")).ok
+        assert (await deploy(watched, "earlier", "v1")).ok
         watched.new_group = "web-v002"
 
         def go_bad() -> None:
@@ -152,7 +99,7 @@ def test_a_new_group_that_goes_bad_never_costs_the_old_one_its_traffic(
                 watched.may_be_down = not groups["web-v001"].enabled
 
         more = {"scaleDown": scale_down, "maxRemainingAsgs": 2}
-        result = await _deploy(watched, "new", "new", at_call={breaks_at_call: go_bad}, **more)
+        result = await deploy(watched, "new", "new", at_call={breaks_at_call: go_bad}, **more)
         event("deployed" if result.ok else f"failed: {result.errors[0].kind}")
         if not result.ok:
             assert watched.good() == ["web-v001"]

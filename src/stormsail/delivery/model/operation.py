@@ -7,6 +7,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from stormsail.delivery.model.names import InvalidName, Moniker, checked, parse_name
+from stormsail.delivery.model.steering import SteeringRecord
 
 RUNNER: Final = "UntypedCloudOperationRunner"
 """The workflow type of every operation."""
@@ -59,6 +60,8 @@ class StepStatus(StrEnum):
     TERMINAL = "TERMINAL"
     CANCELED = "CANCELED"
     SKIPPED = "SKIPPED"
+    PAUSED = "PAUSED"
+    """Failed for good and waits for a person, because the request asked for that."""
 
 
 class Step(BaseModel):
@@ -73,6 +76,14 @@ class Step(BaseModel):
     started_at_ms: int = 0
     ended_at_ms: int = 0
     detail: str = ""
+    call: str = ""
+    """The newest call of the step to the cloud, by the name under which it can be steered and is listed as pending."""
+    attempt: int = 1
+    """Which time somebody has the step tried: 1 unless it was retried or rerun by hand."""
+    input: dict[str, Any] = Field(default_factory=dict)
+    """What that call was given."""
+    error: str = ""
+    """Why its newest attempt failed."""
 
 
 class OperationProgress(BaseModel):
@@ -83,6 +94,8 @@ class OperationProgress(BaseModel):
     operation_type: str
     status: OperationStatus
     steps: tuple[Step, ...] = ()
+    steering: tuple[SteeringRecord, ...] = ()
+    """What people asked of its steps, oldest first."""
 
 
 class OperationResult(BaseModel):

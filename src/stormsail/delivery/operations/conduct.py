@@ -5,13 +5,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final, TypeVar, cast
+
+from pydantic import BaseModel
 
 from stormsail.delivery.model.operation import Step, StepStatus
 from stormsail.delivery.model.server_group import Observation
+from stormsail.delivery.model.steering import SteerRequest, Verb
 from stormsail.delivery.operations.cloud import Cloud, OperationFailure
-from stormsail.delivery.operations.orders import HEALTH_TIMEOUT_S, ChangeOrder, DownOrder, HealthGuard, UpOrder
+from stormsail.delivery.operations.judging import guard_broken
+from stormsail.delivery.operations.orders import HEALTH_TIMEOUT_S, ChangeOrder, DownOrder, HealthGuard, Outage, UpOrder
+from stormsail.delivery.operations.steering import Kind, SteeredCall, Steering, changed_input
 from stormsail.delivery.providers.provider import Change
+
+T = TypeVar("T")
+Order = TypeVar("Order", UpOrder, DownOrder)
 
 STEP_DETAIL_MAX: Final = 500
 """Characters of a step's detail; the rest is in the result's error."""
@@ -55,18 +63,53 @@ class Undone:
     left_behind: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ticket:
-    """A change's name among the calls of its operation, and its token."""
+    """A change's name among the calls of its operation, and its tokens: one, and one more for each new beginning."""
 
     call: str
-    token: str
+    tokens: list[str]
+
+    @property
+    def token(self) -> str:
+        """The newest token."""
+        return self.tokens[-1]
+
+    def renew(self, attempt: int) -> str:
+        """Begin anew: whatever the former token did was stopped."""
+        self.tokens.append(f"{self.tokens[0]}#{attempt}")
+        return self.token
+
+
+SAME_TOKEN_AGAIN: Final = frozenset(
+    {
+        "Transient",
+        "UnknownOutcome",
+        "TimedOut",
+        "WorkerStopping",
+        "NeverHealthy",
+        "NotDone",
+        "Unhealthy",
+        "TrafficGuard",
+    }
+)
+"""Failures after which a change is carried on under its token. After any other the provider has ended that token."""
 
 
 class Conduct:
-    """One operation under way. `identity` is the same for every replay, retry and reset of the operation."""
+    """One operation under way. `identity` is the same for every replay, retry and reset of the operation.
 
-    def __init__(self, cloud: Cloud, account: str, application: str, identity: str) -> None:
+    `steered` is called whenever what people asked of its steps, or what waits for them, has changed.
+    """
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        account: str,
+        application: str,
+        identity: str,
+        steered: Callable[[], None] = lambda: None,
+    ) -> None:
         self.cloud = cloud
         self.account = account
         self.application = application
@@ -74,6 +117,11 @@ class Conduct:
         """How long instances may take to become healthy, and a change to be done."""
         self.rolls_back = False
         """Whether a failure puts the previous state back; the operation sets it."""
+        self.outage = Outage.REFUSED
+        """Whether a change may leave its cluster without a serving instance."""
+        self.pauses = False
+        """Whether a step that failed for good waits for a person instead of ending the operation."""
+        self.steering = Steering(cloud.now_ms, steered)
         self._identity = identity
         self._calls = 0
         self._steps: list[Step] = []
@@ -95,6 +143,8 @@ class Conduct:
     def stop(self) -> None:
         """Let no further step begin. A wind-down that has begun is not stopped any more."""
         self._stopped = not self._winding_down
+        if self._stopped:
+            self.steering.closed = "the operation is being cancelled: nothing of it can be steered any more"
 
     def undo(self, undo: Undo) -> None:
         """Remember how to take back what is about to be done. Say it before doing it."""
@@ -121,17 +171,29 @@ class Conduct:
         """Say in words what the newest step found or does."""
         self._steps[-1] = self._steps[-1].model_copy(update={"detail": detail[:STEP_DETAIL_MAX]})
 
-    async def observe(self) -> Observation:
-        """Read the application from the cloud, now."""
+    async def observe(self, good: HealthGuard | None = None) -> Observation:
+        """Read the application from the cloud, now.
+
+        With `good`, raise OperationFailure of kind `Unhealthy` unless it holds in that very observation.
+        """
         self._refuse_when_stopped()
-        observation = await self.cloud.observe(self._call("observe"))
+
+        async def attempt(name: str) -> Observation:
+            observation = await self.cloud.observe(name)
+            if good is not None and (reason := guard_broken(good, observation)):
+                raise OperationFailure("Unhealthy", f"the older server groups are left serving: {reason}")
+            return observation
+
+        call = SteeredCall(self._call("observe"), "observe", Kind.READ, None)
+        observation = await self._steered(call, attempt)
         self._refuse_when_stopped()
+        assert observation is not None, "a reading is not skipped"
         return observation
 
     def ticket(self, step: str) -> Ticket:
         """Take the token of a change beforehand, for who must know whose change it was even if it fails."""
         call = self._call(step)
-        return Ticket(call, f"{self._identity}-{call}")
+        return Ticket(call, [f"{self._identity}-{call}"])
 
     async def change(
         self,
@@ -139,10 +201,13 @@ class Conduct:
         change: Change,
         guard: HealthGuard | None = None,
         ticket: Ticket | None = None,
+        *,
+        as_before: bool = False,
     ) -> None:
-        """Make a change as one step, exactly once.
+        """Make a change as one step, exactly once. `as_before` says that nothing served before, so nothing may again.
 
-        Raises OperationFailure of kind `Unhealthy` when the guard's server group was not good at that moment.
+        Raises OperationFailure of kind `Unhealthy` when the guard's server group was not good at that moment, and of
+        kind `TrafficGuard` when too little would be left to serve.
         """
         async with self.step(step, change.name):
             ticket = ticket or self.ticket(step)
@@ -152,20 +217,47 @@ class Conduct:
                 token=ticket.token,
                 change=change,
                 guard=guard,
+                outage=Outage.AS_BEFORE if as_before else self.outage,
                 timeout_s=self.health_timeout_s,
             )
+            await self._changed(step, order, ticket)
+            self._refuse_when_stopped()
+
+    async def _changed(self, step: str, order: ChangeOrder, ticket: Ticket) -> None:
+        stale: ChangeOrder | None = None
+        call = SteeredCall(ticket.call, step, Kind.CHANGE, order.change)
+
+        async def attempt(name: str) -> bool:
+            nonlocal stale
+            if stale is not None:
+                await self.cloud.cancel(f"{name}-cancelChange", stale)
+                stale = None
             # Until it is known to be done, a wind-down must stop it first.
             self._in_flight = order
-            outcome = await self.cloud.apply(ticket.call, order)
+            outcome = await self.cloud.apply(name, order)
+            what = f"{step} of {order.change.name}"
             if not outcome.done and not outcome.refused:
                 raise OperationFailure(
-                    "NeverHealthy" if change.kind == "enableServerGroup" else "NotDone",
-                    f"{step} of {change.name} was not done within {self.health_timeout_s:g} s: {outcome.detail}",
+                    "NeverHealthy" if order.change.kind == "enableServerGroup" else "NotDone",
+                    f"{what} was not done within {order.timeout_s:g} s: {outcome.detail}",
                 )
             self._in_flight = None
             if outcome.refused:
-                raise OperationFailure("Unhealthy", f"{step} of {change.name} was not begun: {outcome.refused}")
-            self._refuse_when_stopped()
+                raise OperationFailure(outcome.refused_by, f"{what} was not begun: {outcome.refused}")
+            return True
+
+        def again(command: SteerRequest, failure: OperationFailure | None) -> None:
+            nonlocal stale, order
+            change = order.change
+            if command.verb is Verb.RERUN:
+                change = cast("Change", changed_input(change, command.input))
+            elif failure is None or failure.kind in SAME_TOKEN_AGAIN:
+                return
+            stale, call.input = order, change
+            order = order.model_copy(update={"change": change, "token": ticket.renew(call.attempt)})
+
+        if await self._steered(call, attempt, again) is None:
+            self._in_flight = None
 
     async def wait_for_up(
         self,
@@ -177,49 +269,66 @@ class Conduct:
         step: str = "waitForUpInstances",
     ) -> None:
         """Wait until enough instances are healthy. Raises OperationFailure of kind `NeverHealthy`."""
-        async with self.step(step, server_group):
-            outcome = await self.cloud.wait_for_up(
-                self._call(step),
-                UpOrder(
-                    account=self.account,
-                    application=self.application,
-                    server_group=server_group,
-                    up_at_least=up_at_least,
-                    exactly=exactly,
-                    serving=serving,
-                    health_timeout_s=self.health_timeout_s,
-                ),
-            )
-            self._refuse_when_stopped()
+        order = UpOrder(
+            account=self.account,
+            application=self.application,
+            server_group=server_group,
+            up_at_least=up_at_least,
+            exactly=exactly,
+            serving=serving,
+            health_timeout_s=self.health_timeout_s,
+        )
+
+        async def attempt(name: str, order: UpOrder) -> str:
+            outcome = await self.cloud.wait_for_up(name, order)
             if not outcome.reached:
                 raise OperationFailure(
                     "NeverHealthy",
-                    f"{server_group} did not have {up_at_least} healthy instances within "
-                    f"{self.health_timeout_s:g} s: {outcome.detail}",
+                    f"{server_group} did not have {order.up_at_least} healthy instances within "
+                    f"{order.health_timeout_s:g} s: {outcome.detail}",
                 )
-            self.note(outcome.detail)
+            return outcome.detail
+
+        await self._waited(step, server_group, order, attempt)
 
     async def wait_for_down(self, step: str, server_group: str, *, percent: int = 100, gone: bool = False) -> None:
         """Wait until a server group's traffic, or the group itself, is gone."""
-        async with self.step(step, server_group):
-            outcome = await self.cloud.wait_for_down(
-                self._call(step),
-                DownOrder(
-                    account=self.account,
-                    application=self.application,
-                    server_group=server_group,
-                    weight_percent_max=100 - percent,
-                    gone=gone,
-                    timeout_s=self.health_timeout_s,
-                ),
-            )
-            self._refuse_when_stopped()
+        order = DownOrder(
+            account=self.account,
+            application=self.application,
+            server_group=server_group,
+            weight_percent_max=100 - percent,
+            gone=gone,
+            timeout_s=self.health_timeout_s,
+        )
+
+        async def attempt(name: str, order: DownOrder) -> str:
+            outcome = await self.cloud.wait_for_down(name, order)
             if not outcome.reached:
                 raise OperationFailure(
                     "StillThere" if gone else "StillServing",
-                    f"{server_group} did not go down within {self.health_timeout_s:g} s: {outcome.detail}",
+                    f"{server_group} did not go down within {order.timeout_s:g} s: {outcome.detail}",
                 )
-            self.note(outcome.detail)
+            return outcome.detail
+
+        await self._waited(step, server_group, order, attempt)
+
+    async def _waited(
+        self, step: str, server_group: str, order: Order, attempt: Callable[[str, Order], Awaitable[str]]
+    ) -> None:
+        async with self.step(step, server_group):
+            call = SteeredCall(self._call(step), step, Kind.WAIT, order)
+
+            def again(command: SteerRequest, _: OperationFailure | None) -> None:
+                nonlocal order
+                if command.verb is Verb.RERUN:
+                    order = cast("Order", changed_input(order, command.input))
+                    call.input = order
+
+            detail = await self._steered(call, lambda name: attempt(name, order), again)
+            self._refuse_when_stopped()
+            if detail is not None:
+                self.note(detail)
 
     async def wait(self, step: str, seconds: float) -> None:
         """Wait durably as one step; nothing happens for 0 seconds."""
@@ -227,8 +336,13 @@ class Conduct:
             return
         async with self.step(step):
             self.note(f"{seconds:g} s")
-            await self.cloud.sleep(seconds)
+            call = SteeredCall(step, step, Kind.SLEEP, None)
+            await self._steered(call, lambda _: self._slept(seconds))
             self._refuse_when_stopped()
+
+    async def _slept(self, seconds: float) -> bool:
+        await self.cloud.sleep(seconds)
+        return True
 
     def ending_after(self, failure: OperationFailure) -> Ending:
         """Return how to wind down after a failure."""
@@ -239,7 +353,8 @@ class Conduct:
 
         When giving traffic back fails, nothing that takes traffic away is tried: serving badly beats not serving.
         """
-        self._winding_down = True
+        self._winding_down = self.steering.winding_down = True
+        self.steering.closed = ""
         left_behind: list[str] = []
         undone = False
         in_flight, self._in_flight = self._in_flight, None
@@ -259,8 +374,81 @@ class Conduct:
             except OperationFailure as failed:
                 left_behind.append(f"{undo.name}: {failed}")
                 # A guard that refused to take traffic away says the same as a failure to give it back.
-                traffic_is_back = traffic_is_back and not undo.gives_traffic and failed.kind != "Unhealthy"
+                refused = failed.kind in ("Unhealthy", "TrafficGuard")
+                traffic_is_back = traffic_is_back and not undo.gives_traffic and not refused
         return Undone(any=undone and traffic_is_back, left_behind=tuple(left_behind))
+
+    async def _steered(
+        self,
+        call: SteeredCall,
+        attempt: Callable[[str], Awaitable[T]],
+        again: Callable[[SteerRequest, OperationFailure | None], None] = lambda _, __: None,
+    ) -> T | None:
+        """Try a call until it succeeds or fails with nobody to ask; return None when a person had it skipped.
+
+        `again` prepares the next attempt that a person asked for.
+        """
+        index = self._show(call)
+        self.steering.begin(call)
+        try:
+            while True:
+                name = call.call if call.attempt == 1 else f"{call.call}#{call.attempt}"
+                call.task = trying = asyncio.ensure_future(attempt(name))
+                failure: OperationFailure | None = None
+                try:
+                    return await trying
+                except asyncio.CancelledError:
+                    if call.command is None or (self._stopped and not self._winding_down):
+                        raise
+                except OperationFailure as failed:
+                    failure = failed
+                    if call.command is None:
+                        if not self.pauses or self._winding_down:
+                            raise
+                        index = await self._paused(call, index, failure)
+                command = call.take()
+                if command.verb is not Verb.SKIP:
+                    again(command, failure)
+                self._show_again(call, index, command)
+                if command.verb is Verb.SKIP:
+                    return None
+        finally:
+            self.steering.end(call)
+
+    async def _paused(self, call: SteeredCall, index: int | None, failure: OperationFailure) -> int:
+        """Show that a call waits for a person, and wait; return the step that shows it."""
+        if index is None:
+            index = len(self._steps)
+            self._steps.append(Step(name=call.step, call=call.call, started_at_ms=self.cloud.now_ms()))
+        self._update(index, status=StepStatus.PAUSED, error=str(failure), detail=str(failure)[:STEP_DETAIL_MAX])
+        self.steering.pause(call)
+        await call.commanded()
+        return index
+
+    def _show(self, call: SteeredCall) -> int | None:
+        """Show a call as its step's newest; None where it stands outside of a step."""
+        index = len(self._steps) - 1
+        if index < 0 or self._steps[index].status is not StepStatus.RUNNING:
+            return None
+        self._update(index, call=call.call, input=_shown(call.input), error="")
+        return index
+
+    def _show_again(self, call: SteeredCall, index: int | None, command: SteerRequest) -> None:
+        self.steering.resumed()
+        if index is None:
+            return
+        skipped = command.verb is Verb.SKIP
+        said = f"{'skipped' if skipped else command.verb} by {command.by or 'somebody'}"
+        self._update(
+            index,
+            status=StepStatus.SKIPPED if skipped else StepStatus.RUNNING,
+            attempt=call.attempt,
+            detail=f"{said}: {command.reason}" if command.reason else said,
+            input=_shown(call.input),
+        )
+
+    def _update(self, index: int, **fields: Any) -> None:
+        self._steps[index] = self._steps[index].model_copy(update=fields)
 
     async def _stop_change(self, order: ChangeOrder) -> str:
         """Stop a change in flight; return what went wrong, or an empty text."""
@@ -282,10 +470,15 @@ class Conduct:
 
     def _end_step(self, index: int, status: StepStatus, detail: str) -> None:
         step = self._steps[index]
-        self._steps[index] = step.model_copy(
-            update={
-                "status": status,
-                "ended_at_ms": self.cloud.now_ms(),
-                "detail": detail[:STEP_DETAIL_MAX] or step.detail,
-            },
+        skipped = step.status is StepStatus.SKIPPED and status is StepStatus.SUCCEEDED
+        self._update(
+            index,
+            status=StepStatus.SKIPPED if skipped else status,
+            ended_at_ms=self.cloud.now_ms(),
+            detail=detail[:STEP_DETAIL_MAX] or step.detail,
+            error=detail if status is StepStatus.TERMINAL else step.error,
         )
+
+
+def _shown(given: BaseModel | None) -> dict[str, Any]:
+    return {} if given is None else given.model_dump(mode="json")

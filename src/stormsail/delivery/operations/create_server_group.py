@@ -4,7 +4,9 @@ The source's minimum is pinned to its desired count meanwhile, so that nothing s
 every path.
 """
 
-from typing import Literal
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -32,9 +34,10 @@ from stormsail.delivery.providers.provider import (
 )
 from stormsail.delivery.strategies.catalog import STRATEGIES
 from stormsail.delivery.strategies.selection import serving
-from stormsail.delivery.strategies.strategy import Rollout
+from stormsail.delivery.strategies.strategy import Finished, Rollout, Strategy
 
-DAY_S = 86_400
+DAY_S: Final = 86_400
+EMPTY: Final = Capacity.fixed(0)
 
 
 class Source(BaseModel):
@@ -63,9 +66,15 @@ class CreateServerGroupInput(ClusterInput):
 
     capacity: Capacity | None = None
     launch: LaunchSpec
-    strategy: Literal["none", "redblack"] = "none"
+    strategy: str = "none"
     source: Source = Field(default_factory=Source)
     max_remaining_asgs: int = Field(default=0, ge=0, le=1000)
+    max_initial_asgs: int = Field(default=1, ge=-1, le=1000)
+    """rollingredblack: how many groups may serve when it begins; -1 allows any number."""
+    target_percentages: tuple[Annotated[int, Field(ge=1, le=100)], ...] = ()
+    """rollingredblack: the shares of the traffic to take over one after the other; 100 is appended."""
+    pipeline_before_cleanup: dict[str, Any] | None = None
+    """Refused where it names a pipeline: to leave a validation out silently would be no safe answer."""
     delay_before_cleanup: float = Field(
         default=0,
         ge=0,
@@ -97,11 +106,14 @@ class CreateServerGroupOutput(OperationOutput):
 class CreateServerGroupOperation:
     """Create, wait for health, enable, wait for health under traffic, then the strategy."""
 
+    def __init__(self, strategies: Mapping[str, Strategy] = STRATEGIES) -> None:
+        self._strategies = strategies
+
     async def operate(self, conduct: Conduct, wanted: CreateServerGroupInput) -> CreateServerGroupOutput:
         """Do it. The new group's name is chosen once, from one recorded observation."""
-        strategy = STRATEGIES[wanted.strategy]
+        strategy = self._strategy(wanted)
         cluster = _checked_cluster(conduct, wanted)
-        conduct.rolls_back = strategy.replaces_source and wanted.rollback.on_failure
+        conduct.rolls_back = strategy.rolls_back and wanted.rollback.on_failure
         async with conduct.step("determineSourceServerGroup", cluster):
             observation = await conduct.observe()
             groups = observation.cluster(cluster)
@@ -109,42 +121,72 @@ class CreateServerGroupOperation:
             capacity = _capacity(wanted, source)
             name = _next_name(wanted, groups)
             conduct.note(f"makes {name}, after {source.name if source else 'no server group'}")
+            if objection := strategy.objection(groups, wanted.max_initial_asgs):
+                raise OperationFailure("ClusterUnsuitable", objection, field="strategy")
             if capacity.desired == 0 and source is not None and source.enabled and strategy.replaces_source:
                 raise invalid(
                     ("capacity.desired", f"no instances cannot replace {source.name}, which serves: ask for 1")
                 )
-        up_at_least = share(capacity.desired, wanted.target_healthy_deploy_percentage)
-        if source is not None and strategy.replaces_source:
-            await pin_minimum(conduct, source)
-        await _create(conduct, wanted, name, capacity, source)
-        await conduct.wait_for_up(name, up_at_least)
-        good = HealthGuard(server_group=name, up_at_least=up_at_least, serving=False)
-        await conduct.change("enableServerGroup", EnableServerGroup(name=name), good)
-        await conduct.wait_for_up(name, up_at_least, serving=True)
-        finished = await strategy.finish(
-            conduct,
-            Rollout(
-                cluster=cluster,
-                server_group=name,
-                up_at_least=up_at_least,
-                source=source,
-                max_remaining=wanted.max_remaining_asgs,
-                delay_before_cleanup_s=wanted.delay_before_cleanup,
-                delay_before_scale_down_s=wanted.delay_before_scale_down,
-                scale_down=wanted.scale_down,
-            ),
-        )
-        if source is not None and strategy.replaces_source:
-            await restore_minimum(conduct, source)
+        pinned = source if strategy.pins_source else None
+        if pinned is not None:
+            await pin_minimum(conduct, pinned)
+        await _create(conduct, wanted, name, EMPTY if strategy.starts_empty else capacity, source)
+        finished = await _take_over(conduct, strategy, _rollout(wanted, cluster, name, capacity, source))
+        if pinned is not None:
+            await restore_minimum(conduct, pinned)
         return CreateServerGroupOutput(
             server_group=name,
             cluster=cluster,
-            capacity=capacity,
+            capacity=finished.capacity or capacity,
             source=source.name if source is not None else "",
             destroyed=finished.destroyed,
             disabled=finished.disabled,
             scaled_down=finished.scaled_down,
         )
+
+    def _strategy(self, wanted: CreateServerGroupInput) -> Strategy:
+        strategy = self._strategies.get(wanted.strategy)
+        if strategy is None:
+            nearest = difflib.get_close_matches(wanted.strategy, self._strategies, n=1)
+            guess = f" Did you mean {nearest[0]}?" if nearest else ""
+            known = ", ".join(self._strategies)
+            raise invalid(("strategy", f"there is no strategy {wanted.strategy!r}.{guess} Known are {known}."))
+        if wanted.pipeline_before_cleanup and wanted.pipeline_before_cleanup.get("pipelineId"):
+            raise invalid(
+                ("pipelineBeforeCleanup", "pipelines are not run here: register a strategy with a validation in Python")
+            )
+        if list(wanted.target_percentages) != sorted(set(wanted.target_percentages)):
+            raise invalid(("targetPercentages", "each share must be larger than the one before it"))
+        return strategy
+
+
+def _rollout(
+    wanted: CreateServerGroupInput, cluster: str, name: str, capacity: Capacity, source: ServerGroup | None
+) -> Rollout:
+    return Rollout(
+        cluster=cluster,
+        server_group=name,
+        up_at_least=share(capacity.desired, wanted.target_healthy_deploy_percentage),
+        source=source,
+        capacity=capacity,
+        healthy_percent=wanted.target_healthy_deploy_percentage,
+        target_percentages=wanted.target_percentages,
+        max_remaining=wanted.max_remaining_asgs,
+        delay_before_cleanup_s=wanted.delay_before_cleanup,
+        delay_before_scale_down_s=wanted.delay_before_scale_down,
+        scale_down=wanted.scale_down,
+    )
+
+
+async def _take_over(conduct: Conduct, strategy: Strategy, rollout: Rollout) -> Finished:
+    """See the new group good and give it traffic, unless the strategy does both; then deal with the older ones."""
+    if not strategy.starts_empty:
+        name = rollout.server_group
+        await conduct.wait_for_up(name, rollout.up_at_least)
+        good = HealthGuard(server_group=name, up_at_least=rollout.up_at_least, serving=False)
+        await conduct.change("enableServerGroup", EnableServerGroup(name=name), good)
+        await conduct.wait_for_up(name, rollout.up_at_least, serving=True)
+    return await strategy.finish(conduct, rollout)
 
 
 async def pin_minimum(conduct: Conduct, source: ServerGroup) -> None:
@@ -185,14 +227,15 @@ async def _create(
     """Make the group, disabled, and remember how to take it away again."""
     ticket = conduct.ticket("createServerGroup")
     created = False
+    none_served = source is None or not source.enabled
 
     async def destroy(ending: Ending) -> bool:
         if created and ending is not Ending.CANCEL and not wanted.rollback.destroy_latest:
             return False
         group = (await conduct.observe()).find(name)
-        if group is None or group.token != ticket.token:
+        if group is None or group.token not in ticket.tokens:
             return False  # Never made, or somebody else made one of this name meanwhile, and it is theirs.
-        await conduct.change("destroyServerGroup", DestroyServerGroup(name=name))
+        await conduct.change("destroyServerGroup", DestroyServerGroup(name=name), as_before=none_served)
         return True
 
     async def disable(_: Ending) -> bool:
@@ -201,7 +244,7 @@ async def _create(
             return group is not None
         # Taking traffic from the new group is right only while the old one serves.
         guard = HealthGuard(server_group=source.name, up_at_least=1) if source is not None and source.enabled else None
-        await conduct.change("disableServerGroup", DisableServerGroup(name=name), guard)
+        await conduct.change("disableServerGroup", DisableServerGroup(name=name), guard, as_before=none_served)
         return True
 
     conduct.undo(Undo(f"destroy {name}", destroy, ALWAYS, takes_traffic=True))

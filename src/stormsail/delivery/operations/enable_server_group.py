@@ -27,10 +27,12 @@ class EnableServerGroupOperation:
         name = wanted.server_group_name
         check_server_group_name(name, conduct.application)
         async with conduct.step("determineServerGroup", name):
-            before = found(await conduct.observe(), name)
+            observation = await conduct.observe()
+            before = found(observation, name)
+            none_served = not any(group.enabled for group in observation.cluster(before.cluster))
 
         async def former(_: Ending) -> bool:
-            await conduct.change("disableServerGroup", DisableServerGroup(name=name))
+            await conduct.change("disableServerGroup", DisableServerGroup(name=name), as_before=none_served)
             return True
 
         if not before.enabled:

@@ -3,8 +3,19 @@
 from typing import Final
 
 from stormsail.delivery.model.server_group import Health, Observation, ServerGroup
-from stormsail.delivery.operations.orders import DownOrder, HealthGuard, UpOrder, WaitOutcome
+from stormsail.delivery.model.traffic_guard import TrafficGuards
+from stormsail.delivery.operations.orders import (
+    ChangeOrder,
+    ChangeOutcome,
+    DownOrder,
+    HealthGuard,
+    Outage,
+    UpOrder,
+    WaitOutcome,
+)
+from stormsail.delivery.providers.provider import DestroyServerGroup, DisableServerGroup, ResizeServerGroup
 
+TRAFFIC_GUARD: Final = "TrafficGuard"
 SICK_SHOWN_MAX: Final = 3
 """How many unhealthy instances a message describes."""
 
@@ -46,6 +57,56 @@ def guard_broken(guard: HealthGuard, observation: Observation) -> str:
     if up < guard.up_at_least:
         return f"{guard.server_group} has {up} healthy instances of the {guard.up_at_least} it must have"
     return ""
+
+
+def refusal(order: ChangeOrder, observation: Observation, guards: TrafficGuards) -> ChangeOutcome | None:
+    """Return why a change may not begin as the cloud stands, by its own guard or by a traffic guard; or None."""
+    if order.guard is not None and (broken := guard_broken(order.guard, observation)):
+        return ChangeOutcome(done=False, refused=broken)
+    if order.outage is not Outage.AS_BEFORE and (broken := traffic_broken(order, observation, guards)):
+        return ChangeOutcome(done=False, refused=broken, refused_by=TRAFFIC_GUARD)
+    return None
+
+
+def is_watched(order: ChangeOrder) -> bool:
+    """Tell whether a change must look at the cloud before it begins."""
+    return order.guard is not None or (order.outage is not Outage.AS_BEFORE and takes_traffic(order))
+
+
+def takes_traffic(order: ChangeOrder) -> bool:
+    """Tell whether a change takes all traffic from what it changes. A share of it may go unguarded, as in Spinnaker."""
+    match order.change:
+        case DisableServerGroup(percent=percent):
+            return percent == 100
+        case ResizeServerGroup(capacity=capacity):
+            return capacity.desired == 0
+        case DestroyServerGroup():
+            return True
+    return False
+
+
+def traffic_broken(order: ChangeOrder, observation: Observation, guards: TrafficGuards) -> str:
+    """Return why a traffic guard forbids a change, or an empty text. What does not serve takes nothing away."""
+    group = observation.find(order.change.name)
+    if not takes_traffic(order) or group is None:
+        return ""
+    serving = {
+        other.name: other.count(Health.UP)
+        for other in observation.cluster(group.cluster)
+        if other.enabled and other.location == group.location
+    }
+    now = sum(serving.values())
+    after = now - serving.get(group.name, 0)
+    if after == now or after / now > guards.min_capacity_ratio:
+        return ""
+    rule = guards.rule_for(order.account, group.location, group.moniker)
+    if order.outage is Outage.ASKED_FOR if rule is None else not rule.enabled:
+        return ""
+    left = f"{after} of {now} serving instances of cluster {group.cluster}" if after else "nothing"
+    where = f"{order.change.kind} of {group.name} would leave {left} to answer in {group.location}"
+    if rule is None:
+        return f"{where}: enable another server group first, or ask for the outage with allowOutage"
+    return f"{where}, which the traffic guard of {rule} forbids: enable another server group first"
 
 
 def healthy(group: ServerGroup) -> int:

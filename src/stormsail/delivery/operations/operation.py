@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -12,7 +12,7 @@ from stormsail.delivery.model.operation import OperationError
 from stormsail.delivery.model.server_group import Observation, ServerGroup
 from stormsail.delivery.operations.cloud import OperationFailure
 from stormsail.delivery.operations.conduct import Conduct
-from stormsail.delivery.operations.orders import HEALTH_TIMEOUT_S
+from stormsail.delivery.operations.orders import HEALTH_TIMEOUT_S, Outage
 
 RETRY_TIMEOUT_S: Final = 7200.0
 """How long a failing call to the cloud is tried again: long enough to fix forward before a deployment fails."""
@@ -27,6 +27,10 @@ class OperationInput(BaseModel):
     """Seconds that instances may take to become healthy."""
     retry_timeout: float = Field(default=RETRY_TIMEOUT_S, gt=0, le=604_800)
     """Seconds that a failing call to the cloud is tried again."""
+    on_failure: Literal["rollback", "pause"] = "rollback"
+    """What a step that failed for good does: end the operation, or wait for a person to retry, skip or rerun it."""
+    allow_outage: bool = False
+    """Whether the cluster may be left without a serving instance, where no traffic guard was written down for it."""
 
 
 class OperationOutput(BaseModel):
@@ -89,6 +93,8 @@ class Registered(Generic[SomeInput]):
         """Run the operation on an input that `parse` made."""
         assert isinstance(wanted, self.input_type)
         conduct.health_timeout_s = wanted.health_timeout
+        conduct.pauses = wanted.on_failure == "pause"
+        conduct.outage = Outage.ASKED_FOR if wanted.allow_outage else Outage.REFUSED
         return await self.operation.operate(conduct, wanted)
 
 

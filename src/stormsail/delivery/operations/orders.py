@@ -3,6 +3,8 @@
 Fields may be added with a default; none may be removed or renamed, because operations in flight carry them.
 """
 
+from enum import StrEnum
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from stormsail.delivery.providers.provider import Change
@@ -22,6 +24,16 @@ class HealthGuard(BaseModel):
     """Whether the group must be enabled and its instances take traffic; else they need only be healthy."""
 
 
+class Outage(StrEnum):
+    """Whether a change may leave its cluster without a serving instance."""
+
+    REFUSED = "refused"
+    ASKED_FOR = "asked for"
+    """The request asks for it by name; only a rule that was written down refuses it still."""
+    AS_BEFORE = "as before"
+    """Nothing served before the operation, and the change puts that back."""
+
+
 class ChangeOrder(BaseModel):
     """Make a change, or carry it on: the same token is never done twice."""
 
@@ -32,18 +44,21 @@ class ChangeOrder(BaseModel):
     token: str
     change: Change
     guard: HealthGuard | None = None
+    outage: Outage = Outage.REFUSED
     timeout_s: float = HEALTH_TIMEOUT_S
     """How long the change may take: a provider may wait for health that never comes."""
 
 
 class ChangeOutcome(BaseModel):
-    """How a change went. `refused` says why the guard did not let it begin; neither means that its time was over."""
+    """How a change went. `refused` says why a guard did not let it begin; neither means that its time was over."""
 
     model_config = ConfigDict(frozen=True)
 
     done: bool
     detail: str = ""
     refused: str = ""
+    refused_by: str = "Unhealthy"
+    """The kind of the failure that `refused` becomes: `Unhealthy`, or `TrafficGuard`."""
 
 
 class ObserveOrder(BaseModel):

@@ -42,11 +42,13 @@ def read_request(untyped: Any) -> OperationRequest:
         ) from None
 
 
-def resolve(request: OperationRequest, workflow_id: str) -> tuple[Registered[Any], OperationInput]:
+def resolve(
+    request: OperationRequest, workflow_id: str, operations: Mapping[str, Registered[Any]] = OPERATIONS
+) -> tuple[Registered[Any], OperationInput]:
     """Return the operation and its typed input. Raises OperationFailure of kind UnknownOperation or InvalidPayload."""
-    registered = OPERATIONS.get(request.operation_type)
+    registered = operations.get(request.operation_type)
     if registered is None:
-        raise unknown(request.operation_type)
+        raise unknown(request.operation_type, operations)
     payload = dict(request.payload)
     if "application" in type_fields(registered):
         payload.setdefault("application", request.application)
@@ -61,13 +63,13 @@ def resolve(request: OperationRequest, workflow_id: str) -> tuple[Registered[Any
     return registered, wanted
 
 
-def unknown(operation_type: str) -> OperationFailure:
+def unknown(operation_type: str, operations: Mapping[str, Registered[Any]]) -> OperationFailure:
     """Return the failure that lists the known operations and names the nearest."""
-    nearest = difflib.get_close_matches(operation_type, OPERATIONS, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(operation_type, operations, n=1, cutoff=0.5)
     guess = f" Did you mean {nearest[0]}?" if nearest else ""
     return OperationFailure(
         "UnknownOperation",
-        f"there is no operation {operation_type!r}.{guess} Known are {', '.join(sorted(OPERATIONS))}.",
+        f"there is no operation {operation_type!r}.{guess} Known are {', '.join(sorted(operations))}.",
         field="operationType",
     )
 

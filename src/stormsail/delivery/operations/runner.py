@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
         OperationStatus,
         OutcomeMemo,
     )
+    from stormsail.delivery.model.steering import MEMO_STEERING, STEER, CancelReason, SteerRequest
     from stormsail.delivery.operations.cloud import OperationFailure
     from stormsail.delivery.operations.conduct import Conduct, Ending, Undone
     from stormsail.delivery.operations.operation import OperationOutput
@@ -46,6 +47,7 @@ class UntypedCloudOperationRunner:
             request.application,
             # The first run's id survives resets and retries of the workflow, so tokens do too.
             identity=workflow.info().first_execution_run_id,
+            steered=self._remember_steering,
         )
 
     @workflow.query
@@ -55,7 +57,16 @@ class UntypedCloudOperationRunner:
             operation_type=self._request.operation_type,
             status=self._status,
             steps=self._conduct.steps,
+            steering=self._conduct.steering.records,
         )
+
+    @workflow.signal(name=STEER)
+    def steer(self, request: SteerRequest) -> None:
+        """Take what a person asks of a step, or turn it down; `progress` shows which under the request's id.
+
+        A signal has no answer, and it works on every server: whoever sent it reads the record.
+        """
+        self._conduct.steering.ask(request)
 
     @workflow.run
     async def run(self, untyped: Any = None) -> OperationResult:  # noqa: ARG002 - read when the workflow was made
@@ -77,6 +88,8 @@ class UntypedCloudOperationRunner:
             except asyncio.CancelledError:
                 # From now on no step begins; the one under way is asked to stop, and its end is waited for.
                 self._conduct.stop()
+                asked = CancelReason.read(workflow.cancellation_reason() or "")
+                self._conduct.steering.cancelled(workflow.info().run_id, asked.by, asked.reason)
                 working.cancel()
                 output = await working
         except OperationFailure as failure:
@@ -102,6 +115,10 @@ class UntypedCloudOperationRunner:
             rolled_back=ending is Ending.ROLL_BACK and undone.any and not undone.left_behind,
             left_behind=undone.left_behind,
         )
+
+    def _remember_steering(self) -> None:
+        """Write what people asked where lists see it, and where it stays once the workflow has ended."""
+        workflow.upsert_memo({MEMO_STEERING: self._conduct.steering.memo.model_dump(mode="json")})
 
     def _end(self, status: OperationStatus, left_behind: tuple[str, ...]) -> None:
         """Write the outcome where lists see it; a cancelled workflow has no result to tell it in."""

@@ -15,12 +15,14 @@ def to_shrink(
     *,
     allow_delete_active: bool = False,
     retain_larger_over_newer: bool = False,
+    keep: Collection[str] = (),
 ) -> tuple[ServerGroup, ...]:
     """Return the groups to destroy so that `shrink_to_size` remain; `groups` are the whole cluster, oldest first.
 
-    Kept are active ones first (where active ones may be dropped at all), then larger ones if asked, then newer ones.
+    Kept are those named in `keep`, then active ones (where active ones may be dropped at all), then larger ones if
+    asked, then newer ones.
     """
-    candidates = [group for group in groups if allow_delete_active or not group.enabled]
+    candidates = [group for group in groups if group.name not in keep and (allow_delete_active or not group.enabled)]
     return _dropped(groups, candidates, shrink_to_size, larger_first=retain_larger_over_newer)
 
 

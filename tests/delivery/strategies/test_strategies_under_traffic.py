@@ -1,0 +1,103 @@
+"""Each strategy as a workflow on real engines, with real processes behind a real load balancer under traffic."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from delivery.engines import EngineProcess
+from delivery.providers.local_account import Traffic, hello
+from stormsail.delivery.client import DeliveryClient
+from stormsail.delivery.model.operation import OperationRequest, OperationResult
+from stormsail.delivery.model.server_group import Health
+from stormsail.delivery.providers.local.process import count_processes
+from stormsail.delivery.providers.local.provider import LocalProvider, open_provider, stop_everything
+from stormsail.delivery.worker import run_worker
+
+pytestmark = pytest.mark.timeout(300)
+
+CAPACITY = {"min": 2, "desired": 4, "max": 4}
+
+
+class Shop:
+    """One application on a local account of this test alone, with a worker that serves it."""
+
+    def __init__(self, client: DeliveryClient, provider: LocalProvider) -> None:
+        self.client = client
+        self.provider = provider
+
+    async def deploy(self, version: str, strategy: str, *arguments: str, **payload: Any) -> OperationResult:
+        launch = hello(version, "--startup-delay", "0.2", *arguments).model_dump(mode="json")
+        request = OperationRequest(
+            operation_type="createServerGroup",
+            payload={"capacity": CAPACITY, "strategy": strategy, "launch": launch, **payload},
+            application="shop",
+            account=self.provider.account,
+        )
+        handle = await self.client.start(request)
+        return await self.client.result(handle.operation_id)
+
+
+@pytest.fixture
+async def shop(engine: EngineProcess, tmp_path: Path) -> AsyncIterator[Shop]:
+    account = f"local-{uuid.uuid4().hex[:8]}"
+    client = await DeliveryClient.connect(engine.address, task_queue=account)
+    provider = await open_provider(account, {"data_dir": str(tmp_path)})
+    stop = asyncio.Event()
+    worker = asyncio.create_task(run_worker(client.client, {account: provider}, account, stop))
+    try:
+        yield Shop(client, provider)
+    finally:
+        stop.set()
+        await worker
+        await provider.close()
+        await client.close()
+        await stop_everything(tmp_path)
+        assert count_processes(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "payload", "left"),
+    [
+        ("redblack", {"scaleDown": True}, ["shop-v000", "shop-v001"]),
+        ("rollingredblack", {"targetPercentages": [25, 50], "scaleDown": True}, ["shop-v000", "shop-v001"]),
+        ("highlander", {}, ["shop-v001"]),
+    ],
+)
+async def test_no_request_fails_while_a_strategy_replaces_what_serves(
+    shop: Shop, strategy: str, payload: dict[str, Any], left: list[str]
+) -> None:
+    first = await shop.deploy("v1", "none")
+    assert first.ok, first.errors
+    traffic = Traffic((await shop.provider.observe("shop")).address)
+    with traffic.flowing():
+        traffic.wait_for_more()
+        result = await shop.deploy("v2", strategy, **payload)
+        await asyncio.to_thread(traffic.wait_for_more)
+    assert result.ok, result.errors
+    assert traffic.failures == []
+    assert (traffic.versions, traffic.last) == ({"v1", "v2"}, "v2")
+    seen = await shop.provider.observe("shop")
+    assert [group.name for group in seen.server_groups] == left
+    assert [(group.name, group.count(Health.UP)) for group in seen.server_groups if group.enabled] == [("shop-v001", 4)]
+
+
+@pytest.mark.parametrize("strategy", ["redblack", "rollingredblack", "highlander"])
+async def test_no_request_fails_while_a_strategy_gives_up_a_version_that_is_never_healthy(
+    shop: Shop, strategy: str
+) -> None:
+    assert (await shop.deploy("v1", "none")).ok
+    traffic = Traffic((await shop.provider.observe("shop")).address)
+    with traffic.flowing():
+        traffic.wait_for_more()
+        result = await shop.deploy("v2", strategy, "--unhealthy", targetPercentages=[50], healthTimeout=1)
+        await asyncio.to_thread(traffic.wait_for_more)
+    assert [error.kind for error in result.errors] == ["NeverHealthy"]
+    assert traffic.failures == []
+    assert traffic.versions == {"v1"}
+    old = (await shop.provider.observe("shop")).find("shop-v000")
+    assert old is not None
+    assert (old.enabled, old.count(Health.UP), old.capacity.model_dump()) == (True, 4, CAPACITY)
