@@ -13,6 +13,7 @@ from temporalio.api.workflowservice.v1 import service_pb2 as workflow_service
 from stormsail.engine.api import (
     activity_admin,
     activity_tasks,
+    batches,
     namespaces,
     operator,
     schedules,
@@ -78,6 +79,10 @@ _WORKFLOW: Final[Mapping[str, Handler]] = {
     "ListSchedules": schedules.list_schedules,
     "CountSchedules": schedules.count_schedules,
     "ListScheduleMatchingTimes": schedules.list_schedule_matching_times,
+    "StartBatchOperation": batches.start_batch_operation,
+    "StopBatchOperation": batches.stop_batch_operation,
+    "DescribeBatchOperation": batches.describe_batch_operation,
+    "ListBatchOperations": batches.list_batch_operations,
     "ResetWorkflowExecution": workflow_admin.reset_workflow_execution,
     "DeleteWorkflowExecution": workflow_admin.delete_workflow_execution,
     "PauseActivity": activity_admin.pause_activity,

@@ -63,6 +63,13 @@ class Limits:
     """How often runs whose retention is over are looked for. Ours, as is the next."""
     retention_batch_max: int = 100
     """Runs deleted at a time; others go on between two batches."""
+    batches_running_max: int = 1
+    """In one namespace, per Temporal's `frontend.MaxConcurrentBatchOperationPerNamespace`."""
+    batch_executions_max: int = 1_000
+    """Runs that a batch may name one by one."""
+    batch_runs_max: int = 1_000_000
+    """Runs that a batch's query may find. Ours: they are told when it begins, and kept until it ends."""
+    batch_operations_per_s_max: int = 50
     timer_window_ms: int = 60_000
     namespaces_max: int = 10_000
     eager_activities_max: int = 100

@@ -47,6 +47,7 @@ from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.core.work import Task, TaskKind, task_changes
+from stormsail.engine.shell.batches import Batches
 from stormsail.engine.shell.clock import Clock
 from stormsail.engine.shell.deliver import Deliver, Extras
 from stormsail.engine.shell.histories import Histories
@@ -125,8 +126,14 @@ class Engine:
         self.schedules = Schedules(
             store.schedules, self.runs, admission=self.admission, clock=clock, ids=ids, limits=limits
         )
+        self.batches = Batches(store, self.runs, clock=clock, limits=limits, delete=self.delete)
         self.retention = Retention(
-            clock, limits, lasts_ms=self._retentions, closed_by=self.runs.closed_by, delete=self.runs.delete
+            clock,
+            limits,
+            lasts_ms=self._retentions,
+            closed_by=self.runs.closed_by,
+            delete=self.runs.delete,
+            forget=self.batches.forget,
         )
         self.outbox = Outbox(store, self.runs, clock=clock, limits=limits)
         self._deliver = Deliver(self.runs, limits)
@@ -161,6 +168,7 @@ class Engine:
             engine.matching.add(key, task)
         engine.schedules.open()
         engine.outbox.open()
+        engine.batches.open()
         loop = asyncio.get_running_loop()
         loops = (engine.timers.run(), engine.schedules.run(), engine.retention.run(), engine._watch_storage())
         engine._loops = [loop.create_task(each) for each in loops]
@@ -276,6 +284,7 @@ class Engine:
             loop.cancel()
         self.matching.close()
         self._release_waiting()
+        await self.batches.stop()
         await self._polls.stop()
         await self.outbox.stop()
         await self.timers.stop()

@@ -28,13 +28,16 @@ class Retention:
         lasts_ms: Callable[[], Sequence[tuple[str, int]]],
         closed_by: Callable[[str, int, int], Sequence[RunKey]],
         delete: Callable[[RunKey], Awaitable[bool]],
+        forget: Callable[[str, int], Awaitable[None]],
     ) -> None:
-        """`lasts_ms` tells the namespaces with their retention, `closed_by` the runs that had closed by an instant."""
+        """`lasts_ms` tells the namespaces with their retention, `closed_by` the runs that had closed by an instant;
+        `forget` deletes what else had ended by then."""
         self._clock = clock
         self._limits = limits
         self._lasts_ms = lasts_ms
         self._closed_by = closed_by
         self._delete = delete
+        self._forget = forget
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -59,6 +62,7 @@ class Retention:
                 deleted += gone
                 if not gone:
                     break
+            await self._forget(namespace, until_ms)
         if deleted:
             _log.info("retention_over", runs=deleted)
         return deleted

@@ -10,6 +10,7 @@ from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.core.work import Task
 from stormsail.engine.store import history
+from stormsail.engine.store.batches import Batches
 from stormsail.engine.store.database import Database
 from stormsail.engine.store.history import HistoryPage
 from stormsail.engine.store.medium import FILE_SYSTEM, Hold, Medium
@@ -34,6 +35,7 @@ class Store:
         self.search_attributes = SearchAttributes(database)
         self._runs = Runs(database, self.search_attributes)
         self.namespaces = Namespaces(database, namespaces_max=limits.namespaces_max)
+        self.batches = Batches(database)
         self.visibility = Visibility(database.list_reader, self.search_attributes, page_max=limits.visibility_page_max)
         self.outbox = Outbox(database)
         self.schedules = Schedules(database, self.search_attributes, page_max=limits.visibility_page_max)

@@ -97,6 +97,11 @@ class Visibility:
         more_follow = len(found) > size
         return VisibilityPage(rows, _pack(found[size - 1][_SELECTED_COLUMNS:], belongs) if more_follow else b"")
 
+    def check(self, namespace: str, query: str) -> None:
+        """Refuse a query of a list that cannot be."""
+        if self._parse(namespace, query).group_by is not None:
+            raise not_supported("'GROUP BY' clause in a list; it is for counts")
+
     def count(self, namespace: str, query: str) -> CountResult:
         """Count runs; with GROUP BY ExecutionStatus by status as well."""
         filter_ = self._parse(namespace, query)

@@ -70,7 +70,7 @@ def decide_reset(
     point = request.workflow_task_finish_event_id
     if not 1 < point < base.next_event_id:
         raise InvalidArgument("Workflow task finish ID must be > 1 && <= workflow last event ID.")
-    _check_after(request.post_reset_operations)
+    check_after(request.post_reset_operations)
     turn = Turn.begin(RunState(key=RunKey(*base.key.workflow, ids.uuid())), now_ms)
     later = _begin_as(turn, base, history, point)
     turn.note(notes.StartRequested(base.start_request_id))
@@ -203,7 +203,8 @@ def _tell_again(turn: Turn, later: Sequence[HistoryEvent], excluded: frozenset[i
                 turn.emit(event.workflow_execution_options_updated_event_attributes, extras=extras)
 
 
-def _check_after(operations: Sequence[PostResetOperation]) -> None:
+def check_after(operations: Sequence[PostResetOperation]) -> None:
+    """Refuse what is not served of what shall follow a reset."""
     for operation in operations:
         if operation.WhichOneof("variant") != "signal_workflow":
             raise Unimplemented(

@@ -1,0 +1,163 @@
+"""RPCs of batches: an operation on many runs, named one by one or by a query."""
+
+from typing import Final
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.batch.v1 import BatchOperationInfo
+from temporalio.api.enums.v1 import BatchOperationType
+from temporalio.api.workflowservice.v1 import (
+    DescribeBatchOperationRequest,
+    DescribeBatchOperationResponse,
+    ListBatchOperationsRequest,
+    ListBatchOperationsResponse,
+    StartBatchOperationRequest,
+    StartBatchOperationResponse,
+    StopBatchOperationRequest,
+    StopBatchOperationResponse,
+)
+
+from stormsail.engine.api import validate
+from stormsail.engine.api.transport import Call
+from stormsail.engine.core.decide.reset import check_after
+from stormsail.engine.core.errors import InvalidArgument, NotFound, Unimplemented
+from stormsail.engine.shell.batches import reset_options
+from stormsail.engine.shell.engine import Engine
+from stormsail.engine.store.batches import Batch
+
+_TYPES: Final = {
+    "termination_operation": BatchOperationType.BATCH_OPERATION_TYPE_TERMINATE,
+    "cancellation_operation": BatchOperationType.BATCH_OPERATION_TYPE_CANCEL,
+    "signal_operation": BatchOperationType.BATCH_OPERATION_TYPE_SIGNAL,
+    "deletion_operation": BatchOperationType.BATCH_OPERATION_TYPE_DELETE,
+    "reset_operation": BatchOperationType.BATCH_OPERATION_TYPE_RESET,
+}
+"""The operations that are served."""
+
+
+async def start_batch_operation(engine: Engine, _: Call, request: StartBatchOperationRequest) -> Message:
+    """Begin an operation on many runs: signal, cancel, terminate, delete or reset. Other operations are refused."""
+    _check_whom(engine, request)
+    operation = request.WhichOneof("operation")
+    if operation not in _TYPES:
+        raise Unimplemented(
+            f"{operation} of StartBatchOperation is not served here; {', '.join(_TYPES)} are. Call the operation's own"
+            " RPC for each run."
+        )
+    if operation == "signal_operation":
+        if not request.signal_operation.signal:
+            raise InvalidArgument("must provide signal name")
+        validate.bounded(request.signal_operation.signal, "SignalName", engine.limits)
+        validate.blob(request.signal_operation.input, engine.limits)
+    if operation == "reset_operation":
+        _check_reset(request)
+    if request.visibility_query:
+        engine.store.visibility.check(request.namespace, request.visibility_query)
+    await engine.batches.begin(request)
+    return StartBatchOperationResponse()
+
+
+async def stop_batch_operation(engine: Engine, _: Call, request: StopBatchOperationRequest) -> Message:
+    """Stop a batch; what it has done stays done."""
+    _check_job(request.job_id)
+    if not request.reason:
+        raise InvalidArgument("Reason is not set on request.")
+    await engine.batches.end(request.namespace, request.job_id)
+    return StopBatchOperationResponse()
+
+
+async def describe_batch_operation(engine: Engine, _: Call, request: DescribeBatchOperationRequest) -> Message:
+    """Show a batch and how far it got."""
+    _check_job(request.job_id)
+    batch = engine.store.batches.get(request.namespace, request.job_id)
+    if batch is None:
+        raise NotFound(f"workflow not found for ID: {request.job_id}")
+    asked = StartBatchOperationRequest.FromString(batch.request)
+    operation = asked.WhichOneof("operation")
+    assert operation is not None
+    response = DescribeBatchOperationResponse(
+        operation_type=_TYPES[operation],
+        job_id=batch.job_id,
+        state=batch.state,
+        start_time=_timestamp(batch.started_ms),
+        close_time=_timestamp(batch.closed_ms),
+        total_operation_count=batch.total,
+        complete_operation_count=batch.completed,
+        failure_operation_count=batch.failed,
+        identity=getattr(asked, operation).identity,
+        reason=asked.reason,
+        query=asked.visibility_query,
+    )
+    for execution in asked.executions:
+        response.executions.add(business_id=execution.workflow_id, run_id=execution.run_id)
+    response.executions.extend(asked.target_executions)
+    return response
+
+
+async def list_batch_operations(engine: Engine, _: Call, request: ListBatchOperationsRequest) -> Message:
+    """List the batches of a namespace, the newest first."""
+    most = engine.limits.visibility_page_max
+    size = request.page_size if 0 < request.page_size <= most else most
+    page = engine.store.batches.page(request.namespace, size, request.next_page_token)
+    return ListBatchOperationsResponse(
+        operation_info=[_info(batch) for batch in page.batches], next_page_token=page.next_token
+    )
+
+
+def _info(batch: Batch) -> BatchOperationInfo:
+    operation = StartBatchOperationRequest.FromString(batch.request).WhichOneof("operation")
+    assert operation is not None
+    return BatchOperationInfo(
+        job_id=batch.job_id,
+        state=batch.state,
+        start_time=_timestamp(batch.started_ms),
+        close_time=_timestamp(batch.closed_ms),
+        operation_type=_TYPES[operation],
+    )
+
+
+def _check_whom(engine: Engine, request: StartBatchOperationRequest) -> None:
+    named = [*request.executions, *request.target_executions]
+    selectors = sum(map(bool, (request.visibility_query, request.executions, request.target_executions)))
+    if not selectors or not request.reason or request.WhichOneof("operation") is None:
+        raise InvalidArgument(
+            "must provide required parameters: BatchType,Reason,Namespace, AND one of (Query OR Executions OR "
+            "TargetExecutions)"
+        )
+    _check_job(request.job_id)
+    validate.bounded(request.job_id, "JobId", engine.limits)
+    if selectors > 1:
+        raise InvalidArgument("visibility query, executions, and target executions are mutually exclusive")
+    if len(named) > engine.limits.batch_executions_max:
+        raise InvalidArgument(
+            f"{len(named)} executions are more than the {engine.limits.batch_executions_max} that a batch may name; "
+            "use a query."
+        )
+    for execution in request.executions:
+        validate.execution(execution, present=True)
+    for target in request.target_executions:
+        if not target.business_id:
+            raise InvalidArgument("WorkflowId is not set on request.")
+        validate.run_id(target.run_id)
+
+
+def _check_reset(request: StartBatchOperationRequest) -> None:
+    target = reset_options(request).WhichOneof("target")
+    if target is None:
+        raise InvalidArgument("must provide reset type or reset options")
+    if target == "build_id":
+        raise Unimplemented("build_id of a batch's reset options is not served here; name a workflow task.")
+    check_after(request.reset_operation.post_reset_operations)
+
+
+def _check_job(job_id: str) -> None:
+    if not job_id:
+        raise InvalidArgument("JobId is not set on request.")
+
+
+def _timestamp(at_ms: int | None) -> Timestamp | None:
+    if at_ms is None:
+        return None
+    moment = Timestamp()
+    moment.FromMilliseconds(at_ms)
+    return moment
