@@ -64,7 +64,7 @@ def draw(chance: random.Random) -> Swarm:
         shuffled=chance.random() < 0.8,
         workflow_ids=chance.randint(1, 3),
         clients=chance.randint(2, 4),
-        operations=chance.randint(8, 20),
+        operations=chance.choice((8, 15, 40)),
         workers=chance.randint(1, 3),
         delay_s=chance.choice((0.001, 0.01, 0.2)),
         lost=some(0.05),
