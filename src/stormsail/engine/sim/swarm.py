@@ -78,7 +78,7 @@ def draw(chance: random.Random) -> Swarm:
         clock_steps=chance.random() < 0.3,
         worker_deaths=chance.random() < 0.5,
         fault_every_s=chance.choice((1.0, 4.0)),
-        writing_s=chance.choice((0.0, 0.002, 0.05)),
+        writing_s=chance.choice((0.0, 0.002, 0.05, 0.4)),
         checkpoint_pages=chance.choice((10, 60, 400)),
         sticky=chance.choice((0.0, 0.6, 1.0)),
         lazy=some(0.2),
