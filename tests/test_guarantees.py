@@ -24,4 +24,6 @@ def test_each_promise_names_a_test_that_exists(name: str, rest: str) -> None:
     for file, test in named:
         path = ROOT / file
         assert path.is_file(), f"{name}: {file} is not there"
-        assert re.search(rf"^\s*(async def {test}\(|def {test}\(|{test} = )", path.read_text(), re.MULTILINE), f"{name}: {file} has no {test}"
+        assert re.search(rf"^\s*(async def {test}\(|def {test}\(|{test} = )", path.read_text(), re.MULTILINE), (
+            f"{name}: {file} has no {test}"
+        )

@@ -1,14 +1,18 @@
 """What everybody meets first: help, typos, aliases, exit codes, and that help stays fast."""
 
+import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from stormsail.cli.errors import CommandFailed
 from stormsail.cli.lazy import LazyGroup
 from stormsail.cli.main import cli, run
+from stormsail.cli.notes import left_note
 
 HEAVY = ("temporalio", "grpc", "stormsail.engine", "stormsail.delivery", "rich", "pydantic", "httpx")
 
@@ -54,9 +58,8 @@ def test_the_help_of_a_command_imports_nothing_heavy_either(arguments: tuple[str
 def test_the_help_of_every_command_teaches(path: tuple[str, ...]) -> None:
     result = CliRunner().invoke(cli, [*path, "--help"], prog_name="stormsail")
     assert result.exit_code == 0
-    last_words = result.output.split("Options:")[0]
-    is_group = "Commands:" in result.output
-    assert is_group or "Example" in last_words, f"{' '.join(path)} shows no example"
+    teaching = result.output.split("Options:")[0]
+    assert "Example" in teaching, f"{' '.join(path)} shows no example"
 
 
 @pytest.mark.parametrize(
@@ -148,3 +151,28 @@ def test_an_unexpected_failure_is_one_text_and_no_stack_trace(
     said = capsys.readouterr().err
     assert said.startswith("error: unexpected ZeroDivisionError: by zero")
     assert "Traceback" not in said
+
+
+def test_a_failure_of_the_system_is_said_in_its_own_words(capsys: pytest.CaptureFixture[str]) -> None:
+    full = LazyGroup("stormsail", lazy={})
+
+    @full.command("write")
+    def write() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/data/engine.db")
+
+    assert run(["write"], full) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "error: No space left on device: /data/engine.db",
+        "next:  `stormsail doctor` checks disk and directories",
+    ]
+
+
+def test_a_data_directory_that_cannot_be_written_to_is_named() -> None:
+    with (
+        pytest.raises(CommandFailed, match="cannot be written to: No such file or directory"),
+        left_note(
+            Path("/proc/no-such-directory/engine.json"),
+            "127.0.0.1:1",
+        ),
+    ):
+        raise AssertionError("the note cannot have been left")

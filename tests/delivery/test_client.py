@@ -66,6 +66,14 @@ async def test_an_idempotency_key_with_another_request_is_refused(stage: Stage) 
     await stage.client.result(handle.operation_id)
 
 
+async def test_an_idempotency_key_repeated_by_a_colleague_for_another_reason_attaches(stage: Stage) -> None:
+    request = deployment(stage, QUICK, "release-7")
+    handle = await stage.client.start(request)
+    again = await stage.client.start(request.model_copy(update={"reason": "did it go out?", "requested_by": "mae"}))
+    assert (again.operation_id, again.attached) == (handle.operation_id, True)
+    await stage.client.result(handle.operation_id)
+
+
 async def test_operations_are_listed_with_what_was_asked_and_how_they_ended(stage: Stage) -> None:
     assert (await stage.deploy("v1")).ok
     assert not (await stage.run("frobnicate")).ok

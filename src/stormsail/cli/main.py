@@ -85,6 +85,11 @@ def run(arguments: list[str], commands: click.Command = cli) -> int:
         # The reader of our stdout (head, a pager) has gone; Python must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitCode.ERROR)
+    except OSError as error:
+        # A full disk, a directory that went away: the system's own words and the file say it best.
+        click.echo(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True)
+        click.echo("next:  `stormsail doctor` checks disk and directories", err=True)
+        return int(ExitCode.ERROR)
     except Exception as error:
         if os.environ.get("STORMSAIL_DEBUG"):
             raise

@@ -9,13 +9,21 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from stormsail.cli.errors import CommandFailed
+
 
 @contextlib.contextmanager
 def left_note(path: Path, address: str) -> Iterator[None]:
     """Leave the engine's address and our pid for the length of a block; the file is whole whenever it is there."""
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps({"address": address, "pid": os.getpid()}) + "\n")
-    draft.replace(path)
+    try:
+        draft.write_text(json.dumps({"address": address, "pid": os.getpid()}) + "\n")
+        draft.replace(path)
+    except OSError as error:
+        raise CommandFailed(
+            f"data directory {path.parent} cannot be written to: {error.strerror}",
+            next_step="free some space or mend the disk; `stormsail doctor` checks both",
+        ) from error
     try:
         yield
     finally:

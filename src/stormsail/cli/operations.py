@@ -15,7 +15,15 @@ operation = LazyGroup(
         "watch": Lazy(f"{_HERE}:watch", "Follow an operation until it ends.", ("wait",)),
         "cancel": Lazy(f"{_HERE}:cancel", "Stop an operation and put the previous state back."),
     },
-    help="List, look at, watch or cancel operations. An operation's id may be shortened to 4 or more characters.",
+    help="""List, look at, watch or cancel operations.
+
+    An operation's id may be shortened to 4 or more characters, as long as only one fits.
+
+    \b
+    Examples:
+      stormsail operation list --status running
+      stormsail operation watch 4313fc72
+    """,
 )
 
 

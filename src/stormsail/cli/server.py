@@ -20,7 +20,12 @@ from stormsail.cli.process import follow_parent
 server = LazyGroup(
     "server",
     lazy={"start": Lazy("stormsail.cli.server:start", "Run the engine here until it is stopped.", ("run",))},
-    help="Run the engine alone. `stormsail up` runs it together with a worker.",
+    help="""Run the engine alone. `stormsail up` runs it together with a worker.
+
+    \b
+    Example:
+      stormsail server start --data-dir ./state
+    """,
 )
 
 _NOT_YET: Final = {

@@ -17,7 +17,13 @@ server_group = LazyGroup(
         "disable": Lazy(f"{_HERE}:disable", "Take traffic away from a version."),
         "destroy": Lazy(f"{_HERE}:destroy", "Drain a version and remove it.", ("rm", "delete")),
     },
-    help="List, resize, enable, disable or destroy server groups: the versions of an application.",
+    help="""List, resize, enable, disable or destroy server groups: the versions of an application.
+
+    \b
+    Examples:
+      stormsail server-group list hello
+      stormsail server-group resize hello-v001 4
+    """,
 )
 
 

@@ -9,7 +9,12 @@ from stormsail.cli.server import make_data_dir
 worker = LazyGroup(
     "worker",
     lazy={"start": Lazy("stormsail.cli.worker:start", "Run a worker here until it is stopped.", ("run",))},
-    help="Run a worker alone. `stormsail up` runs it together with an engine.",
+    help="""Run a worker alone. `stormsail up` runs it together with an engine.
+
+    \b
+    Example:
+      stormsail worker start --engine 127.0.0.1:7233
+    """,
 )
 
 

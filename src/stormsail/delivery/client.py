@@ -180,7 +180,7 @@ class DeliveryClient:
         """
         workflow_id = workflow_id_of(request)
         key = request.idempotency_key
-        digest = hashlib.sha256(json.dumps(request.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        digest = _digest(request)
         if key and (earlier := await self._by_key(workflow_id, key)):
             return await self._attached(earlier, digest)
         memo = OperationMemo(
@@ -461,3 +461,9 @@ def _failure_text(error: WorkflowFailureError) -> str:
     if isinstance(error.cause, TerminatedError):
         return f"it was terminated ({error.cause.message})"
     return str(_innermost(error))
+
+
+def _digest(request: OperationRequest) -> str:
+    """Return a hash of what is asked for. Who asks and why are not part of it: a colleague may repeat a call."""
+    asked = request.model_dump(mode="json", exclude={"reason", "requested_by"})
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

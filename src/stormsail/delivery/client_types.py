@@ -95,9 +95,10 @@ class OperationConflict(DeliveryError):
     """Another operation is changing the same cluster."""
 
     def __init__(self, running: OperationSummary) -> None:
+        short = _short(running.operation_id)
         super().__init__(
-            f"{running.operation_type} {running.operation_id[:8]} is changing cluster {running.cluster} of account "
-            f"{running.account}. Wait for it (`stormsail operation watch {running.operation_id[:8]}`) or cancel it.",
+            f"{running.operation_type} {short} is changing cluster {running.cluster} of account {running.account}. "
+            f"Wait for it (`stormsail operation watch {short}`) or cancel it.",
         )
         self.running = running
 
@@ -107,7 +108,7 @@ class IdempotencyKeyReused(DeliveryError):
 
     def __init__(self, key: str, operation_id: str) -> None:
         super().__init__(
-            f"idempotency key {key!r} belongs to operation {operation_id[:8]}, which asked for something else: "
+            f"idempotency key {key!r} belongs to operation {_short(operation_id)}, which asked for something else: "
             "use a new key for a new request.",
         )
         self.operation_id = operation_id
@@ -140,7 +141,7 @@ class OperationFailed(DeliveryError):
     """The workflow itself failed: a bug, a timeout or a terminate; never a business failure."""
 
     def __init__(self, operation_id: str, detail: str) -> None:
-        super().__init__(f"operation {operation_id[:8]} broke off: {detail}")
+        super().__init__(f"operation {_short(operation_id)} broke off: {detail}")
         self.operation_id = operation_id
 
 
@@ -149,7 +150,7 @@ class OperationCanceled(DeliveryError):
 
     def __init__(self, operation_id: str, left_behind: Sequence[str]) -> None:
         tail = f" Left behind: {'; '.join(left_behind)}." if left_behind else ""
-        super().__init__(f"operation {operation_id[:8]} was cancelled.{tail}")
+        super().__init__(f"operation {_short(operation_id)} was cancelled.{tail}")
         self.operation_id = operation_id
         self.left_behind = tuple(left_behind)
 
@@ -177,3 +178,8 @@ class NoWorker(DeliveryError):
             "start one with `stormsail worker start`.",
         )
         self.task_queue = task_queue
+
+
+def _short(operation_id: str) -> str:
+    # Ids begin with the time: 13 characters reach the millisecond, 8 are shared by all of a day's operations.
+    return operation_id[:13]
