@@ -132,3 +132,34 @@ def test_a_store_on_it_keeps_every_commit_through_a_hundred_power_cuts() -> None
             assert state is not None and state.signals > 50
 
         run(SimLoop(chance), play())
+
+
+@pytest.mark.slow
+def test_no_failing_disk_call_takes_back_an_acknowledged_commit() -> None:
+    """Each call of a script fails once, in a run of its own."""
+    for call in range(1, 200):
+        with disk_of(5000 + call) as (disk, medium):
+
+            async def play(disk: SimDisk = disk, medium: Medium = medium, call: int = call) -> bool:
+                turn = started(key("w"))
+                acknowledged = -1
+                disk.fail_at = call
+                with contextlib.suppress(StorageFailed):
+                    store = open_store(medium)
+                    for _ in range(12):
+                        await store.commit([turn])
+                        acknowledged += 1
+                        turn = signaled(turn.state)
+                    store.close()
+                failed = disk.counts.faults > 0
+                disk.end_process()
+                disk.cut_power()
+                disk.power_on()
+                found = open_store(medium).load(key("w"))
+                kept = found.signals if found is not None else -1
+                assert acknowledged <= kept <= acknowledged + 1, f"call {call}: {kept} kept of {acknowledged}"
+                return failed
+
+            if not run(SimLoop(random.Random(call)), play()):
+                return
+    raise AssertionError("the script makes more calls than were tried")

@@ -1,6 +1,7 @@
 """A client that does one thing after the other, and repeats what had no reply with the same request id."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Sequence
 from typing import TypeVar
@@ -16,12 +17,16 @@ from temporalio.api.errordetails.v1 import WorkflowExecutionAlreadyStartedFailur
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse,
     GetWorkflowExecutionHistoryRequest,
     GetWorkflowExecutionHistoryResponse,
     QueryWorkflowRequest,
     QueryWorkflowResponse,
     RequestCancelWorkflowExecutionRequest,
     RequestCancelWorkflowExecutionResponse,
+    ResetStickyTaskQueueRequest,
+    ResetStickyTaskQueueResponse,
     SignalWithStartWorkflowExecutionRequest,
     SignalWithStartWorkflowExecutionResponse,
     SignalWorkflowExecutionRequest,
@@ -89,6 +94,8 @@ class Client:
             (self._wait, 2),
             (self._cancel, 1),
             (self._terminate, 1),
+            (self._describe, 2),
+            (self._reset_sticky, 1),
         )
         await self._start()
         for _ in range(self._swarm.operations):
@@ -206,8 +213,30 @@ class Client:
         key = self._chance.choice(self._runs)
         events = await read_history(self._network, self.name, key, self._chance.choice((0, 4)))
         if events is not None:
-            run = WorkflowExecution(workflow_id=key.workflow_id, run_id=key.run_id)
-            self._ledger.saw(self._namespace, run, events)
+            self._ledger.saw(self._namespace, _execution(key), events)
+
+    async def _describe(self) -> None:
+        """D1: what is described is no older than what was read."""
+        if not self._runs:
+            return
+        key = self._chance.choice(self._runs)
+        request = DescribeWorkflowExecutionRequest(namespace=self._namespace, execution=_execution(key))
+        seen = len(self._ledger.read.get(key, ()))
+        try:
+            reply = await self._network.call(
+                self.name, "DescribeWorkflowExecution", request, DescribeWorkflowExecutionResponse
+            )
+        except (Refused, Unknown):
+            return
+        info = reply.workflow_execution_info
+        if info.execution.run_id != key.run_id or info.history_length < seen:
+            told = f"{key} is described with {info.history_length} events after {seen} were read"
+            self._ledger.violated(Violation("H3", told))
+
+    async def _reset_sticky(self) -> None:
+        request = ResetStickyTaskQueueRequest(namespace=self._namespace, execution=self._target())
+        with contextlib.suppress(Refused, Unknown):
+            await self._network.call(self.name, "ResetStickyTaskQueue", request, ResetStickyTaskQueueResponse)
 
     async def _wait(self) -> None:
         """Wait for a run's end."""
@@ -216,7 +245,7 @@ class Client:
         key = self._chance.choice(self._runs)
         request = GetWorkflowExecutionHistoryRequest(
             namespace=self._namespace,
-            execution=WorkflowExecution(workflow_id=key.workflow_id, run_id=key.run_id),
+            execution=_execution(key),
             wait_new_event=True,
             history_event_filter_type=_CLOSE,
         )
@@ -272,6 +301,10 @@ class Client:
             self._ledger.violated(Violation("D2", f"{self.name} is refused a repetition of its own start: {refused}"))
 
 
+def _execution(key: RunKey) -> WorkflowExecution:
+    return WorkflowExecution(workflow_id=key.workflow_id, run_id=key.run_id)
+
+
 async def read_history(network: Network, who: str, key: RunKey, page_size: int) -> list[HistoryEvent] | None:
     """Read a whole history, page by page. None where that does not succeed."""
     events: list[HistoryEvent] = []
@@ -279,7 +312,7 @@ async def read_history(network: Network, who: str, key: RunKey, page_size: int) 
     while True:
         request = GetWorkflowExecutionHistoryRequest(
             namespace=key.namespace,
-            execution=WorkflowExecution(workflow_id=key.workflow_id, run_id=key.run_id),
+            execution=_execution(key),
             maximum_page_size=page_size,
             next_page_token=token,
         )

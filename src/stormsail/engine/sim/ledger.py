@@ -11,6 +11,7 @@ from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse, Pol
 
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.sim.network import Violated
+from stormsail.engine.sim.program import text_of
 from stormsail.engine.sim.trace import Violation
 
 TOLD_WITHIN_S: Final = 2.0
@@ -63,8 +64,12 @@ class Ledger:
     """Signals acknowledged, by run id."""
     read: dict[RunKey, list[bytes]] = field(default_factory=dict)
     """The longest history read of each run."""
+    ordered: bool = True
+    """Whether the network delivers a request once at most."""
     told_late_s: Callable[[RunKey], float] = lambda _key: 0.0
     """For how many seconds a run has been closed, as far as the server had time to say so."""
+    _beats: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    """The attempt and number of the last acknowledged heartbeat, by run id and activity id."""
     _tasks: dict[tuple[str, bytes], str] = field(default_factory=dict)
 
     def delivered(self, worker: str, task: PollWorkflowTaskQueueResponse) -> None:
@@ -74,8 +79,20 @@ class Ledger:
         self._once(worker, "workflow task", task.task_token)
 
     def activity_delivered(self, worker: str, task: PollActivityTaskQueueResponse) -> None:
-        """A1: one worker at most is handed a started attempt."""
+        """A1: one worker at most is handed a started attempt. D1: it gets the progress that was acknowledged before."""
         self._once(worker, "activity", task.task_token)
+        attempt, number = self._beats.get((task.workflow_execution.run_id, task.activity_id), (task.attempt, 0))
+        told = text_of(task.heartbeat_details)
+        if attempt < task.attempt and (not told or int(told) < number):
+            run = task.workflow_execution
+            told = f"{run.workflow_id}/{run.run_id}: {task.activity_id} is told {told!r} of heartbeat {number}"
+            self.violated(Violation("D1", told))
+
+    def beaten(self, task: PollActivityTaskQueueResponse, number: int) -> None:
+        """Take note of an acknowledged heartbeat. On a network that doubles, an older one may come after it: heartbeats
+        have no order of their own."""
+        if self.ordered:
+            self._beats[task.workflow_execution.run_id, task.activity_id] = (task.attempt, number)
 
     def activity_answering(self, identity: str, task: PollActivityTaskQueueResponse) -> None:
         """Take note of the attempt that an answer is for."""

@@ -51,7 +51,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._shuffled = shuffled
         self._now_s = 0.0
         self._ready = []
-        self._kept: list[asyncio.Future[Any]] = []
+        self._kept: list[asyncio.Task[Any]] = []
         self.steps = 0
         self.steps_max = STEPS_MAX
         self.watch: Callable[[], None] | None = None
@@ -69,13 +69,15 @@ class SimLoop(asyncio.BaseEventLoop):
         return self.call_later(self._chance.random() * 0.001, callback, *args, context=context)
 
     def stop_dead(self) -> None:
-        """End everything after the run: what is still pending is closed without being run."""
-        self._ready.clear()
-        self._scheduled.clear()
+        """End everything after the run: what is still pending is closed, and what that would have happen does not."""
         for task in self._kept:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
+                with contextlib.suppress(RuntimeError):
+                    task.get_coro().close()
         self._kept.clear()
+        self._ready.clear()
+        self._scheduled.clear()
         self.close()
 
     def _keep_task(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> "asyncio.Task[Any]":

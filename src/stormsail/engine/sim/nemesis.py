@@ -98,6 +98,7 @@ class Nemesis:
         self._node.disk.full = True
         await asyncio.sleep(self._chance.random() * 3.0)
         self._node.disk.full = False
+        self._node.well_since_s = asyncio.get_running_loop().time()
 
     async def _step_clock(self) -> None:
         step_s = self._chance.choice((-30.0, -1.0, 0.7, 5.0, 20.0))

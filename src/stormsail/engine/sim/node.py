@@ -1,6 +1,7 @@
 """The machine with the engine's process: started, killed, cut from power, started again."""
 
 import asyncio
+import contextlib
 import contextvars
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -158,8 +159,8 @@ class Node:
         self._watching = watching
         self._tampering = tampering
         self._lives = 0
-        self._graves: list[Any] = []
-        """What dead processes left open; it must not be collected before the run ends."""
+        self._graves: list[Store] = []
+        """The stores of all lives. None may be collected before the run ends."""
         chance = random.Random(f"{seed}/writer")
         self._medium = Medium(
             vfs=vfs,
@@ -185,6 +186,8 @@ class Node:
         self.died: asyncio.Future[None] = loop.create_future()
         self.on_death: Callable[[Life], None] = lambda _life: None
         self.up_since_s = 0.0
+        self.well_since_s = 0.0
+        """Since when it has been up, and nothing else hindered it."""
 
     @property
     def up(self) -> bool:
@@ -216,7 +219,6 @@ class Node:
             if counts.faults + counts.fulls == troubles:
                 raise Violation("D1", f"the store cannot be opened on a sound disk: {refusal}")
             return False
-        self.up_since_s = self._loop.time()
         self._trace.note(f"{self.life.name} serves")
         return True
 
@@ -248,12 +250,22 @@ class Node:
             self._trace.note(f"{self.life.name}: its storage failed")
             self.kill(cut=False)
 
+    def bury(self) -> None:
+        """After the run: close what dead processes left open. A connection and its store hold each other for ever
+        otherwise, where Python's collector does not look."""
+        self.disk.cut_power()
+        for store in self._graves:
+            connection = store._database._write
+            with contextlib.suppress(apsw.Error):
+                connection.set_wal_hook(None)
+                connection.close(True)
+        self._graves.clear()
+
     def _die(self, how: str) -> None:
         if not self.life.alive:
             return
         self._trace.note(f"{self.life.name} ends: {how}")
         self.life.alive = False
-        self._graves.append((self.engine, self.store))
         self.engine = self.store = None
         self.methods = {}
         self.on_death(self.life)
@@ -279,6 +291,7 @@ class Node:
             return str(error)
         self.store = store
         watched: Any = WatchedStore(self._tampering.store(store, self._current), self._watching)
+        self.up_since_s = self.well_since_s = self._loop.time()
         engine = await Engine.open(
             watched, clock=self.clock, ids=self.ids, limits=self._limits, core=self._tampering.core
         )

@@ -20,7 +20,7 @@ from stormsail.engine.sim.ledger import Ledger
 from stormsail.engine.sim.loop import Deadlock, Endless, SimLoop, run
 from stormsail.engine.sim.nemesis import Nemesis
 from stormsail.engine.sim.network import Network, Violated
-from stormsail.engine.sim.node import Node
+from stormsail.engine.sim.node import EPOCH_S, Node
 from stormsail.engine.sim.swarm import NAMESPACES, Swarm, draw
 from stormsail.engine.sim.tampering import Tampering
 from stormsail.engine.sim.trace import Trace, Violation
@@ -65,6 +65,7 @@ def simulate(seed: int, tampering: Tampering | None = None, show: Callable[[str]
     except Endless as endless:
         violation = Violation("B1", str(endless))
     finally:
+        world.node.bury()
         world.vfs.unregister()
         if was_enabled:
             gc.enable()
@@ -96,6 +97,7 @@ class World:
         self.vfs = SimVfs(f"stormsail-sim-{next(_NAMES)}", self.disk)
         self.watch = Watch(self.violated, self.trace, random.Random(f"{name}/watch"))
         self.ledger = Ledger(self.violated)
+        self.ledger.ordered = not self.swarm.doubled
         self.ledger.told_late_s = self._told_late_s
         self._name = name
         self._chance = random.Random(f"{name}/world")
@@ -116,6 +118,8 @@ class World:
         )
         self.watch.now_ms = self.node.now_ms
         self.watch.time_s = self.loop.time
+        self.watch.epoch_s = EPOCH_S
+        self.watch.well_since_s = self._well_since_s
         self.network = Network(
             self.loop,
             self.node,
@@ -206,6 +210,11 @@ class World:
         worker = self._workers.pop(place)
         worker.die()
         self._hire(worker.namespace)
+
+    def _well_since_s(self) -> float:
+        """A server whose clock is set, or whose queue is tiny, owes nobody punctuality."""
+        tiny = self.swarm.limits.commit_queue_max < 100
+        return self.loop.time() if tiny or self.swarm.clock_steps or self.disk.full else self.node.well_since_s
 
     def _told_late_s(self, key: RunKey) -> float:
         closed_at_s = self.watch.closed_at_s.get(key)

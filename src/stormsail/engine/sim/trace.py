@@ -12,9 +12,12 @@ class Violation(Exception):
     """A promise was broken. `invariant` is its name in docs/guarantees.md."""
 
     def __init__(self, invariant: str, text: str) -> None:
-        super().__init__(f"{invariant}: {text}")
+        super().__init__(invariant, text)
         self.invariant = invariant
         self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: {self.text}"
 
 
 class Trace:

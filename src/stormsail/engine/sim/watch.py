@@ -23,6 +23,7 @@ from stormsail.engine.sim.trace import Trace, Violation
 from stormsail.engine.store.errors import RunDamaged
 from stormsail.engine.store.store import Store
 
+LATE_S: Final = 3.0
 REPLAYED: Final = 0.3
 """The share of commits after which the run is replayed from its first event."""
 WAKING: Final = frozenset(
@@ -62,6 +63,10 @@ class Watch:
         self.now_ms: Callable[[], int] = lambda: 0
         """The server's clock."""
         self.time_s: Callable[[], float] = lambda: 0.0
+        self.epoch_s = 0.0
+        """What the server's clock said when the simulation began."""
+        self.well_since_s: Callable[[], float] = lambda: 0.0
+        """Since when the server has been up, with a disk that is not full and a clock that was not set."""
         self.closed_at_s: dict[RunKey, float] = {}
         self.runs: dict[RunKey, Known] = {}
         self.open_runs: dict[tuple[str, str], RunKey] = {}
@@ -262,6 +267,8 @@ class Watch:
                     started = known.events[attributes.started_event_id - 1]
                     after_ms = duration_ms(started.timer_started_event_attributes.start_to_fire_timeout)
                     due_ms = started.event_time.ToMilliseconds() + after_ms
+                    if event.event_time.ToMilliseconds() == turn.now_ms:  # it fired now, not while it was buffered
+                        self._check_late(before.key, due_ms)
                     if turn.now_ms < due_ms and event.event_time.ToMilliseconds() < due_ms:
                         self._broken(
                             "T1", before.key, f"timer {attributes.timer_id} fired {due_ms - turn.now_ms} ms early"
@@ -274,6 +281,12 @@ class Watch:
                     task = before.workflow_task
                     if task is not None and task.started_at_ms and turn.now_ms < task.started_at_ms + task.timeout_ms:
                         self._broken("T1", before.key, "a workflow task timed out early")
+
+    def _check_late(self, key: RunKey, due_ms: int) -> None:
+        """T2: a timer fires soon after it is due, as far as the server was there and could write."""
+        late_s = self.time_s() - max(due_ms / 1000 - self.epoch_s, self.well_since_s())
+        if late_s > LATE_S:
+            self._broken("T2", key, f"a timer fired {late_s:.1f} s late")
 
     def _broken(self, invariant: str, key: RunKey, text: str) -> None:
         self._violated(Violation(invariant, f"{key}: {text}"))

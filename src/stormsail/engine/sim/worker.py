@@ -304,6 +304,7 @@ class Worker:
             namespace=self._namespace, task_token=task.task_token, details=payloads(str(number)), identity=self.name
         )
         reply = await self._call("RecordActivityTaskHeartbeat", request, RecordActivityTaskHeartbeatResponse)
+        self._ledger.beaten(task, number)
         return reply.cancel_requested
 
     async def _cancel_activity(self, task: PollActivityTaskQueueResponse) -> None:
