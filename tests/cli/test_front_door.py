@@ -109,6 +109,8 @@ def test_plurals_and_short_forms_name_the_same_command(alias: str) -> None:
         (["server-group", "terminate", "hello-v000"], "Missing argument 'INSTANCE...'"),
         (["server-group", "terminate", "hello-v000", "a", "b", "--shrink"], "one instance at a time"),
         (["rollback", "hello", "--image", "x"], "goes with --previous-image"),
+        (["operation", "start", "x", "hello", "--payload", "{"], "it is not JSON"),
+        (["operation", "start", "x", "hello", "--payload", "[]"], "must be a JSON object"),
         (["operation", "skip", "0196f3a2"], "Missing option '--reason'"),
         (["operation", "rerun", "0196f3a2"], "say what to change"),
         (["operation", "rerun", "0196f3a2", "--set", "capacity"], "'capacity' is not FIELD=VALUE"),
