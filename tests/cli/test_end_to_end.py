@@ -128,6 +128,32 @@ def test_resize_disable_and_destroy_ask_when_it_hurts(running: Place) -> None:
     assert "no server group 'guard-v000'" in missing.err
 
 
+def test_single_instances_are_taken_out_put_back_and_replaced_and_a_version_is_cloned(running: Place) -> None:
+    assert running.deploy("single", "v1", "--instances", "2").code == 0
+    for verb in ("deregister", "register", "terminate"):
+        done = running.run("server-group", verb, "single-v000", "single-v000:0")
+        assert done.code == 0, done.err
+    one = running.run("server-group", "get", "single-v000", "-o", "json").json
+    assert [(item["id"], item["health"]) for item in one["instances"]] == [
+        ("single-v000:1", "Up"),
+        ("single-v000:2", "Up"),
+    ]
+    smaller = running.run("server-group", "terminate", "single-v000", "single-v000:1", "--shrink")
+    assert smaller.code == 0, smaller.err
+    last = running.run("server-group", "terminate", "single-v000", "single-v000:2", "--shrink")
+    assert last.code == 8, last.err
+    cloned = running.run("server-group", "clone", "single-v000", "--version", "v2")
+    assert cloned.code == 0, cloned.err
+    groups = running.run("server-group", "list", "single", "-o", "json").json
+    assert [(group["name"], group["version"], group["enabled"]) for group in groups] == [
+        ("single-v000", "v1", False),
+        ("single-v001", "v2", True),
+    ]
+    back = running.run("rollback", "single", "--previous-image")
+    assert back.code == 0, back.err
+    assert running.run("server-group", "get", "single-v002", "-o", "json").json["version"] == "v1"
+
+
 def test_a_dry_run_shows_the_plan_and_does_nothing(running: Place) -> None:
     before = running.run("operation", "list", "-o", "json").json
     planned = running.deploy("dry", "v1", "--dry-run", "-o", "json")

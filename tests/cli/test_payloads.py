@@ -15,7 +15,7 @@ from stormsail.cli.notes import left_note
 from stormsail.cli.options import DEFAULT_ENGINE, Duration, Percentages, Place, place_options
 from stormsail.cli.server_groups_run import plan_for
 from stormsail.delivery.model.names import Moniker
-from stormsail.delivery.model.server_group import Capacity, LaunchSpec, Observation, ServerGroup
+from stormsail.delivery.model.server_group import Capacity, Health, Instance, LaunchSpec, Observation, ServerGroup
 
 ASKED = {
     "command_line": "python 'my app.py' --port {port}",
@@ -152,6 +152,17 @@ def test_taking_the_last_traffic_away_needs_a_yes() -> None:
     to_zero = {"capacity": {"min": 0, "desired": 0, "max": 0}}
     assert "nothing would answer" in plan_for("disableServerGroup", new, seen(old, new), off).needs_yes
     assert "nothing would answer" in plan_for("resizeServerGroup", new, seen(old, new), to_zero).needs_yes
+
+
+@pytest.mark.parametrize("kind", ["terminateInstances", "deregisterInstances"])
+def test_taking_the_last_serving_instances_needs_a_yes(kind: str) -> None:
+    instances = tuple(Instance(id=f"hello-v000:{index}", health=Health.UP) for index in range(2))
+    only = group("hello-v000", enabled=True).model_copy(update={"instances": instances})
+    assert (
+        "nothing would answer"
+        in plan_for(kind, only, seen(only), {"instanceIds": [one.id for one in instances]}).needs_yes
+    )
+    assert plan_for(kind, only, seen(only), {"instanceIds": [instances[0].id]}).needs_yes == ""
 
 
 def test_taking_traffic_away_beside_another_that_serves_needs_none() -> None:

@@ -3,6 +3,7 @@
 import pytest
 from tests.cli.conftest import Place, eventually
 
+from stormsail.cli.own_operation import payload_of
 from stormsail.cli.steering import fields_of
 from stormsail.cli.steering_run import steering_lines
 from stormsail.delivery.model.steering import SteeringRecord, Verb
@@ -20,6 +21,10 @@ from stormsail.delivery.model.steering import SteeringRecord, Verb
 )
 def test_words_become_nested_fields(pairs: list[str], fields: dict[str, object]) -> None:
     assert fields_of(pairs) == fields
+
+
+def test_a_field_overrules_the_payload() -> None:
+    assert payload_of('{"a": 1, "b": 2}', ("b=3", "c.d=x")) == {"a": 1, "b": 3, "c": {"d": "x"}}
 
 
 def test_what_people_asked_is_told_in_a_line_each() -> None:

@@ -43,6 +43,7 @@ def run_rollback(
     stack: str,
     detail: str,
     to: str,
+    by_image: dict[str, Any],
     place: Place,
     change: ChangeOptions,
     output: str,
@@ -57,12 +58,12 @@ def run_rollback(
             if not groups:
                 raise _no_cluster(cluster, seen)
             serving = [group for group in groups if group.enabled]
-            payload: dict[str, Any] = {"application": application, "stack": stack, "detail": detail}
+            payload: dict[str, Any] = {"application": application, "stack": stack, "detail": detail, **by_image}
             if to:
                 if to not in {group.name for group in groups}:
                     raise no_server_group(to, groups)
                 payload["restoreServerGroupName"] = to
-            elif len(groups) < 2:
+            elif len(groups) < 2 and not by_image.get("image"):
                 raise CommandFailed(
                     f"cluster {cluster} has only {groups[0].name}: there is no previous version to go back to",
                     next_step=f"deploy the version you want with `stormsail deploy {application} ...`",

@@ -12,6 +12,7 @@ operation = LazyGroup(
     lazy={
         "list": Lazy(f"{_HERE}:list_", "List operations, newest first.", ("ls",)),
         "get": Lazy(f"{_HERE}:get", "Show one operation: steps, retries, result.", ("show", "describe")),
+        "start": Lazy("stormsail.cli.own_operation:start", "Start any operation by its name.", ("run",)),
         "retry": Lazy("stormsail.cli.steering:retry", "Try a step again now."),
         "skip": Lazy("stormsail.cli.steering:skip", "Go on as if a step had been done."),
         "rerun": Lazy("stormsail.cli.steering:rerun", "Try a step again with another input."),

@@ -12,6 +12,8 @@ from stormsail.cli.options import ChangeOptions, Place, change_options, output_o
 @click.option(
     "--to", default="", metavar="SERVER-GROUP", help="Which one to restore. [default: the one that served before]"
 )
+@click.option("--previous-image", is_flag=True, help="Make a new version of what ran before instead of enabling it.")
+@click.option("--image", default="", help="With --previous-image: which image. [default: that of the earlier version]")
 @place_options
 @change_options
 @output_option
@@ -20,6 +22,8 @@ def rollback(
     stack: str,
     detail: str,
     to: str,
+    previous_image: bool,
+    image: str,
     place: Place,
     change: ChangeOptions,
     output: str,
@@ -32,7 +36,11 @@ def rollback(
     Examples:
       stormsail rollback hello --reason "v2 logs errors"
       stormsail rollback hello --to hello-v000
+      stormsail rollback hello --previous-image
     """
     from stormsail.cli.deploy_run import run_rollback
 
-    return run_rollback(application, stack, detail, to, place, change, output)
+    if image and not previous_image:
+        raise click.UsageError("--image goes with --previous-image")
+    by_image = {"rollbackType": "PREVIOUS_IMAGE", "image": image} if previous_image else {}
+    return run_rollback(application, stack, detail, to, by_image, place, change, output)

@@ -12,6 +12,10 @@ server_group = LazyGroup(
     lazy={
         "list": Lazy(f"{_HERE}:list_", "List the versions of an application, or of all.", ("ls",)),
         "get": Lazy(f"{_HERE}:get", "Show one version with its instances.", ("show", "describe")),
+        "clone": Lazy("stormsail.cli.instances:clone", "Deploy a copy of a version.", ("copy",)),
+        "terminate": Lazy("stormsail.cli.instances:terminate", "Stop single instances of a version."),
+        "register": Lazy("stormsail.cli.instances:register", "Send traffic to single instances again."),
+        "deregister": Lazy("stormsail.cli.instances:deregister", "Take single instances out of traffic."),
         "resize": Lazy(f"{_HERE}:resize", "Change how many instances run.", ("scale",)),
         "enable": Lazy(f"{_HERE}:enable", "Send traffic to a version."),
         "disable": Lazy(f"{_HERE}:disable", "Take traffic away from a version."),

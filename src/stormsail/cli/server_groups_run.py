@@ -18,6 +18,11 @@ _VERBS: Final = {
     "enableServerGroup": ("enable", "enabled"),
     "disableServerGroup": ("disable", "disabled"),
     "destroyServerGroup": ("destroy", "destroyed"),
+    "cloneServerGroup": ("clone", "cloned"),
+    "terminateInstances": ("terminate instances of", "terminated instances of"),
+    "terminateInstanceAndDecrementServerGroup": ("terminate an instance of", "terminated an instance of"),
+    "registerInstances": ("register instances of", "registered instances of"),
+    "deregisterInstances": ("deregister instances of", "deregistered instances of"),
 }
 
 
@@ -121,6 +126,8 @@ def plan_for(operation_type: str, group: ServerGroup, seen: Observation, payload
     capacity = payload.get("capacity")
     if capacity is not None:
         line += f" -> {capacity['desired']} (min {capacity['min']}, max {capacity['max']})"
+    instances = payload.get("instanceIds") or [payload[key] for key in ("instance",) if key in payload]
+    line += f": {', '.join(instances)}" if instances else ""
     last = takes_last(operation_type, group, seen, payload)
     match operation_type:
         case "destroyServerGroup" if last:
@@ -146,6 +153,9 @@ def takes_last(operation_type: str, group: ServerGroup, seen: Observation, paylo
             return bool(payload.get("desiredPercentage") == 100)
         case "resizeServerGroup":
             return bool(payload["capacity"]["desired"] == 0)
+        case "terminateInstances" | "deregisterInstances" | "terminateInstanceAndDecrementServerGroup":
+            named = payload.get("instanceIds") or [payload.get("instance")]
+            return all(one.id in named for one in group.instances if one.health is Health.UP)
     return False
 
 

@@ -14,6 +14,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from stormsail.delivery.activities import CloudActivities
 from stormsail.delivery.guard_file import ReadGuards, no_rules
 from stormsail.delivery.model.operation import TASK_QUEUE
+from stormsail.delivery.operations.installed import installed_operations
 from stormsail.delivery.operations.observe import ListApplications, ObserveApplication
 from stormsail.delivery.operations.runner import UntypedCloudOperationRunner
 from stormsail.delivery.providers.errors import Permanent, ProviderError
@@ -67,8 +68,10 @@ async def run_worker(
 
     `guards` reads the traffic guards; all workers of a task queue should read the same.
 
-    Each provider is reconciled first, so that its helpers run before a change needs them.
+    Each provider is reconciled first, so that its helpers run before a change needs them. Operations that packages
+    offer are loaded before anything else; raises OperationUnusable where one cannot be.
     """
+    installed_operations()
     stop = stop or asyncio.Event()
     calls = CloudActivities(providers, guards)
     for account, provider in providers.items():

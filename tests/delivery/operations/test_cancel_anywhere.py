@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from delivery.direct_cloud import ACCOUNT, APPLICATION, Clock, NthFault, run_directly
-from stormsail.delivery.model.server_group import Capacity, LaunchSpec
+from stormsail.delivery.model.server_group import Capacity, Health, LaunchSpec
 from stormsail.delivery.providers.model.cloud import ModelCloud
 from stormsail.delivery.providers.provider import CreateServerGroup
 
@@ -40,13 +40,22 @@ OPERATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "enable": ("enableServerGroup", {"serverGroupName": "web-v000"}),
     "disable": ("disableServerGroup", {"serverGroupName": "web-v001", "allowOutage": True}),
     "destroy": ("destroyServerGroup", {"serverGroupName": "web-v001", "allowOutage": True}),
+    "clone": (
+        "cloneServerGroup",
+        {"strategy": "rollingredblack", "targetPercentages": [50], "launch": {"version": "v3"}},
+    ),
+    "deregister": ("deregisterInstances", {"serverGroupName": "web-v001", "instanceIds": ["web-v001-1"]}),
+    "roll back by image": ("rollbackServerGroup", {"rollbackType": "PREVIOUS_IMAGE", "delayBeforeDisable": 5}),
     "roll back": ("rollbackServerGroup", {"delayBeforeDisable": 5}),
 }
 
 
 def state(cloud: ModelCloud) -> dict[str, tuple[bool, Capacity, int]]:
-    groups = cloud.server_groups(ACCOUNT, APPLICATION)
-    return {group.name: (group.enabled, group.capacity, len(group.instances)) for group in groups}
+    """What is enabled, of what capacity, with how many instances that serve or, disabled, are there."""
+    return {
+        group.name: (group.enabled, group.capacity, group.count(Health.UP) if group.enabled else len(group.instances))
+        for group in cloud.server_groups(ACCOUNT, APPLICATION)
+    }
 
 
 async def two_versions(cloud: ModelCloud, clock: Clock) -> None:
@@ -82,7 +91,7 @@ def test_a_cancel_at_any_call_puts_the_previous_state_back(name: str, changes_ta
         return True
 
     cancelled = [call for call in range(1, CALLS_MAX) if asyncio.run(cancelled_at(call))]
-    assert len(cancelled) >= 3, "some calls of the operation were cancelled"
+    assert len(cancelled) >= 2, "some calls of the operation were cancelled"
 
 
 def test_a_cancel_takes_nothing_from_the_new_group_when_the_old_one_is_sick() -> None:

@@ -16,10 +16,12 @@ from stormsail.delivery.operations.orders import ChangeOrder, Outage
 from stormsail.delivery.providers.errors import Transient
 from stormsail.delivery.providers.provider import (
     Change,
+    DeregisterInstances,
     DestroyServerGroup,
     DisableServerGroup,
     EnableServerGroup,
     ResizeServerGroup,
+    TerminateInstances,
 )
 
 ON, OFF = {"enabled": True}, {"enabled": False}
@@ -119,6 +121,11 @@ class Case:
         Case("E2", DISABLE, refused=False, rules=(TrafficGuard(),), outage=Outage.AS_BEFORE),
         Case("E2", DISABLE, refused=False, rules=(TrafficGuard(application="shop"),), outage=Outage.ASKED_FOR),
         Case("", DESTROY, refused=False),
+        Case("E2", TerminateInstances(name="web-v000", instances=("web-v000-0", "web-v000-1")), refused=True),
+        Case("E2", TerminateInstances(name="web-v000", instances=("web-v000-0",)), refused=False),
+        Case("E1 E1", TerminateInstances(name="web-v000", instances=("web-v000-0",)), refused=False),
+        Case("E1", DeregisterInstances(name="web-v000", instances=("web-v000-0",)), refused=True),
+        Case("D1 E1", TerminateInstances(name="web-v000", instances=("web-v000-0",)), refused=False),
     ],
 )
 def test_a_guard_lets_through_what_leaves_enough_to_serve(case: Case) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +83,8 @@ async def test_every_change_comes_to_its_end_with_a_fault_at_every_call_in_turn(
         assert cloud.created.count(name) == 1, f"fault at call {number}"
         assert cloud.running(name) == 0, f"fault at call {number}"
     assert number > 40, "the calls were not counted"
+    permissions = (Path(__file__).parents[3] / "docs" / "providers" / "aws.md").read_text()
+    assert [action for action in sorted(set(cloud.proxy.actions)) if action not in permissions] == []
     assert cloud.names("shop") == []
     assert cloud.registered(blue) == set()
     await provider.close()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from contracts.instance_contract import InstanceContract
 from contracts.provider_contract import ProviderContract, Subject
 from delivery.providers.local_account import hello, running
 from stormsail.delivery.model.server_group import LaunchSpec
@@ -15,7 +16,7 @@ from stormsail.delivery.providers.provider import Provider
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-class TestLocalProvider(ProviderContract):
+class TestLocalProvider(ProviderContract, InstanceContract):
     @pytest.fixture
     async def subject(self, tmp_path: Path) -> AsyncIterator[Subject]:
         opened: list[Provider] = []

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from contracts.instance_contract import InstanceContract
 from contracts.provider_contract import ProviderContract, Subject
 from stormsail.delivery.model.server_group import LaunchSpec
 from stormsail.delivery.providers.model.cloud import ModelCloud
@@ -11,7 +12,7 @@ from stormsail.delivery.providers.model.provider import ModelProvider, wall_cloc
 from stormsail.delivery.providers.provider import Provider
 
 
-class TestModelProvider(ProviderContract):
+class TestModelProvider(ProviderContract, InstanceContract):
     @pytest.fixture(params=[0, 2], ids=["at once", "resumed twice"])
     async def subject(self, request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
         cloud = ModelCloud(wall_clock_ms, changes_take=request.param)

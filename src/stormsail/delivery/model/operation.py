@@ -119,7 +119,7 @@ def cluster_of(request: OperationRequest) -> str:
     Reads the untyped payload leniently: a wrong payload still needs an address to be refused at.
     """
     payload = request.payload
-    named = _text(payload, "serverGroupName", "server_group_name")
+    named = _text(payload, "serverGroupName", "server_group_name", "asgName")
     try:
         if named:
             return parse_name(named).cluster

@@ -61,11 +61,10 @@ class RollbackSettings(BaseModel):
     destroy_latest: bool = False
 
 
-class CreateServerGroupInput(ClusterInput):
-    """What to launch, and what to do with the groups that are there."""
+class DeployInput(ClusterInput):
+    """How a new group takes over, and what to do with the groups that are there."""
 
     capacity: Capacity | None = None
-    launch: LaunchSpec
     strategy: str = "none"
     source: Source = Field(default_factory=Source)
     max_remaining_asgs: int = Field(default=0, ge=0, le=1000)
@@ -90,6 +89,12 @@ class CreateServerGroupInput(ClusterInput):
     scale_down: bool = False
     target_healthy_deploy_percentage: int = Field(default=100, ge=1, le=100)
     rollback: RollbackSettings = Field(default_factory=RollbackSettings)
+
+
+class CreateServerGroupInput(DeployInput):
+    """What to launch, and how it takes over."""
+
+    launch: LaunchSpec
 
 
 class CreateServerGroupOutput(OperationOutput):

@@ -13,7 +13,13 @@ from stormsail.delivery.operations.orders import (
     UpOrder,
     WaitOutcome,
 )
-from stormsail.delivery.providers.provider import DestroyServerGroup, DisableServerGroup, ResizeServerGroup
+from stormsail.delivery.providers.provider import (
+    DeregisterInstances,
+    DestroyServerGroup,
+    DisableServerGroup,
+    ResizeServerGroup,
+    TerminateInstances,
+)
 
 TRAFFIC_GUARD: Final = "TrafficGuard"
 SICK_SHOWN_MAX: Final = 3
@@ -74,13 +80,13 @@ def is_watched(order: ChangeOrder) -> bool:
 
 
 def takes_traffic(order: ChangeOrder) -> bool:
-    """Tell whether a change takes all traffic from what it changes. A share of it may go unguarded, as in Spinnaker."""
+    """Tell whether a change takes all traffic from what it is about. A share may go unguarded, as in Spinnaker."""
     match order.change:
         case DisableServerGroup(percent=percent):
             return percent == 100
         case ResizeServerGroup(capacity=capacity):
             return capacity.desired == 0
-        case DestroyServerGroup():
+        case DestroyServerGroup() | TerminateInstances() | DeregisterInstances():
             return True
     return False
 
@@ -96,7 +102,11 @@ def traffic_broken(order: ChangeOrder, observation: Observation, guards: Traffic
         if other.enabled and other.location == group.location
     }
     now = sum(serving.values())
-    after = now - serving.get(group.name, 0)
+    lost = serving.get(group.name, 0)
+    if isinstance(order.change, TerminateInstances | DeregisterInstances):
+        named = order.change.instances
+        lost = sum(one.health is Health.UP and one.id in named for one in group.instances) if group.enabled else 0
+    after = now - lost
     if after == now or after / now > guards.min_capacity_ratio:
         return ""
     rule = guards.rule_for(order.account, group.location, group.moniker)

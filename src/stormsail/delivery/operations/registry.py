@@ -7,14 +7,26 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from stormsail.delivery.model.operation import OperationError, OperationRequest, workflow_id_of
+from stormsail.delivery.operations.clone_server_group import CloneServerGroupInput, CloneServerGroupOperation
 from stormsail.delivery.operations.cloud import OperationFailure
 from stormsail.delivery.operations.create_server_group import CreateServerGroupInput, CreateServerGroupOperation
 from stormsail.delivery.operations.destroy_server_group import DestroyServerGroupInput, DestroyServerGroupOperation
 from stormsail.delivery.operations.disable_server_group import DisableServerGroupInput, DisableServerGroupOperation
 from stormsail.delivery.operations.enable_server_group import EnableServerGroupInput, EnableServerGroupOperation
 from stormsail.delivery.operations.operation import OperationInput, Registered, invalid
+from stormsail.delivery.operations.register_instances import (
+    DeregisterInstancesOperation,
+    RegisterInstancesInput,
+    RegisterInstancesOperation,
+)
 from stormsail.delivery.operations.resize_server_group import ResizeServerGroupInput, ResizeServerGroupOperation
 from stormsail.delivery.operations.rollback_server_group import RollbackServerGroupInput, RollbackServerGroupOperation
+from stormsail.delivery.operations.terminate_instances import (
+    TerminateAndDecrementInput,
+    TerminateAndDecrementOperation,
+    TerminateInstancesInput,
+    TerminateInstancesOperation,
+)
 
 OPERATIONS: Final[Mapping[str, Registered[Any]]] = {
     "createServerGroup": Registered(CreateServerGroupInput, CreateServerGroupOperation()),
@@ -22,6 +34,13 @@ OPERATIONS: Final[Mapping[str, Registered[Any]]] = {
     "enableServerGroup": Registered(EnableServerGroupInput, EnableServerGroupOperation()),
     "disableServerGroup": Registered(DisableServerGroupInput, DisableServerGroupOperation()),
     "destroyServerGroup": Registered(DestroyServerGroupInput, DestroyServerGroupOperation()),
+    "cloneServerGroup": Registered(CloneServerGroupInput, CloneServerGroupOperation()),
+    "terminateInstances": Registered(TerminateInstancesInput, TerminateInstancesOperation()),
+    "terminateInstanceAndDecrementServerGroup": Registered(
+        TerminateAndDecrementInput, TerminateAndDecrementOperation()
+    ),
+    "registerInstances": Registered(RegisterInstancesInput, RegisterInstancesOperation()),
+    "deregisterInstances": Registered(RegisterInstancesInput, DeregisterInstancesOperation()),
     "rollbackServerGroup": Registered(RollbackServerGroupInput, RollbackServerGroupOperation()),
 }
 

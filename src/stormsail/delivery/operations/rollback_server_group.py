@@ -1,11 +1,19 @@
 """rollbackServerGroup: give traffic back to the version before; the current one stops serving once that one is good."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from stormsail.delivery.model.names import parse_name
 from stormsail.delivery.model.server_group import Capacity, Observation, ServerGroup
 from stormsail.delivery.operations.cloud import OperationFailure
 from stormsail.delivery.operations.conduct import Conduct, Ending, Undo
+from stormsail.delivery.operations.create_server_group import (
+    CreateServerGroupInput,
+    CreateServerGroupOperation,
+    RollbackSettings,
+    Source,
+)
 from stormsail.delivery.operations.operation import (
     ClusterInput,
     OperationOutput,
@@ -29,6 +37,10 @@ class RollbackServerGroupInput(ClusterInput):
     rollback_server_group_name: str = ""
     target_healthy_rollback_percentage: int = Field(default=100, ge=1, le=100)
     delay_before_disable: float = Field(default=0, ge=0, le=DAY_S)
+    rollback_type: Literal["EXPLICIT", "PREVIOUS_IMAGE"] = "EXPLICIT"
+    """EXPLICIT enables the older group again. PREVIOUS_IMAGE makes one like the current with the older's image."""
+    image: str = ""
+    """PREVIOUS_IMAGE: which image; else that of the older group."""
 
 
 class RollbackServerGroupOutput(OperationOutput):
@@ -39,6 +51,48 @@ class RollbackServerGroupOutput(OperationOutput):
 
 
 class RollbackServerGroupOperation:
+    """Go back in one of two ways, as the request says."""
+
+    async def operate(self, conduct: Conduct, wanted: RollbackServerGroupInput) -> RollbackServerGroupOutput:
+        """Do it."""
+        way = PreviousImage() if wanted.rollback_type == "PREVIOUS_IMAGE" else ExplicitRollback()
+        return await way.operate(conduct, wanted)
+
+
+class PreviousImage:
+    """Make a new group like the current one with what an earlier one ran, and have it take over by redblack."""
+
+    async def operate(self, conduct: Conduct, wanted: RollbackServerGroupInput) -> RollbackServerGroupOutput:
+        """Do it. It fails and is cancelled like the deployment that it is: the current group goes on serving."""
+        cluster = _checked_cluster(conduct, wanted)
+        async with conduct.step("determineRollbackServerGroups", cluster):
+            observation = await conduct.observe()
+            groups = observation.cluster(cluster)
+            if wanted.image:
+                current, launch = _current(observation, groups, cluster, wanted), {"image": wanted.image, "version": ""}
+            else:
+                current, old = _pair(observation, cluster, wanted)
+                launch = {name: getattr(old.launch, name) for name in ("image", "command", "version")}
+            conduct.note(f"from {current.name} back to {launch['image'] or launch['version'] or 'the earlier command'}")
+        deployment = CreateServerGroupInput(
+            application=wanted.application,
+            stack=wanted.stack,
+            detail=wanted.detail,
+            capacity=current.capacity,
+            launch=current.launch.model_copy(update=launch),
+            strategy="redblack",
+            source=Source(server_group_name=current.name),
+            delay_before_cleanup=wanted.delay_before_disable,
+            target_healthy_deploy_percentage=wanted.target_healthy_rollback_percentage,
+            rollback=RollbackSettings(destroy_latest=True),
+        )
+        made = await CreateServerGroupOperation().operate(conduct, deployment)
+        return RollbackServerGroupOutput(
+            server_group=made.server_group, rolled_back=current.name, capacity=made.capacity
+        )
+
+
+class ExplicitRollback:
     """Enable the old, size it like the current, wait for health, wait, disable the current, give the minimum back."""
 
     async def operate(self, conduct: Conduct, wanted: RollbackServerGroupInput) -> RollbackServerGroupOutput:
@@ -117,15 +171,7 @@ def _pair(
 ) -> tuple[ServerGroup, ServerGroup]:
     """Return the group to leave and the group to go back to."""
     groups = observation.cluster(cluster)
-    if wanted.rollback_server_group_name:
-        current = found(observation, wanted.rollback_server_group_name, "rollbackServerGroupName")
-    else:
-        newest = serving(groups)
-        if newest is None:
-            raise OperationFailure(
-                "NothingServing", f"no server group of cluster {cluster!r} serves: enable one instead"
-            )
-        current = newest
+    current = _current(observation, groups, cluster, wanted)
     if wanted.restore_server_group_name:
         old = found(observation, wanted.restore_server_group_name, "restoreServerGroupName")
     else:
@@ -140,3 +186,15 @@ def _pair(
     if old == current:
         raise invalid(("restoreServerGroupName", f"{old.name} is the one to roll back; name another"))
     return current, old
+
+
+def _current(
+    observation: Observation, groups: tuple[ServerGroup, ...], cluster: str, wanted: RollbackServerGroupInput
+) -> ServerGroup:
+    """Return the group to leave."""
+    if wanted.rollback_server_group_name:
+        return found(observation, wanted.rollback_server_group_name, "rollbackServerGroupName")
+    newest = serving(groups)
+    if newest is None:
+        raise OperationFailure("NothingServing", f"no server group of cluster {cluster!r} serves: enable one instead")
+    return newest

@@ -19,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from stormsail.delivery.model.steering import MEMO_STEERING, STEER, CancelReason, SteerRequest
     from stormsail.delivery.operations.cloud import OperationFailure
     from stormsail.delivery.operations.conduct import Conduct, Ending, Undone
+    from stormsail.delivery.operations.installed import installed_operations
     from stormsail.delivery.operations.operation import OperationOutput
     from stormsail.delivery.operations.registry import read_request, resolve
     from stormsail.delivery.operations.temporal_cloud import TemporalCloud
@@ -101,7 +102,7 @@ class UntypedCloudOperationRunner:
     async def _operate(self, request: OperationRequest) -> OperationOutput:
         if self._refused is not None:
             raise self._refused
-        registered, wanted = resolve(request, workflow.info().workflow_id)
+        registered, wanted = resolve(request, workflow.info().workflow_id, installed_operations())
         self._cloud.retry_timeout_s = wanted.retry_timeout
         return await registered.run(self._conduct, wanted)
 

@@ -30,6 +30,15 @@ What each change means, on every provider:
 * `DisableServerGroup`: `percent` of the instances stop taking *new* requests at once; `done` means those in flight have
   ended or the drain limit has passed. The instances keep running. At 100 the group is disabled.
 * `DestroyServerGroup`: the group is disabled, drained, and all of it is removed. Destroying what is gone is done.
+* `TerminateInstances`: the named instances are drained, stopped and removed. The group starts others in their place,
+  unless `shrink` is set: then its desired count (and its minimum where that is larger) falls by as many as there were.
+  `done` means that they are gone and that as many run as are desired. An instance that is gone already counts as gone;
+  one that the group never had is NotFound. It cannot be undone: cancelled once begun, it is carried to its end.
+* `DeregisterInstances`: the named instances stop taking *new* requests at once, and keep running; `done` as for
+  disabling. They stay out of traffic until they are registered or their group is enabled again. One that is gone is
+  out.
+* `RegisterInstances`: the named instances take their part of their group's traffic again; `done` as for enabling. Those
+  of a disabled group take it once the group is enabled. One that is not there is NotFound.
 
 A percentage of a count of instances is rounded up in favour of serving. `weight_percent` tells what share of an enabled
 group serves: enabling never lowers it, and disabling leaves at most `100 - percent`.
@@ -98,8 +107,48 @@ class DestroyServerGroup(BaseModel):
     name: str
 
 
+class TerminateInstances(BaseModel):
+    """Stop instances and remove them from their server group, which replaces them unless it is to shrink."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["terminateInstances"] = "terminateInstances"
+    name: str
+    instances: tuple[str, ...] = Field(min_length=1)
+    shrink: bool = False
+
+
+class RegisterInstances(BaseModel):
+    """Give instances back their part of their server group's traffic."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["registerInstances"] = "registerInstances"
+    name: str
+    instances: tuple[str, ...] = Field(min_length=1)
+
+
+class DeregisterInstances(BaseModel):
+    """Take instances out of their server group's traffic; they keep running."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["deregisterInstances"] = "deregisterInstances"
+    name: str
+    instances: tuple[str, ...] = Field(min_length=1)
+
+
+InstanceChange = TerminateInstances | RegisterInstances | DeregisterInstances
+
 Change = Annotated[
-    CreateServerGroup | ResizeServerGroup | EnableServerGroup | DisableServerGroup | DestroyServerGroup,
+    CreateServerGroup
+    | ResizeServerGroup
+    | EnableServerGroup
+    | DisableServerGroup
+    | DestroyServerGroup
+    | TerminateInstances
+    | RegisterInstances
+    | DeregisterInstances,
     Field(discriminator="kind"),
 ]
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
+from stormsail.delivery.model.server_group import Capacity
 from stormsail.delivery.providers.errors import Conflict, InvalidLaunch, NotFound, Permanent
 from stormsail.delivery.providers.local import haproxy, launch
 from stormsail.delivery.providers.local.converge import Situation, launched, refusal
@@ -18,10 +19,14 @@ from stormsail.delivery.providers.local.state import ApplicationFiles, GroupReco
 from stormsail.delivery.providers.provider import (
     Change,
     CreateServerGroup,
+    DeregisterInstances,
     DestroyServerGroup,
     EnableServerGroup,
+    InstanceChange,
     Progress,
+    RegisterInstances,
     ResizeServerGroup,
+    TerminateInstances,
 )
 
 _CHANGE: Final[TypeAdapter[Change]] = TypeAdapter(Change)
@@ -93,7 +98,7 @@ def withdraw(application: ApplicationFiles, token: str, change: Change) -> bool:
         return False
     if record.ended and not record.canceled:
         return False
-    if isinstance(change, DestroyServerGroup):
+    if isinstance(change, DestroyServerGroup | TerminateInstances):
         return group.applied(token) is not None
     # The token first: from here on nobody applies or continues this change, whenever we are killed.
     _end(application.home, token, failure_kind=Conflict.kind, detail="this change was canceled", canceled=True)
@@ -112,7 +117,7 @@ def standing_of_cancel(situation: Situation, change: Change) -> Progress:
         return Progress(done=True, detail=f"server group {change.name} was removed")
     if group.destroying:
         return Progress(done=False, detail=f"waits for {len(group.instances)} instances to end")
-    if isinstance(change, ResizeServerGroup):
+    if isinstance(change, ResizeServerGroup | TerminateInstances):
         return _resized(situation, group)
     return _drained(situation, group)
 
@@ -159,13 +164,43 @@ def _wanted(
                 f"{expected.min}/{expected.desired}/{expected.max} as expected: look again before resizing it"
             )
         return group.applying(token, change.kind, capacity=change.capacity)
+    if isinstance(change, InstanceChange):
+        return _instances_changed(group, token, change)
     share = group.percent if group.enabled else 0
     if isinstance(change, EnableServerGroup):
-        percent = max(share, change.percent)
-        return group.applying(token, change.kind, enabled=True, percent=percent, enabled_at_ms=now_ms)
+        percent, instances = max(share, change.percent), group.with_out(())
+        wanted = {"enabled": True, "percent": percent, "enabled_at_ms": now_ms, "instances": instances}
+        return group.applying(token, change.kind, **wanted)
     left = min(share, 100 - change.percent)
     # A disabled group keeps 100, the share it would have: `weight_percent` speaks of while it is enabled.
     return group.applying(token, change.kind, enabled=left > 0, percent=left or 100)
+
+
+def _instances_changed(group: GroupRecord, token: str, change: InstanceChange) -> GroupRecord:
+    """Return the record with single instances on their way out, or in or out of traffic."""
+    named = {_index(group, instance) for instance in change.instances}
+    staying = group.staying()
+    if isinstance(change, TerminateInstances):
+        capacity = group.capacity
+        if change.shrink:
+            desired = max(0, capacity.desired - len(named.intersection(staying)))
+            capacity = Capacity(min=min(capacity.min, desired), desired=desired, max=capacity.max)
+        return group.applying(token, change.kind, instances=group.leaving(named), capacity=capacity)
+    out = {one.index for one in group.instances if one.out}
+    if isinstance(change, DeregisterInstances):
+        return group.applying(token, change.kind, instances=group.with_out(out | named))
+    if gone := named.difference(staying):
+        raise NotFound(f"server group {group.name} has no instance {group.name}:{min(gone)} any more")
+    return group.applying(token, change.kind, instances=group.with_out(out - named))
+
+
+def _index(group: GroupRecord, instance: str) -> int:
+    """Return the index of an instance that the group has or had. Raises NotFound for any other."""
+    name, _, number = instance.rpartition(":")
+    if name != group.name or not number.isdecimal() or int(number) >= group.next_index:
+        has = ", ".join(f"{group.name}:{index}" for index in group.staying()) or "none"
+        raise NotFound(f"server group {group.name} has no instance {instance!r}; it has {has}")
+    return int(number)
 
 
 def _created(application: ApplicationFiles, token: str, change: CreateServerGroup, now_ms: int) -> GroupRecord:
@@ -219,6 +254,8 @@ def _revert(application: ApplicationFiles, group: GroupRecord, token: str) -> bo
     }
     if mine.kind == "resizeServerGroup":
         before = {"capacity": mine.capacity}
+    elif mine.kind in ("registerInstances", "deregisterInstances", "enableServerGroup"):
+        before = {**(before if mine.kind == "enableServerGroup" else {}), "instances": group.with_out(mine.out)}
     changes = tuple(change for change in group.changes if change is not mine)
     application.write_group(group.model_copy(update={**before, "changes": changes}).sized())
     return True
@@ -236,9 +273,9 @@ def _standing(application: ApplicationFiles, situation: Situation, group: GroupR
         return Progress(done=False, detail=f"waits for {left} to be drained and to end")
     if situation.balancer_failure:
         return Progress(done=False, detail=situation.balancer_failure)
-    if isinstance(change, CreateServerGroup | ResizeServerGroup):
+    if isinstance(change, CreateServerGroup | ResizeServerGroup | TerminateInstances):
         standing = _resized(situation, group)
-    elif isinstance(change, EnableServerGroup):
+    elif isinstance(change, EnableServerGroup | RegisterInstances):
         standing = _enabled(situation, group)
     else:
         standing = _drained(situation, group)

@@ -12,7 +12,7 @@ write of `group.json` both applies a change and notes its token, which is what m
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +35,8 @@ class InstanceRecord(BaseModel):
     index: int
     leaving: bool = False
     """Whether it is to be drained, stopped and forgotten."""
+    out: bool = False
+    """Whether it was taken out of traffic by itself."""
     draining_since_ms: int = 0
     """When traffic was last taken away, 0 while it has traffic or never had any."""
 
@@ -50,6 +52,8 @@ class AppliedChange(BaseModel):
     enabled: bool
     percent: int
     enabled_at_ms: int = 0
+    out: tuple[int, ...] = ()
+    """The indexes of the instances that were out of traffic."""
 
 
 class GroupRecord(BaseModel):
@@ -95,6 +99,7 @@ class GroupRecord(BaseModel):
             enabled=self.enabled,
             percent=self.percent,
             enabled_at_ms=self.enabled_at_ms,
+            out=tuple(one.index for one in self.instances if one.out),
         )
         return self.model_copy(update={**wanted, "changes": (*self.changes, note)[-CHANGES_MAX:]}).sized()
 
@@ -125,7 +130,16 @@ class GroupRecord(BaseModel):
         staying = self.staying()
         if not self.enabled or self.destroying:
             return ()
-        return staying[: -(-len(staying) * self.percent // 100)]
+        out = {one.index for one in self.instances if one.out}
+        return tuple(index for index in staying[: -(-len(staying) * self.percent // 100)] if index not in out)
+
+    def leaving(self, indexes: Collection[int]) -> tuple[InstanceRecord, ...]:
+        """Return the instances with some of them on their way out."""
+        return tuple(one.model_copy(update={"leaving": one.leaving or one.index in indexes}) for one in self.instances)
+
+    def with_out(self, out: Collection[int]) -> tuple[InstanceRecord, ...]:
+        """Return the instances with exactly these out of traffic."""
+        return tuple(one.model_copy(update={"out": one.index in out}) for one in self.instances)
 
 
 _SETS_THE_SAME: Final[dict[str, tuple[str, ...]]] = {
@@ -133,6 +147,9 @@ _SETS_THE_SAME: Final[dict[str, tuple[str, ...]]] = {
     "enableServerGroup": ("enableServerGroup", "disableServerGroup"),
     "disableServerGroup": ("enableServerGroup", "disableServerGroup"),
     "destroyServerGroup": (),
+    "terminateInstances": (),
+    "registerInstances": ("registerInstances", "deregisterInstances", "enableServerGroup"),
+    "deregisterInstances": ("registerInstances", "deregisterInstances", "enableServerGroup"),
 }
 """Which later changes replace what a change had set."""
 

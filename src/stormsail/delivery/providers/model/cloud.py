@@ -15,11 +15,14 @@ from stormsail.delivery.providers.errors import Conflict, InvalidLaunch, NotFoun
 from stormsail.delivery.providers.provider import (
     Change,
     CreateServerGroup,
+    DeregisterInstances,
     DestroyServerGroup,
     DisableServerGroup,
     EnableServerGroup,
     Progress,
+    RegisterInstances,
     ResizeServerGroup,
+    TerminateInstances,
 )
 
 ADDRESS: Final = "model:80"
@@ -49,6 +52,8 @@ class _Group:
     launched: list[tuple[str, int]] = field(default_factory=list)
     """(instance id, launched at), oldest first."""
     ever_launched: int = 0
+    out: frozenset[str] = frozenset()
+    """Instances that were taken out of traffic one by one."""
 
 
 @dataclass
@@ -108,8 +113,18 @@ class ModelCloud:
         begun = self._begun.get(token)
         if begun is None or begun.done:
             return Progress(done=True)
+        if isinstance(change, TerminateInstances):
+            begun.done = True  # It cannot be undone, so it is carried to its end.
+            return Progress(done=True)
         begun.cancelled = begun.done = True
         group = self._groups.get(change.name)
+        if (
+            isinstance(change, RegisterInstances | DeregisterInstances)
+            and group is not None
+            and begun.before is not None
+        ):
+            group.out = begun.before.out
+            self._happened(f"cancel {change.kind.removesuffix('Instances')}", change.name)
         if isinstance(change, CreateServerGroup) and group is not None:
             del self._groups[change.name]
             self._happened("cancel create", change.name)
@@ -119,7 +134,7 @@ class ModelCloud:
             and begun.before is not None
         ):
             group.enabled, group.weight_percent = begun.before.enabled, begun.before.weight_percent
-            group.enabled_at_ms = begun.before.enabled_at_ms
+            group.enabled_at_ms, group.out = begun.before.enabled_at_ms, begun.before.out
             self._happened(f"cancel {change.kind.removesuffix('ServerGroup')}", change.name)
         return Progress(done=True)
 
@@ -151,6 +166,15 @@ class ModelCloud:
             wanted = _share(len(group.launched), group.weight_percent)
             if up < wanted:
                 return Progress(done=False, detail=f"{up} of {wanted} instances are healthy and take traffic")
+        if not begun.done and isinstance(begun.change, RegisterInstances):
+            group = self._group(begun.change.name)
+            waiting = [
+                one.id
+                for position, one in enumerate(self._observed(group, "").instances)
+                if one.id in begun.change.instances and self._serves(group, position) and one.health is not Health.UP
+            ]
+            if waiting:
+                return Progress(done=False, detail=f"{', '.join(waiting)} not healthy yet")
         begun.done = begun.done or begun.resumes_left == 0
         return Progress(done=begun.done, detail=detail)
 
@@ -169,7 +193,7 @@ class ModelCloud:
             case EnableServerGroup():
                 group = self._group(change.name)
                 group.weight_percent = max(change.percent, group.weight_percent if group.enabled else 0)
-                group.enabled = True
+                group.enabled, group.out = True, frozenset()
                 group.enabled_at_ms = self._clock_ms()
                 self._happened("enable", change.name, f"{change.percent}%")
             case DisableServerGroup():
@@ -180,6 +204,43 @@ class ModelCloud:
             case DestroyServerGroup():
                 if self._groups.pop(change.name, None) is not None:
                     self._happened("destroy", change.name)
+
+            case TerminateInstances():
+                self._terminate(self._group(change.name), change)
+            case RegisterInstances():
+                group = self._group(change.name)
+                self._known(group, change.instances, there=True)
+                group.out -= set(change.instances)
+                self._happened("register", change.name, " ".join(change.instances))
+            case DeregisterInstances():
+                group = self._group(change.name)
+                self._known(group, change.instances)
+                group.out |= set(change.instances)
+                self._happened("deregister", change.name, " ".join(change.instances))
+
+    def _terminate(self, group: _Group, change: TerminateInstances) -> None:
+        self._known(group, change.instances)
+        kept = [one for one in group.launched if one[0] not in change.instances]
+        gone, group.launched = len(group.launched) - len(kept), kept
+        capacity = group.capacity
+        if change.shrink:
+            desired = max(0, capacity.desired - gone)
+            capacity = Capacity(min=min(capacity.min, desired), desired=desired, max=capacity.max)
+        self._sized(group, capacity)
+        self._happened("terminate", change.name, " ".join(change.instances))
+
+    def _known(self, group: _Group, instances: tuple[str, ...], *, there: bool = False) -> None:
+        """Raise NotFound for an instance that the group never had, or that it has no more where that matters."""
+        running = [instance_id for instance_id, _ in group.launched]
+        for instance in instances:
+            number = instance.removeprefix(f"{group.name}-")
+            ever = number.isdecimal() and 0 < int(number) <= group.ever_launched
+            if instance not in running and (there or not ever):
+                raise NotFound(f"{group.name} has no instance {instance!r}; it has {', '.join(running) or 'none'}")
+
+    def _serves(self, group: _Group, position: int) -> bool:
+        share = _share(len(group.launched), group.weight_percent) if group.enabled else 0
+        return position < share and group.launched[position][0] not in group.out
 
     def _create(self, change: CreateServerGroup, token: str) -> None:
         if change.name in self._groups:
@@ -225,11 +286,10 @@ class ModelCloud:
             self._after(effect)
 
     def _observed(self, group: _Group, account: str) -> ServerGroup:
-        taking_traffic = _share(len(group.launched), group.weight_percent) if group.enabled else 0
         instances = tuple(
             Instance(
                 id=instance_id,
-                health=self._health(group.launch.settings, launched_at_ms, serving=position < taking_traffic),
+                health=self._health(group.launch.settings, launched_at_ms, serving=self._serves(group, position)),
                 launched_at_ms=launched_at_ms,
                 detail="the model's launch settings say so" if group.launch.settings else "",
             )
