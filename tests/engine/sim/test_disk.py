@@ -137,7 +137,7 @@ def test_a_store_on_it_keeps_every_commit_through_a_hundred_power_cuts() -> None
 @pytest.mark.slow
 def test_no_failing_disk_call_takes_back_an_acknowledged_commit() -> None:
     """Each call of a script fails once, in a run of its own."""
-    for call in range(1, 200):
+    for call in range(1, 500):
         with disk_of(5000 + call) as (disk, medium):
 
             async def play(disk: SimDisk = disk, medium: Medium = medium, call: int = call) -> bool:

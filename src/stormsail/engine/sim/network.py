@@ -14,6 +14,9 @@ from stormsail.engine.sim.node import Node
 from stormsail.engine.sim.trace import Trace, Violation
 
 SERVICE: Final = "/temporal.api.workflowservice.v1.WorkflowService/"
+_METADATA: Final = {"client-name": "temporal-cli"}
+"""Histories are read as people read them. SDKs are also shown the events of a workflow task that is not in history yet,
+which H3 does not speak of."""
 CALL_S: Final = 5.0
 _NOTICED: Final = 0.7
 """The chance that the server learns of a caller who went away."""
@@ -109,7 +112,7 @@ class Network:
             return
         rpc = node.methods[SERVICE + pending.method]
         left_s = max(0.0, pending.until_s - self._loop.time())
-        call = Call(SERVICE + pending.method, {}, left_s, pending.who)
+        call = Call(SERVICE + pending.method, _METADATA, left_s, pending.who)
         life = node.life
         task = self._loop.create_task(_serve(rpc, call, pending.body), context=node.context)
         pending.servers.append((life, task))
