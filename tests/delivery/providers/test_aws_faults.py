@@ -113,6 +113,24 @@ async def test_every_change_has_its_effect_once_while_a_quarter_of_all_calls_fai
     await clear_sighted.close()
 
 
+async def test_every_change_has_its_effect_once_although_aws_tells_late_of_its_groups(
+    cloud: StrictCloud, blue: str
+) -> None:
+    provider = await opened(cloud)
+    await finish(provider, "first", create(cloud, "shop-v000"))
+    cloud.tell_late(0.15)
+    running, served = [], []
+    for place, change in enumerate(life("shop-v001", launch(cloud, "shop-blue"))):
+        await persist(provider, token_of(place, change), change)
+        running.append(cloud.running("shop-v001"))
+        served.append(len(cloud.registered(blue)))
+    assert running == [2, 2, 2, 3, 1, 1, 0]
+    assert served == [0, 1, 2, 3, 1, 0, 0]
+    assert cloud.created == ["shop-v000", "shop-v001"]
+    assert len(cloud.terminated) == 3
+    await provider.close()
+
+
 async def test_errors_are_sorted_by_what_may_have_happened(cloud: StrictCloud, blue: str) -> None:
     provider = await opened(cloud, **QUICK_TO_GIVE_UP)
     await finish(provider, "t", create(cloud, "shop-v000"))
@@ -253,6 +271,22 @@ async def test_a_group_that_somebody_else_made_is_not_touched(cloud: StrictCloud
     with pytest.raises(Conflict, match="did not make"):
         await provider.begin("u", create(cloud, "shop-v000"))
     assert cloud.running("shop-v000") == 2
+    await provider.close()
+
+
+async def test_a_target_group_that_was_removed_hides_no_group_and_lets_it_be_destroyed(
+    cloud: StrictCloud, blue: str
+) -> None:
+    provider = await opened(cloud)
+    await finish(provider, "t", create(cloud, "shop-v000"))
+    await finish(provider, "e", EnableServerGroup(name="shop-v000"))
+    cloud.remove_target_group(blue)
+    group = (await provider.observe("shop")).server_groups[0]
+    assert group.count(Health.UP) == 0
+    with pytest.raises(NotFound, match="register_targets"):
+        await finish(provider, "f", EnableServerGroup(name="shop-v000", percent=50))
+    await finish(provider, "x", DestroyServerGroup(name="shop-v000"))
+    assert cloud.names() == []
     await provider.close()
 
 

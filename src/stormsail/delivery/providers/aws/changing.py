@@ -38,14 +38,22 @@ class Changing:
 
     async def carry(self, token: str, change: LaterChange) -> Progress:
         """Begin the change unless it was, and carry it on."""
-        group = await self._reading.group(change.name)
-        if group is None:
+        try:
+            return await self._carry(token, change)
+        except NotFound:
+            # Also said by a write, when AWS still told of a group that is gone.
             if isinstance(change, DestroyServerGroup):
                 return done(change.name, change.kind)
+            raise
+
+    async def _carry(self, token: str, change: LaterChange) -> Progress:
+        group = await self._reading.group(change.name)
+        if group is None:
             raise NotFound(f"there is no server group {change.name}")
         if not group.token:
             raise taken(group)
         entry = self._known(group, token, change)
+        admitted = entry is None
         if entry is None:
             entry = self._entry(group, token, change)
             group = await self._admit(group, entry)
@@ -55,6 +63,10 @@ class Changing:
             raise Conflict(f"{change.kind} of {change.name} was cancelled")
         if group.overruled(entry):
             raise Conflict(f"server group {change.name} was changed again before {change.kind} was done")
+        if admitted and not group.deleting:
+            # Done only once AWS has told of the entry: the next change starts from what it reads.
+            await self._act(group, entry)
+            return Progress(done=False, detail=f"{change.kind} of {change.name} was begun")
         return await self._step(group, entry)
 
     async def cancel(self, token: str, change: LaterChange) -> Progress:
@@ -133,16 +145,18 @@ class Changing:
         return dataclasses.replace(group, tags={**group.tags, **written})
 
     async def _step(self, group: Group, entry: Entry) -> Progress:
-        if entry.kind == "destroyServerGroup":
-            return await self._destroy(group)
-        if entry.kind in ledger.SIZES:
-            progress = await self._resize(group, entry)
-        else:
-            progress = await self._steer(group, entry)
+        progress = await self._act(group, entry)
         if not progress.done:
             return progress
         await write_tags(self._calls, group.name, [dataclasses.replace(entry, state=State.DONE).tag])
         return done(group.name, entry.kind)
+
+    async def _act(self, group: Group, entry: Entry) -> Progress:
+        if entry.kind == "destroyServerGroup":
+            return await self._destroy(group)
+        if entry.kind in ledger.SIZES:
+            return await self._resize(group, entry)
+        return await self._steer(group, entry)
 
     async def _resize(self, group: Group, entry: Entry) -> Progress:
         wanted = ledger.capacity_of(entry.after)

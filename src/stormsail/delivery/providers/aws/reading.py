@@ -18,6 +18,7 @@ from stormsail.delivery.providers.aws.view import (
     Targets,
     milliseconds,
 )
+from stormsail.delivery.providers.errors import NotFound
 
 INSTANCES_ASKED_MAX: Final = 200
 """Values that one filter of EC2 takes."""
@@ -108,7 +109,10 @@ class Reading:
             return ""
         read_at, address = self._addresses.get(arns, (float("-inf"), ""))
         if time.monotonic() - read_at > ADDRESS_LIFE_S:
-            address = await self._address(arns[0])
+            try:
+                address = await self._address(arns[0])
+            except NotFound:
+                address = ""  # The target group or its load balancer was removed meanwhile.
             self._addresses = {arns: (time.monotonic(), address), **dict(list(self._addresses.items())[:100])}
         return address
 
@@ -137,8 +141,12 @@ class Reading:
         return known
 
     async def _targets(self, arn: str) -> dict[str, Target]:
-        answer = await self._calls.read("elbv2", "describe_target_health", TargetGroupArn=arn)
         found: dict[str, Target] = {}
+        try:
+            answer = await self._calls.read("elbv2", "describe_target_health", TargetGroupArn=arn)
+        except NotFound:
+            # Nothing takes traffic through a target group that was removed; its server groups can still be destroyed.
+            return found
         for one in answer.get("TargetHealthDescriptions", []):
             health = one.get("TargetHealth", {})
             if health.get("Reason") == "Target.NotRegistered":
