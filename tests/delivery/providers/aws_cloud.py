@@ -195,6 +195,15 @@ class StrictCloud:
         group.deleted_at = time.monotonic()
         return b"<DeleteAutoScalingGroupResponse/>"
 
+    def _on_terminate_instance_in_auto_scaling_group(self, parameters: Parameters) -> bytes:
+        instance = parameters["InstanceId"]
+        group = next((one for one in self._groups.values() if instance in one.seen), None)
+        if group is None:
+            raise Refusal("ValidationError", f"Instance Id not found - No managed instance found for {instance}")
+        answer = self._forward("autoscaling", parameters)
+        self._sync(group)
+        return answer
+
     def _on_create_or_update_tags(self, parameters: Parameters) -> bytes:
         group = self._group({"AutoScalingGroupName": parameters["Tags.member.1.ResourceId"]})
         described = self._ask(

@@ -94,6 +94,15 @@ class Reading:
             known |= {str(one["TargetGroupName"]): str(one["TargetGroupArn"]) for one in answers}
         return tuple(known.get(one, one) for one in asked)
 
+    async def ever_of(self, group: str, ids: Sequence[str]) -> frozenset[str]:
+        """Return those instances that EC2 knows as a group's; of terminated ones it tells for an hour."""
+        if not ids:
+            return frozenset()
+        wanted = {"instance-id": list(ids), "tag:aws:autoscaling:groupName": [group]}
+        filters = [{"Name": name, "Values": values} for name, values in wanted.items()]
+        reservations = await self._calls.pages("ec2", "describe_instances", "Reservations", Filters=filters)
+        return frozenset(str(one["InstanceId"]) for found in reservations for one in found["Instances"])
+
     async def last_failure(self, name: str) -> str:
         """Read why the newest launch of a group failed, or an empty text when it did not."""
         answer = await self._calls.read(
