@@ -2,9 +2,9 @@
 
 What moto lets pass and this refuses or delays: a second group of a name, client tokens, groups that launch from a
 template that is gone or an image that is not there, suspended registering of new instances, instances that take a while
-to start, targets that take a while to become healthy, to drain and to go, groups that take a while to be deleted, and
-limits of tags.
-What neither shows: real instances, availability zones, quotas, permissions, and how late AWS tells of what it did.
+to start, targets that take a while to become healthy, to drain and to go, groups that take a while to be deleted, late
+news of groups when asked for, and limits of tags.
+What neither shows: real instances, availability zones, quotas, permissions, and how late AWS really tells of things.
 """
 
 import hashlib
@@ -44,6 +44,8 @@ class Timing:
     healthy: float = 0.03
     drain: float = 0.03
     delete: float = 0.03
+    told: float = 0.0
+    """How late it is told what became of the groups."""
 
 
 class StrictCloud:
@@ -63,6 +65,8 @@ class StrictCloud:
         self._launched: dict[str, tuple[int, str]] = {}
         """By instance: its number and its image."""
         self._client_tokens: dict[str, tuple[str, bytes]] = {}
+        self._past: list[tuple[float, bytes]] = []
+        """What would have been told of all groups, and since when."""
         self.proxy = Proxy(self.serve)
         self.subnet, self.network = self._network()
 
@@ -81,6 +85,15 @@ class StrictCloud:
             **{"DefaultActions.member.1.Type": "forward", "DefaultActions.member.1.TargetGroupArn": arn},
         )
         return arn
+
+    def remove_target_group(self, arn: str) -> None:
+        """Remove a target group, with the load balancer that sends to it."""
+        with self.proxy.held():
+            described = self._ask("elasticloadbalancing", "DescribeLoadBalancers")
+            for balancer in _all(described, "LoadBalancerArn"):
+                self._ask("elasticloadbalancing", "DeleteLoadBalancer", LoadBalancerArn=balancer)
+            self._ask("elasticloadbalancing", "DeleteTargetGroup", TargetGroupArn=arn)
+            self._targets.pop(arn, None)
 
     def running(self, name: str) -> int:
         """Count a group's running instances in moto itself."""
@@ -104,6 +117,12 @@ class StrictCloud:
         with self.proxy.held():
             return _all(self._ask("ec2", "DescribeLaunchTemplates", MaxResults="200"), "launchTemplateName")
 
+    def tell_late(self, seconds: float) -> None:
+        """From now on, tell what became of groups only that much later."""
+        with self.proxy.held():
+            whole = self._described({"Action": "DescribeAutoScalingGroups", "MaxRecords": "100"})
+            self._past, self.timing.told = [(0.0, whole)], seconds
+
     def terminate(self, instance: str) -> None:
         """Let an instance die; its group replaces it."""
         with self.proxy.held():
@@ -116,7 +135,12 @@ class StrictCloud:
         self._expire()
         snake = re.sub(r"(?<!^)(?=[A-Z])", "_", call.action).lower()
         rule = getattr(self, f"_on_{snake}", None)
-        return rule(call.parameters) if rule is not None else self._forward(call.service, call.parameters)
+        try:
+            return rule(call.parameters) if rule is not None else self._forward(call.service, call.parameters)
+        finally:
+            if self.timing.told and not call.action.startswith("Describe"):
+                whole = self._described({"Action": "DescribeAutoScalingGroups", "MaxRecords": "100"})
+                self._past = [*self._past[-200:], (time.monotonic(), whole)]
 
     # Launch templates
 
@@ -171,6 +195,15 @@ class StrictCloud:
         group.deleted_at = time.monotonic()
         return b"<DeleteAutoScalingGroupResponse/>"
 
+    def _on_terminate_instance_in_auto_scaling_group(self, parameters: Parameters) -> bytes:
+        instance = parameters["InstanceId"]
+        group = next((one for one in self._groups.values() if instance in one.seen), None)
+        if group is None:
+            raise Refusal("ValidationError", f"Instance Id not found - No managed instance found for {instance}")
+        answer = self._forward("autoscaling", parameters)
+        self._sync(group)
+        return answer
+
     def _on_create_or_update_tags(self, parameters: Parameters) -> bytes:
         group = self._group({"AutoScalingGroupName": parameters["Tags.member.1.ResourceId"]})
         described = self._ask(
@@ -197,8 +230,18 @@ class StrictCloud:
     _on_resume_processes = _on_suspend_processes
 
     def _on_describe_auto_scaling_groups(self, parameters: Parameters) -> bytes:
-        if self.page:
-            parameters = {**parameters, "MaxRecords": self.page}
+        told = [whole for at, whole in self._past if at <= time.monotonic() - self.timing.told]
+        if not self.timing.told or not told:
+            return self._described({**parameters, "MaxRecords": self.page or parameters["MaxRecords"]})
+        names = numbered(parameters, "AutoScalingGroupNames.member.*")
+        root = ET.fromstring(told[-1])
+        listed = _find(root, "AutoScalingGroups")[0]
+        for member in list(listed):
+            if names and _text(member, "AutoScalingGroupName") not in names:
+                listed.remove(member)
+        return ET.tostring(root)
+
+    def _described(self, parameters: Parameters) -> bytes:
         root = ET.fromstring(self._forward("autoscaling", parameters))
         for member in _find(root, "AutoScalingGroups")[0]:
             group = self._groups[_text(member, "AutoScalingGroupName")]
@@ -241,6 +284,7 @@ class StrictCloud:
         return ET.tostring(root)
 
     def _on_register_targets(self, parameters: Parameters) -> bytes:
+        self._ask("elasticloadbalancing", "DescribeTargetHealth", TargetGroupArn=parameters["TargetGroupArn"])
         targets = self._targets.setdefault(parameters["TargetGroupArn"], {})
         for one in numbered(parameters, "Targets.member.*.Id"):
             if not any(one in group.seen for group in self._groups.values()):

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from contracts.instance_contract import InstanceContract
 from contracts.provider_contract import ProviderContract, Subject
 from delivery.providers.aws_account import launch, opened
 from delivery.providers.aws_cloud import SICK, StrictCloud, Timing
@@ -12,7 +13,7 @@ from stormsail.delivery.providers.provider import Provider
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-class TestAwsProvider(ProviderContract):
+class TestAwsProvider(ProviderContract, InstanceContract):
     @pytest.fixture(params=["one target group", "two, slowly"])
     async def subject(self, request: pytest.FixtureRequest, cloud: StrictCloud) -> AsyncIterator[Subject]:
         targets = ["shop-blue"]

@@ -26,11 +26,14 @@ from stormsail.delivery.providers.errors import (
 )
 from stormsail.delivery.providers.provider import (
     CreateServerGroup,
+    DeregisterInstances,
     DestroyServerGroup,
     DisableServerGroup,
     EnableServerGroup,
     Provider,
+    RegisterInstances,
     ResizeServerGroup,
+    TerminateInstances,
 )
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -111,6 +114,63 @@ async def test_every_change_has_its_effect_once_while_a_quarter_of_all_calls_fai
     assert failed > 5
     await provider.close()
     await clear_sighted.close()
+
+
+async def test_every_change_has_its_effect_once_although_aws_tells_late_of_its_groups(
+    cloud: StrictCloud, blue: str
+) -> None:
+    provider = await opened(cloud)
+    await finish(provider, "first", create(cloud, "shop-v000"))
+    cloud.tell_late(0.15)
+    running, served = [], []
+    for place, change in enumerate(life("shop-v001", launch(cloud, "shop-blue"))):
+        await persist(provider, token_of(place, change), change)
+        running.append(cloud.running("shop-v001"))
+        served.append(len(cloud.registered(blue)))
+    assert running == [2, 2, 2, 3, 1, 1, 0]
+    assert served == [0, 1, 2, 3, 1, 0, 0]
+    assert cloud.created == ["shop-v000", "shop-v001"]
+    assert len(cloud.terminated) == 3
+    await provider.close()
+
+
+async def test_single_instances_go_and_come_back_once_with_a_fault_at_every_call_in_turn(
+    cloud: StrictCloud, blue: str
+) -> None:
+    provider = await opened(cloud, **QUICK_TO_GIVE_UP)
+    faults = [fault for fault in Fault if not fault.name.startswith("TIMEOUT")]
+    number, hit = 0, True
+    while hit:
+        number += 1
+        name = f"shop-{number}-v000"
+        await finish(provider, f"{name}-t", create(cloud, name, 4))
+        await finish(provider, f"{name}-e", EnableServerGroup(name=name))
+        seen = (await provider.observe("shop")).find(name)
+        assert seen is not None
+        first, second, third, last = (one.id for one in seen.instances)
+        cloud.proxy.fail(number, faults[number % len(faults)])
+        start, gone = len(cloud.proxy.calls), len(cloud.terminated)
+        serving = []
+        for place, change in enumerate(
+            (
+                DeregisterInstances(name=name, instances=(first, last)),
+                RegisterInstances(name=name, instances=(last,)),
+                TerminateInstances(name=name, instances=(second,), shrink=True),
+                TerminateInstances(name=name, instances=(third,)),
+            )
+        ):
+            await persist(provider, token_of(place, change), change)
+            serving.append(cloud.registered(blue))
+        hit = len(cloud.proxy.calls) - start >= number
+        cloud.proxy.be_well()
+        assert serving[:3] == [{second, third}, {second, third, last}, {third, last}], f"fault at call {number}"
+        assert len(serving[3]) == 2
+        assert last in serving[3]
+        assert cloud.terminated[gone:] == [second, third], f"fault at call {number}"
+        assert cloud.running(name) == 3
+        await persist(provider, f"{name}-x", DestroyServerGroup(name=name))
+    assert number > 25, "the calls were not counted"
+    await provider.close()
 
 
 async def test_errors_are_sorted_by_what_may_have_happened(cloud: StrictCloud, blue: str) -> None:
@@ -253,6 +313,22 @@ async def test_a_group_that_somebody_else_made_is_not_touched(cloud: StrictCloud
     with pytest.raises(Conflict, match="did not make"):
         await provider.begin("u", create(cloud, "shop-v000"))
     assert cloud.running("shop-v000") == 2
+    await provider.close()
+
+
+async def test_a_target_group_that_was_removed_hides_no_group_and_lets_it_be_destroyed(
+    cloud: StrictCloud, blue: str
+) -> None:
+    provider = await opened(cloud)
+    await finish(provider, "t", create(cloud, "shop-v000"))
+    await finish(provider, "e", EnableServerGroup(name="shop-v000"))
+    cloud.remove_target_group(blue)
+    group = (await provider.observe("shop")).server_groups[0]
+    assert group.count(Health.UP) == 0
+    with pytest.raises(NotFound, match="register_targets"):
+        await finish(provider, "f", EnableServerGroup(name="shop-v000", percent=50))
+    await finish(provider, "x", DestroyServerGroup(name="shop-v000"))
+    assert cloud.names() == []
     await provider.close()
 
 

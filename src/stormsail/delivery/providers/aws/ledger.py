@@ -19,13 +19,21 @@ APPLICATION: Final = "stormsail:application"
 SERVER_GROUP: Final = "stormsail:server-group"
 TOKEN: Final = "stormsail:token"  # noqa: S105
 TRAFFIC: Final = "stormsail:traffic"
+OUT: Final = "stormsail:out"
+"""The instances that were taken out of traffic one by one."""
+OUT_BEFORE: Final = "stormsail:out-before"
+"""The key of the newest change that set OUT, and what it was before."""
 ENTRY: Final = "stormsail:change:"
 
-ENTRIES_MAX: Final = 24
+OUT_MAX: Final = 10
+"""Instances whose ids fit into one tag."""
+
+ENTRIES_MAX: Final = 22
 """One operation makes fewer changes to one group than this, and only one is under way."""
 
 SIZES: Final = frozenset({"createServerGroup", "resizeServerGroup"})
 TRAFFICS: Final = frozenset({"enableServerGroup", "disableServerGroup"})
+OUTS: Final = frozenset({"registerInstances", "deregisterInstances", "enableServerGroup"})
 
 
 class State(StrEnum):
@@ -78,7 +86,7 @@ class Entry:
         """Whether another entry came later and decides about the same thing."""
         if other.number <= self.number or other.state is State.CANCELLED:
             return False
-        same = ({self.kind, other.kind} <= SIZES) or ({self.kind, other.kind} <= TRAFFICS)
+        same = any({self.kind, other.kind} <= family for family in (SIZES, TRAFFICS, OUTS))
         return same or other.kind == "destroyServerGroup"
 
 

@@ -18,13 +18,13 @@ from typing import Final
 from stormsail.delivery.model.names import InvalidName, parse_name
 from stormsail.delivery.model.server_group import LaunchSpec, Observation, ServerGroup
 from stormsail.delivery.providers.aws.calls import Calls
-from stormsail.delivery.providers.aws.changing import Changing, LaterChange
+from stormsail.delivery.providers.aws.changing import Changing
 from stormsail.delivery.providers.aws.creating import VERSION, Creating
 from stormsail.delivery.providers.aws.reading import Reading
 from stormsail.delivery.providers.aws.settings import AccountSettings, account_settings
 from stormsail.delivery.providers.aws.view import Group, Record, Targets, instance_of, serving
 from stormsail.delivery.providers.errors import Permanent
-from stormsail.delivery.providers.provider import Change, CreateServerGroup, InstanceChange, Progress
+from stormsail.delivery.providers.provider import Change, CreateServerGroup, Progress
 
 TOKEN_LIFE_MS: Final = 7 * 24 * 3600 * 1000
 """How long a token that was ended is known as such."""
@@ -94,7 +94,7 @@ class AwsProvider:
         _check_name(change.name)
         if isinstance(change, CreateServerGroup):
             return await self._creating.cancel(token, change)
-        return await self._changing.cancel(token, _of_a_group(change))
+        return await self._changing.cancel(token, change)
 
     async def observe(self, application: str) -> Observation:
         """Read all server groups of an application from AWS."""
@@ -127,7 +127,7 @@ class AwsProvider:
         _check_name(change.name)
         if isinstance(change, CreateServerGroup):
             return await self._creating.carry(token, change)
-        return await self._changing.carry(token, _of_a_group(change))
+        return await self._changing.carry(token, change)
 
     def _observed(self, group: Group, records: Mapping[str, Record], targets: Targets) -> ServerGroup:
         record = records.get(group.token)
@@ -158,9 +158,3 @@ def _check_name(name: str) -> None:
         parse_name(name)
     except InvalidName as error:
         raise Permanent(str(error)) from None
-
-
-def _of_a_group(change: LaterChange | InstanceChange) -> LaterChange:
-    if isinstance(change, InstanceChange):
-        raise Permanent(f"the provider aws does not do {change.kind} yet: change the whole server group instead")
-    return change

@@ -18,6 +18,7 @@ from stormsail.delivery.providers.aws.view import (
     Targets,
     milliseconds,
 )
+from stormsail.delivery.providers.errors import NotFound
 
 INSTANCES_ASKED_MAX: Final = 200
 """Values that one filter of EC2 takes."""
@@ -93,6 +94,15 @@ class Reading:
             known |= {str(one["TargetGroupName"]): str(one["TargetGroupArn"]) for one in answers}
         return tuple(known.get(one, one) for one in asked)
 
+    async def ever_of(self, group: str, ids: Sequence[str]) -> frozenset[str]:
+        """Return those instances that EC2 knows as a group's; of terminated ones it tells for an hour."""
+        if not ids:
+            return frozenset()
+        wanted = {"instance-id": list(ids), "tag:aws:autoscaling:groupName": [group]}
+        filters = [{"Name": name, "Values": values} for name, values in wanted.items()]
+        reservations = await self._calls.pages("ec2", "describe_instances", "Reservations", Filters=filters)
+        return frozenset(str(one["InstanceId"]) for found in reservations for one in found["Instances"])
+
     async def last_failure(self, name: str) -> str:
         """Read why the newest launch of a group failed, or an empty text when it did not."""
         answer = await self._calls.read(
@@ -108,7 +118,10 @@ class Reading:
             return ""
         read_at, address = self._addresses.get(arns, (float("-inf"), ""))
         if time.monotonic() - read_at > ADDRESS_LIFE_S:
-            address = await self._address(arns[0])
+            try:
+                address = await self._address(arns[0])
+            except NotFound:
+                address = ""  # The target group or its load balancer was removed meanwhile.
             self._addresses = {arns: (time.monotonic(), address), **dict(list(self._addresses.items())[:100])}
         return address
 
@@ -137,8 +150,12 @@ class Reading:
         return known
 
     async def _targets(self, arn: str) -> dict[str, Target]:
-        answer = await self._calls.read("elbv2", "describe_target_health", TargetGroupArn=arn)
         found: dict[str, Target] = {}
+        try:
+            answer = await self._calls.read("elbv2", "describe_target_health", TargetGroupArn=arn)
+        except NotFound:
+            # Nothing takes traffic through a target group that was removed; its server groups can still be destroyed.
+            return found
         for one in answer.get("TargetHealthDescriptions", []):
             health = one.get("TargetHealth", {})
             if health.get("Reason") == "Target.NotRegistered":

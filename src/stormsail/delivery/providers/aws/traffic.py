@@ -31,6 +31,8 @@ class Steered:
 
     wanted: int
     up: int
+    waiting: frozenset[str]
+    """Instances that are to take traffic and are not known as healthy."""
     ending: int
     """Instances that are to take no traffic and still have some."""
     changed: bool
@@ -66,18 +68,20 @@ async def steer(calls: Calls, reading: Reading, group: Group, traffic: Traffic) 
         for some in _some(surplus):
             await calls.write("elbv2", "deregister_targets", TargetGroupArn=arn, Targets=[{"Id": one} for one in some])
             changed = True
+    waiting = frozenset(one.id for one in chosen if not healthy_everywhere(group, one, targets))
     return Steered(
         wanted=wanted,
-        up=sum(healthy_everywhere(group, one, targets) for one in chosen),
+        up=len(chosen) - len(waiting),
+        waiting=waiting,
         ending=sum(any(one.id in targets[arn] for arn in group.target_groups) for one in others),
         changed=changed,
     )
 
 
 def _chosen(group: Group, targets: Targets, count: int) -> list[Member]:
-    """Return who is to take traffic: those that do already, then the oldest."""
+    """Return who is to take traffic: those that do already, then the oldest; never who is kept out."""
     have = set(serving(group, targets))
-    ready = [member for member in group.staying if member.in_service]
+    ready = [member for member in group.staying if member.in_service and member.id not in group.out]
     return sorted(ready, key=lambda member: member not in have)[:count]
 
 

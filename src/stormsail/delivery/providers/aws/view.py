@@ -100,6 +100,11 @@ class Group:
         return ledger.traffic_of(self.tags.get(ledger.TRAFFIC, ""))
 
     @property
+    def out(self) -> frozenset[str]:
+        """The instances that are kept out of traffic one by one."""
+        return frozenset(self.tags.get(ledger.OUT, "").split())
+
+    @property
     def staying(self) -> tuple[Member, ...]:
         """The members that are not on their way out."""
         return tuple(member for member in self.members if not member.leaving)
@@ -173,10 +178,11 @@ def _health(group: Group, member: Member, targets: Targets) -> tuple[Health, str
     if not member.healthy:
         return Health.DOWN, "the auto scaling group takes it for unhealthy and replaces it"
     if not group.target_groups:
-        health = Health.UP if group.traffic.enabled else Health.OUT_OF_SERVICE
+        serves = group.traffic.enabled and member.id not in group.out
+        health = Health.UP if serves else Health.OUT_OF_SERVICE
         return health, "in service; the group has no target groups"
     known = [targets[arn].get(member.id) for arn in group.target_groups]
-    if not any(known) and group.traffic.share == 100:
+    if not any(known) and group.traffic.share == 100 and member.id not in group.out:
         return Health.STARTING, "in service; is about to be given to its target groups"
     found = [_target_health(target) for target in known]
     if len({health for health, _ in found} & {Health.UP, Health.OUT_OF_SERVICE}) == 2:
