@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pair() -> AsyncIterator[parity.Pair]:
     """Both servers, with one worker each."""
-    async for both in parity.servers_with_workers():
+    async for both in parity.servers_with_workers(parity.worker):
         yield both
 
 

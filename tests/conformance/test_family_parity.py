@@ -3,12 +3,10 @@
 import asyncio
 import contextlib
 import re
-import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +18,7 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
 from conformance import family as f
 from conformance.histories import chain, comparable, comparable_message
-from conformance.servers import DevServer, EngineProcess
-from conformance.test_parity import Pair, difference, dump, until
+from conformance.test_parity import Pair, difference, dump, servers_with_workers, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
@@ -32,16 +29,8 @@ Scenario = Callable[[Client, str], Awaitable[None]]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pair() -> AsyncIterator[Pair]:
-    """Both servers, with one worker each."""
-    with tempfile.TemporaryDirectory() as directory:
-        engine, dev = EngineProcess(Path(directory) / "data"), DevServer()
-        await asyncio.gather(engine.start(), dev.start())
-        try:
-            ours, temporals = await engine.connect(), await dev.connect()
-            async with worker(ours), worker(temporals):
-                yield Pair(ours, temporals)
-        finally:
-            await asyncio.gather(engine.stop(), dev.stop())
+    async for both in servers_with_workers(worker):
+        yield both
 
 
 def worker(client: Client) -> Worker:
