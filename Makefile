@@ -11,7 +11,7 @@ READY := .venv/.ready
 unexport PYTHONDONTWRITEBYTECODE
 export UV_PYTHON_DOWNLOADS ?= never
 
-.PHONY: check test unit lint format demo sim setup lock changelog clean help
+.PHONY: check test unit lint format demo sim parity campaign bench crash help
 
 check: lint unit ## Format, lint, types, import rules and unit tests: under a minute
 
@@ -37,17 +37,17 @@ demo: $(READY) ## A deployment that survives kill -9, under live traffic; ARGS="
 sim: $(READY) ## Look for broken promises on a simulated machine; MINUTES=2 SEED=7 MUTANT=timer-early
 	$(BIN)/stormsail sim --minutes $(or $(MINUTES),1) $(if $(SEED),--seed $(SEED)) $(if $(MUTANT),--mutant $(MUTANT))
 
-setup: $(READY) ## Make .venv with everything in it
+parity: $(READY) ## The same happenings for our core, our server and Temporal's; says how many agree
+	PYTHONPATH=tests $(BIN)/python -m parity $(ARGS)
 
-lock: $(READY) ## Resolve the dependencies again
-	$(BIN)/uv lock --upgrade
+campaign: $(READY) ## Operations on a faulty cloud, the durable way and the polling way; ARGS="--operations 20000 --arm both"
+	$(BIN)/stormsail campaign $(or $(ARGS),--operations 20000 --arm both --report bench/report)
 
-changelog: $(READY) ## Show what the next release's changelog would say
-	$(BIN)/towncrier build --draft
+bench: $(READY) ## The same workload on us and on our peers, side by side; writes bench/report/
+	$(BIN)/python -m bench $(ARGS)
 
-clean: ## Remove .venv and every cache
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
-	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+crash: $(READY) ## Kill -9 of a real server and worker under load; KILLS=30 SEED=7
+	PYTHONPATH=tests $(BIN)/python -m crash --kills $(or $(KILLS),30) $(if $(SEED),--seed $(SEED))
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
