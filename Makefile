@@ -16,7 +16,7 @@ export UV_PYTHON_DOWNLOADS ?= never
 check: lint unit ## Format, lint, types, import rules and unit tests: under a minute
 
 test: lint ## Everything: check, and the tests that start real servers and processes; ARGS="-m long" for the long ones
-	$(BIN)/pytest $(or $(ARGS),-m "not long")
+	$(BIN)/pytest -n 3 --dist loadfile $(or $(ARGS),-m "not long")
 
 unit: $(READY) ## The fast tests alone
 	$(BIN)/pytest -q -m "not slow and not e2e"
