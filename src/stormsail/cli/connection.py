@@ -34,7 +34,7 @@ async def connect(place: Place) -> DeliveryClient:
     return await DeliveryClient.connect(
         place.address,
         place.namespace,
-        tls=_tls_from_environment(),
+        tls=tls_from_environment(),
         api_key=os.environ.get("TEMPORAL_API_KEY"),
         task_queue=os.environ.get("STORMSAIL_TASK_QUEUE") or TASK_QUEUE,
     )
@@ -147,7 +147,7 @@ def _next_step(error: failures.DeliveryError) -> str:
             return ""
 
 
-def _tls_from_environment() -> bool | TLSConfig:
+def tls_from_environment() -> bool | TLSConfig:
     """Read Temporal's standard variables; paths to files that are not there fail by name."""
     names = {
         "client_cert": "TEMPORAL_TLS_CLIENT_CERT_PATH",

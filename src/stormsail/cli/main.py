@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "doctor": Lazy("stormsail.cli.doctor:doctor", "Check this machine and say what to do next."),
     "server": Lazy("stormsail.cli.server:server", "Run the engine alone.", ("servers", "engine")),
     "worker": Lazy("stormsail.cli.worker:worker", "Run a worker alone.", ("workers",)),
+    "web": Lazy("stormsail.cli.web:web", "Run the page and the REST API alone."),
     "sim": Lazy("stormsail.cli.sim:sim", "Look for broken promises on a simulated machine and disk."),
     "version": Lazy("stormsail.cli.version:version", "Show the versions of Stormsail and what it stands on."),
     "completion": Lazy("stormsail.cli.completion:completion", "Print the completion script of a shell."),

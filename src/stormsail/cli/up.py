@@ -1,9 +1,10 @@
-"""`stormsail up`: the engine and a worker as two child processes, kept up until Ctrl-C."""
+"""`stormsail up`: the engine, a worker and the page as child processes, kept up until Ctrl-C."""
 
 import asyncio
 import contextlib
 import os
 from collections.abc import Sequence
+from typing import Final
 
 import click
 
@@ -12,6 +13,8 @@ from stormsail.cli.options import DEFAULT_ENGINE, Place, place_options, task_que
 from stormsail.cli.output import note, stamped
 from stormsail.cli.process import Child, stormsail_command, until_ready
 from stormsail.cli.server import make_data_dir, stop_on_signals
+
+WEB_PORT: Final = 7234
 
 
 @click.command()
@@ -23,11 +26,16 @@ from stormsail.cli.server import make_data_dir, stop_on_signals
     show_default=True,
     help="Port of the engine; 0 takes a free one.",
 )
+@click.option(
+    "--web-port",
+    type=click.IntRange(0, 65535),
+    help="Port of the page and the REST API; 0 takes a free one. [default: 7234, or 0 with --port 0]",
+)
 @task_queue_option
-def up(place: Place, port: int, task_queue: str) -> None:
-    """Start engine, worker and load balancer here, and keep them up until Ctrl-C.
+def up(place: Place, port: int, web_port: int | None, task_queue: str) -> None:
+    """Start engine, worker, load balancer and page here, and keep them up until Ctrl-C.
 
-    Either child is started again when it dies; nothing acknowledged is lost. Ctrl-C stops both.
+    A child is started again when it dies; nothing acknowledged is lost. Ctrl-C stops all of them.
     The services that you deployed keep running, and the next `up` finds them again.
 
     \b
@@ -37,23 +45,27 @@ def up(place: Place, port: int, task_queue: str) -> None:
       stormsail up --engine temporal.example:7233     (only the worker; the engine is an existing Temporal server)
     """
     make_data_dir(place.data_dir)
-    asyncio.run(_Pair(place, port, task_queue).run())
+    if web_port is None:
+        web_port = WEB_PORT if port else 0
+    asyncio.run(_House(place, port, web_port, task_queue).run())
 
 
-class _Pair:
-    """The engine (unless another one is used) and the worker of one `up`."""
+class _House:
+    """The engine (unless another one is used), the worker and the page of one `up`."""
 
-    def __init__(self, place: Place, port: int, task_queue: str) -> None:
+    def __init__(self, place: Place, port: int, web_port: int, task_queue: str) -> None:
         self.place = place
         self.port = port
+        self.web_port = web_port
         self.task_queue = task_queue
         self.address = place.engine
         logs = place.data_dir / "logs"
         self.engine = Child("engine", self._engine_command, logs / "engine.log", stamped)
         self.worker = Child("worker", self._worker_command, logs / "worker.log", stamped)
+        self.web = Child("page", self._web_command, logs / "web.log", stamped)
 
     async def run(self) -> None:
-        """Start both in order, wait for a signal, stop both in the opposite order."""
+        """Start all in order, wait for a signal, stop them in the opposite order."""
         stop = asyncio.Event()
         stop_on_signals(stop)
         stopping = asyncio.create_task(stop.wait())
@@ -69,6 +81,11 @@ class _Pair:
             tasks.append(asyncio.create_task(self.worker.run()))
             await self._ready(self.worker, "worker.json", stopping)
             note(f"worker: polls task queue {self.task_queue!r} on {self.address}")
+            tasks.append(asyncio.create_task(self.web.run()))
+            page = await self._ready(self.web, "web.json", stopping)
+            self.web_port = int(page.rpartition(":")[2])
+            note(f"page:   {page}")
+            note(f"API:    {page}/api/v1")
             self._say_what_next()
             await stopping
         except _Stopped:
@@ -78,6 +95,7 @@ class _Pair:
             notes.close()
             if self.engine.proved or self.worker.proved:
                 note("stopping (what you deployed keeps running)")
+            await self.web.stop()
             await self.worker.stop()
             await self.engine.stop()
             for task in tasks:
@@ -106,8 +124,20 @@ class _Pair:
             f"--follow-parent={os.getpid()}",
         )
 
+    def _web_command(self) -> Sequence[str]:
+        return stormsail_command(
+            "web",
+            "start",
+            f"--engine={self.address}",
+            f"--namespace={self.place.namespace}",
+            f"--data-dir={self.place.data_dir}",
+            f"--task-queue={self.task_queue}",
+            f"--port={self.web_port}",
+            f"--follow-parent={os.getpid()}",
+        )
+
     async def _ready(self, child: Child, name: str, stopping: "asyncio.Task[object]") -> str:
-        """Wait until the child is ready and return the engine's address, unless we are told to stop meanwhile."""
+        """Wait until the child is ready and return the address in its note, unless we are told to stop meanwhile."""
         readying = asyncio.create_task(until_ready(child, self.place.data_dir / name))
         await asyncio.wait({readying, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if readying.done():
@@ -122,7 +152,7 @@ class _Pair:
         note("Now deploy something from a second terminal:")
         note(f'  stormsail deploy hello{where} --command "python3 -m http.server {{port}}" --health-path /')
         note(f"  stormsail status{where}")
-        note("Ctrl-C stops engine and worker; what you deployed keeps running.")
+        note("Ctrl-C stops engine, worker and page; what you deployed keeps running.")
 
 
 class _Stopped(Exception):

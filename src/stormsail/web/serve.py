@@ -1,0 +1,66 @@
+"""Serving the application until told to stop."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from stormsail.web.app import create_app
+from stormsail.web.settings import WebSettings
+from stormsail.web.sources.sources import open_sources
+
+GRACE_S = 2
+"""How long open requests get to end; event streams are ended at once and resume elsewhere."""
+
+
+class PortTaken(Exception):
+    """Something else listens on the address."""
+
+
+async def serve(settings: WebSettings, *, stop: asyncio.Event, started: Callable[[str], None]) -> None:
+    """Serve until `stop` is set. `started` gets the page's address once it answers. Raises PortTaken."""
+    listening = _bound(settings)
+    sources = await open_sources(settings.engine, settings.accounts)
+    server = _Server(
+        uvicorn.Config(
+            create_app(sources),
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_S,
+            server_header=False,
+        )
+    )
+    serving = asyncio.create_task(server.serve([listening]))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        host, port = listening.getsockname()[:2]
+        started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        await serving
+    finally:
+        stopping.cancel()
+        listening.close()
+
+
+class _Server(uvicorn.Server):
+    """Signals are the command's business, not the server's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them alone."""
+        yield
+
+
+def _bound(settings: WebSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError as error:
+        listening.close()
+        raise PortTaken(f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}") from error
+    return listening

@@ -1,0 +1,43 @@
+"""All sources of one web process, each holding its last good answers."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from stormsail.web.sources.engine import EngineAddress, EngineSource
+from stormsail.web.sources.held import Held
+
+
+def wall_ms() -> int:
+    """Return the wall clock's time: ages are shown to people."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What every reading takes. `accounts` holds one source an account, so that one that fails leaves the others."""
+
+    engine: EngineSource
+    held: Held
+    """Answers of the engine itself."""
+    workers: Held
+    """Answers of running operations about themselves, which only a worker can give."""
+    accounts: dict[str, Held]
+    """Answers of each account's cloud, read through a worker."""
+    now_ms: Callable[[], int] = wall_ms
+
+    @property
+    def asked(self) -> int:
+        """How many questions went out since the start, to all sources together."""
+        return self.held.asked + self.workers.asked + sum(held.asked for held in self.accounts.values())
+
+
+async def open_sources(at: EngineAddress, accounts: Sequence[str], now_ms: Callable[[], int] = wall_ms) -> Sources:
+    """Return sources for an engine, which need not be there yet."""
+    return Sources(
+        engine=await EngineSource.open(at),
+        held=Held("engine", now_ms),
+        workers=Held("worker", now_ms),
+        accounts={name: Held(f"account {name}", now_ms) for name in accounts},
+        now_ms=now_ms,
+    )
