@@ -56,6 +56,7 @@ async def test_the_capabilities_are_those_that_are_served(rpc: Rpc) -> None:
         "worker_heartbeats",
         "poller_autoscaling",
         "worker_poll_complete_on_shutdown",
+        "workflow_pause",
     }
     assert described.namespace_info.limits.blob_size_limit_error == 2 * 1024 * 1024
     assert described.namespace_info.limits.memo_size_limit_error == 2 * 1024 * 1024

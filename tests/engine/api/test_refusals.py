@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
+from temporalio.api.common.v1 import Callback
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure, WorkflowExecutionAlreadyStartedFailure
 from temporalio.api.workflowservice.v1 import (
     DescribeNamespaceRequest,
@@ -29,6 +30,10 @@ NAMESPACED = [
 ]
 
 
+def nexus(url: str) -> Callback:
+    return Callback(nexus=Callback.Nexus(url=url))
+
+
 @pytest.mark.parametrize("case", STARTS)
 async def test_a_start_that_breaks_a_rule_is_refused_and_starts_nothing(rpc: Rpc, case: str) -> None:
     request, text = STARTS[case]
@@ -45,16 +50,35 @@ async def test_a_request_that_breaks_a_rule_is_refused(rpc: Rpc, case: str) -> N
     assert refusal.detail == ("NotFoundFailure" if code == "NOT_FOUND" else "")
 
 
-@pytest.mark.parametrize("field", ["completion_callbacks", "time_skipping_config", "versioning_override"])
-async def test_a_field_that_is_not_served_is_named(rpc: Rpc, field: str) -> None:
+async def test_a_field_that_is_not_served_is_named(rpc: Rpc) -> None:
     request = start()
-    if field == "completion_callbacks":
-        request.completion_callbacks.add().nexus.url = "http://localhost"
-    else:
-        getattr(request, field).SetInParent()
+    request.time_skipping_config.SetInParent()
     refusal = await rpc.refused(request)
     assert refusal.code == "UNIMPLEMENTED"
-    assert field in refusal.text
+    assert "time_skipping_config" in refusal.text
+
+
+@pytest.mark.parametrize(
+    ("callback", "code", "text"),
+    [
+        (nexus("http://a/b"), "INVALID_ARGUMENT", "invalid url: url does not match any configured callback address"),
+        (nexus("ftp://a/b"), "INVALID_ARGUMENT", "invalid url: unknown scheme: ftp://a/b"),
+        (nexus("http:///b"), "INVALID_ARGUMENT", "invalid url: missing host"),
+        (nexus("http://" + "a" * 1_000), "INVALID_ARGUMENT", "invalid url: url length longer than max length allowed"),
+        (nexus("http://[a"), "INVALID_ARGUMENT", "invalid callback url: "),
+        (nexus("temporal://system"), "UNIMPLEMENTED", "Nexus is not"),
+        (Callback(internal=Callback.Internal(data=b"x")), "INVALID_ARGUMENT", "unsupported callback variant"),
+        (Callback(), "UNIMPLEMENTED", "unknown callback variant: <nil>"),
+    ],
+)
+async def test_nobody_can_be_called_back_when_a_workflow_completes(
+    rpc: Rpc, callback: Callback, code: str, text: str
+) -> None:
+    request = start()
+    request.completion_callbacks.append(callback)
+    refusal = await rpc.refused(request)
+    assert refusal.code == code
+    assert text in refusal.text
 
 
 async def test_every_method_that_is_not_served_names_itself(rpc: Rpc) -> None:

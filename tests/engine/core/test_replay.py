@@ -140,9 +140,10 @@ def test_every_row_of_a_table_leads_on_and_nothing_else_does(table: Mapping[tupl
 
 
 def test_the_tables_know_every_event_that_is_applied() -> None:
-    assert {"WorkflowExecutionStarted", *WHILE_RUNNING, *CLOSING} == set(apply.SERVED)
-    assert set(WHILE_RUNNING) >= apply.WAITING_TYPES
-    assert not {name for state, name in RUN if state not in (Run.ABSENT, Run.RUNNING)}
+    pausing = {"WorkflowExecutionPaused", "WorkflowExecutionUnpaused"}
+    assert {"WorkflowExecutionStarted", *pausing, *WHILE_RUNNING, *CLOSING} == set(apply.SERVED)
+    assert {*WHILE_RUNNING, *pausing} >= apply.WAITING_TYPES
+    assert not {name for state, name in RUN if state not in (Run.ABSENT, Run.RUNNING, Run.PAUSED)}
     assert {name for _, name in WORKFLOW_TASK} == {name for name in WHILE_RUNNING if name.startswith("WorkflowTask")}
     assert WorkflowTask.ABSENT in WORKFLOW_TASK.values()
 

@@ -199,7 +199,7 @@ async def test_every_way_a_run_is_looked_for_has_its_index(tmp_path: Path) -> No
     store = open_store(tmp_path)
     for where, index in (
         ("namespace = ? AND run_id = ?", "run_key"),
-        ("namespace = ? AND workflow_id = ? AND status = 1", "run_open"),
+        ("namespace = ? AND workflow_id = ? AND close_ms IS NULL", "run_open"),
         ("namespace = ? AND workflow_id = ? ORDER BY rid DESC LIMIT 1", "run_chain"),
         ("due_ms <= ? ORDER BY due_ms LIMIT ?", "run_due"),
         ("tasks IS NOT NULL AND rid > ? ORDER BY rid LIMIT ?", "run_tasks"),

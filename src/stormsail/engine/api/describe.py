@@ -8,6 +8,7 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
 from stormsail.engine.core.deadlines import chain_expires_at_ms
 from stormsail.engine.core.state import Activity, Child, RunState, WorkflowTask
+from stormsail.engine.core.versioning import behavior
 from stormsail.engine.core.visibility_row import VisibilityRow, visibility_row
 
 
@@ -23,8 +24,12 @@ def describe(state: RunState, now_ms: int) -> DescribeWorkflowExecutionResponse:
     info.state_transition_count = state.state_transitions
     info.first_run_id = state.start.first_execution_run_id
     info.auto_reset_points.SetInParent()
-    if state.start.HasField("priority"):
-        info.priority.CopyFrom(state.start.priority)
+    if state.priority is not None:
+        info.priority.CopyFrom(state.priority)
+    if state.versioning_override is not None:
+        override = info.versioning_info.versioning_override
+        override.CopyFrom(state.versioning_override)
+        override.behavior = behavior(state.versioning_override)  # as older clients look for it
     for activity in state.activities.values():
         response.pending_activities.append(_pending_activity(activity, now_ms))
     response.pending_children.extend(_pending_child(child) for child in state.children.values())
@@ -96,9 +101,16 @@ def _fill_extended(response: DescribeWorkflowExecutionResponse, state: RunState)
     run_timeout_ms = start.workflow_run_timeout.ToMilliseconds()
     if run_timeout_ms:
         extended.run_expiration_time.CopyFrom(_timestamp(state.execution_started_at_ms + run_timeout_ms))
+    if state.pause is not None:
+        extended.pause_info.identity, extended.pause_info.reason = state.pause.identity, state.pause.reason
+        extended.pause_info.paused_time.CopyFrom(_timestamp(state.pause.at_ms))
     if state.start_request_id:
         known = extended.request_id_infos[state.start_request_id]
         known.event_type, known.event_id = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED, 1
+    for request_id, event_id in state.attached_request_ids.items():
+        known = extended.request_id_infos[request_id]
+        known.event_type = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED
+        known.event_id, known.buffered = event_id, not event_id
 
 
 def _pending_activity(activity: Activity, now_ms: int) -> PendingActivityInfo:

@@ -166,6 +166,7 @@ def _shown(engine: Engine, namespace: StoredNamespace) -> DescribeNamespaceRespo
     capabilities.worker_heartbeats = True
     capabilities.poller_autoscaling = True
     capabilities.worker_poll_complete_on_shutdown = True
+    capabilities.workflow_pause = True
     shown.namespace_info.limits.blob_size_limit_error = engine.limits.blob_size_max
     shown.namespace_info.limits.memo_size_limit_error = engine.limits.memo_size_max
     return shown

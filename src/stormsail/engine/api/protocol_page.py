@@ -17,16 +17,25 @@ otherwise). Official Temporal SDKs connect to it unchanged. This page is written
 `python -m stormsail.engine.api.protocol_page docs/protocol.md` from the table that the server itself uses.
 
 *Served* means the whole method: its fields, errors and edge cases. Some fields are refused with `UNIMPLEMENTED` and
-named: `completion_callbacks` and `versioning_override` of a start, `bad_binaries` and
-`custom_search_attribute_aliases` of UpdateNamespace (AddSearchAttributes registers search attributes). Workflows start,
-signal and cancel others in their own namespace, as Temporal's server has it unless told otherwise. A method that is
-*not served* answers `UNIMPLEMENTED` and names itself; nothing is half done.
+named: `time_skipping_config` of a start, `bad_binaries` and `custom_search_attribute_aliases` of UpdateNamespace
+(AddSearchAttributes registers search attributes). Workflows start, signal and cancel others in their own namespace, and
+nobody can be called back when one completes, as Temporal's server has both unless told otherwise. A method that is *not
+served* answers `UNIMPLEMENTED` and names itself; nothing is half done.
 
 Beside these, `grpc.health.v1.Health` and `grpc.reflection.v1alpha.ServerReflection` are served, so `grpcurl` and health
 probes work. `temporal.api.testservice.v1.TestService` is not: real time is not skipped.
 
 Requests may be compressed with gzip. A request over 4 MiB is refused with `RESOURCE_EXHAUSTED`. A refusal carries
 Temporal's error detail in `grpc-status-details-bin`, where the SDKs look for it.
+
+## Runs and lists differ from Temporal's in this
+
+* Runs can be paused without `frontend.WorkflowPauseEnabled`. Of a paused run no attempt of an activity is handed out;
+  Temporal's server hands out those that are retried meanwhile.
+* A run cannot be pinned to a version of its workers, for worker deployments are not served: it is refused in
+  Temporal's words for a version that the task queue does not have.
+* Lists may be put in order with ORDER BY, which Temporal's SQL stores refuse. GROUP BY in a list is refused; they pass
+  over it.
 
 ## Schedules differ from Temporal's in this
 

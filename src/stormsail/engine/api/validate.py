@@ -83,8 +83,13 @@ def execution(execution: WorkflowExecution, *, present: bool) -> None:
 
 def run_id(text: str) -> None:
     """Refuse a run id that is no UUID; an empty one means the current run."""
-    if text and not _UUID.fullmatch(text):
+    if not is_run_id(text):
         raise InvalidArgument("Invalid RunId.")
+
+
+def is_run_id(text: str) -> bool:
+    """Whether a run id is a UUID, or empty for the current run."""
+    return not text or _UUID.fullmatch(text) is not None
 
 
 def request_id(request: Message, limits: Limits) -> None:

@@ -1,32 +1,23 @@
-"""RPCs that only look: history, describe, query, list and count."""
+"""RPCs that only look at one run: history, describe, query."""
 
 from typing import Final
 
 from google.protobuf.message import Message
-from temporalio.api.common.v1 import Payload
-from temporalio.api.enums.v1 import HistoryEventFilterType, QueryRejectCondition, WorkflowExecutionStatus
+from temporalio.api.enums.v1 import HistoryEventFilterType, QueryRejectCondition
 from temporalio.api.workflowservice.v1 import (
-    CountWorkflowExecutionsRequest,
-    CountWorkflowExecutionsResponse,
     DescribeWorkflowExecutionRequest,
     GetWorkflowExecutionHistoryRequest,
     GetWorkflowExecutionHistoryReverseRequest,
-    ListWorkflowExecutionsRequest,
-    ListWorkflowExecutionsResponse,
     QueryWorkflowRequest,
-    ScanWorkflowExecutionsRequest,
-    ScanWorkflowExecutionsResponse,
 )
 
 from stormsail.engine.api import validate
-from stormsail.engine.api.describe import describe, execution_info
+from stormsail.engine.api.describe import describe
 from stormsail.engine.api.transport import Call
 from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.shell.engine import Engine
-from stormsail.engine.store.visibility import VisibilityPage
 
 _FOR_PEOPLE: Final = ("temporal-cli", "temporal-ui")
-_STATUS_PREFIX: Final = "WORKFLOW_EXECUTION_STATUS_"
 
 
 async def get_workflow_execution_history(
@@ -72,36 +63,3 @@ async def query_workflow(engine: Engine, call: Call, request: QueryWorkflowReque
     if request.query_reject_condition == QueryRejectCondition.QUERY_REJECT_CONDITION_UNSPECIFIED:
         request.query_reject_condition = QueryRejectCondition.QUERY_REJECT_CONDITION_NONE
     return await engine.query(request, call.deadline_s)
-
-
-async def list_workflow_executions(engine: Engine, _: Call, request: ListWorkflowExecutionsRequest) -> Message:
-    """List the runs that a filter matches."""
-    page = _page(engine, request)
-    return ListWorkflowExecutionsResponse(
-        executions=[execution_info(row) for row in page.rows], next_page_token=page.next_token
-    )
-
-
-async def scan_workflow_executions(engine: Engine, _: Call, request: ScanWorkflowExecutionsRequest) -> Message:
-    """List, by the name that it once had for large results."""
-    page = _page(engine, request)
-    return ScanWorkflowExecutionsResponse(
-        executions=[execution_info(row) for row in page.rows], next_page_token=page.next_token
-    )
-
-
-async def count_workflow_executions(engine: Engine, _: Call, request: CountWorkflowExecutionsRequest) -> Message:
-    """Count the runs that a filter matches, by status where it says GROUP BY ExecutionStatus."""
-    counted = engine.store.visibility.count(request.namespace, request.query)
-    response = CountWorkflowExecutionsResponse(count=counted.total)
-    for status, count in counted.groups:
-        name = WorkflowExecutionStatus.Name(status).removeprefix(_STATUS_PREFIX).title().replace("_", "")  # type: ignore[arg-type]
-        value = Payload(metadata={"encoding": b"json/plain", "type": b"Keyword"}, data=f'"{name}"'.encode())
-        response.groups.add(count=count, group_values=[value])
-    return response
-
-
-def _page(engine: Engine, request: ListWorkflowExecutionsRequest | ScanWorkflowExecutionsRequest) -> VisibilityPage:
-    size_max = engine.limits.visibility_page_max
-    size = request.page_size if 0 < request.page_size <= size_max else size_max
-    return engine.store.visibility.list(request.namespace, request.query, size, request.next_page_token)

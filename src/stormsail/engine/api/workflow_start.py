@@ -18,10 +18,10 @@ from temporalio.api.workflowservice.v1 import (
     TerminateWorkflowExecutionResponse,
 )
 
-from stormsail.engine.api import validate
+from stormsail.engine.api import callbacks, validate
 from stormsail.engine.api.transport import Call
-from stormsail.engine.core import search_attributes
-from stormsail.engine.core.errors import InvalidArgument, Unimplemented
+from stormsail.engine.core import search_attributes, versioning
+from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.events import varint
 from stormsail.engine.core.requests import (
     RequestCancel,
@@ -104,8 +104,6 @@ async def signal_workflow_execution(engine: Engine, _: Call, request: SignalWork
     validate.bounded(request.request_id, "RequestId", limits)
     validate.links(request.links)
     run_id = await engine.execute(request.namespace, target.workflow_id, target.run_id, SignalWorkflow(request))
-    if not request.request_id:
-        return SignalWorkflowExecutionResponse()
     return SignalWorkflowExecutionResponse(
         link=_signal_link(request.namespace, target.workflow_id, run_id, request.request_id)
     )
@@ -155,8 +153,10 @@ def _check_start(engine: Engine, request: _STARTS) -> None:
     search_attributes.check_size(request.search_attributes)
     validate.priority(request.priority)
     validate.links(request.links)
+    if isinstance(request, StartWorkflowExecutionRequest):
+        callbacks.check(request.completion_callbacks)
     if request.HasField("versioning_override"):
-        raise Unimplemented("versioning_override is not served here: worker versioning is not.")
+        versioning.check_structure(request.versioning_override)
 
 
 def _signal_link(namespace: str, workflow_id: str, run_id: str, request_id: str) -> Link:

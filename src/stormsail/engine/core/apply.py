@@ -21,13 +21,15 @@ from stormsail.engine.core.machines import timer as timer_machine
 from stormsail.engine.core.machines import workflow_task as task_machine
 from stormsail.engine.core.machines.walk import walk
 from stormsail.engine.core.retry import duration_ms
-from stormsail.engine.core.state import Activity, RunState, Timer, WorkflowTask
+from stormsail.engine.core.state import Activity, Pause, RunState, Timer, WorkflowTask
 
 WAITING_TYPES: Final = frozenset(
     {
         "WorkflowExecutionSignaled",
         "WorkflowExecutionCancelRequested",
         "WorkflowExecutionOptionsUpdated",
+        "WorkflowExecutionPaused",
+        "WorkflowExecutionUnpaused",
         "TimerFired",
         "ActivityTaskStarted",
         "ActivityTaskCompleted",
@@ -59,6 +61,8 @@ def apply(state: RunState, event: HistoryEvent, *, size_bytes: int, seen: bool =
         _EFFECTS[event.event_type](state, event)
     elif event.event_type == EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED:
         apply_others.number(state, event)
+    elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED:
+        _number_attached(state, event)
     state.next_event_id = event.event_id + 1
     state.history_size_bytes += size_bytes
     return state
@@ -161,6 +165,8 @@ def _run_started(state: RunState, event: HistoryEvent) -> None:
     merge_payloads(state.search_attributes, start.search_attributes.indexed_fields)
     state.start_links = tuple(event.links)
     state.user_metadata = event.user_metadata if event.HasField("user_metadata") else None
+    state.priority = start.priority if start.HasField("priority") else None
+    state.versioning_override = start.versioning_override if start.HasField("versioning_override") else None
 
 
 def _run_closed(state: RunState, event: HistoryEvent) -> None:
@@ -287,9 +293,32 @@ def _cancel_requested(state: RunState, _event: HistoryEvent) -> None:
 
 
 def _options_updated(state: RunState, event: HistoryEvent) -> None:
+    updated = event.workflow_execution_options_updated_event_attributes
+    if updated.attached_request_id:
+        state.attached_request_ids[updated.attached_request_id] = event.event_id
+    if updated.unset_versioning_override:
+        state.versioning_override = None
+    elif updated.HasField("versioning_override"):
+        state.versioning_override = updated.versioning_override
+    if updated.HasField("priority"):
+        state.priority = updated.priority
+
+
+def _number_attached(state: RunState, event: HistoryEvent) -> None:
     request_id = event.workflow_execution_options_updated_event_attributes.attached_request_id
     if request_id:
-        state.attached_request_ids[request_id] = None
+        state.attached_request_ids[request_id] = event.event_id
+
+
+def _paused(state: RunState, event: HistoryEvent) -> None:
+    paused = event.workflow_execution_paused_event_attributes
+    state.status = run_machine.STATUS[run_machine.Run.PAUSED]
+    state.pause = Pause(_at_ms(event), paused.identity, paused.reason, paused.request_id)
+
+
+def _unpaused(state: RunState, _event: HistoryEvent) -> None:
+    state.status = run_machine.STATUS[run_machine.Run.RUNNING]
+    state.pause = None
 
 
 def _search_attributes_upserted(state: RunState, event: HistoryEvent) -> None:
@@ -325,6 +354,8 @@ _OF_NAME: Final[dict[str, Callable[[RunState, HistoryEvent], None]]] = {
     "WorkflowExecutionSignaled": _signaled,
     "WorkflowExecutionCancelRequested": _cancel_requested,
     "WorkflowExecutionOptionsUpdated": _options_updated,
+    "WorkflowExecutionPaused": _paused,
+    "WorkflowExecutionUnpaused": _unpaused,
     "UpsertWorkflowSearchAttributes": _search_attributes_upserted,
     "WorkflowPropertiesModified": _properties_modified,
     **apply_others.EFFECTS,

@@ -46,13 +46,20 @@ class Extras:
 NO_EXTRAS: Final = Extras()
 
 
+_IGNORABLE: Final = (
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_PAUSED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UNPAUSED,
+)
+
+
 def build(event_id: int, at_ms: int, attributes: Message, extras: Extras = NO_EXTRAS) -> HistoryEvent:
     """Build the event that these attributes belong to. They are copied."""
     event_type, field = KINDS[attributes.DESCRIPTOR.full_name]
     event = HistoryEvent(event_id=event_id, event_type=event_type)  # type: ignore[arg-type]
     event.event_time.FromMilliseconds(at_ms)
     getattr(event, field).CopyFrom(attributes)
-    if event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED:
+    if event_type in _IGNORABLE:
         event.worker_may_ignore = True  # an SDK older than the event type must not fail on it
     if extras is not NO_EXTRAS:
         event.links.extend(extras.links)

@@ -10,6 +10,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.protocol.v1 import Message
 from temporalio.api.workflowservice.v1 import (
     PauseActivityRequest,
+    PauseWorkflowExecutionRequest,
     RequestCancelWorkflowExecutionRequest,
     ResetActivityRequest,
     ResetWorkflowExecutionRequest,
@@ -19,7 +20,9 @@ from temporalio.api.workflowservice.v1 import (
     StartWorkflowExecutionRequest,
     TerminateWorkflowExecutionRequest,
     UnpauseActivityRequest,
+    UnpauseWorkflowExecutionRequest,
     UpdateActivityOptionsRequest,
+    UpdateWorkflowExecutionOptionsRequest,
     UpdateWorkflowExecutionRequest,
 )
 
@@ -316,6 +319,27 @@ class UpdateActivityOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseWorkflow:
+    """Hand out no task of a run until it is unpaused."""
+
+    request: PauseWorkflowExecutionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class UnpauseWorkflow:
+    """Let a paused run go on."""
+
+    request: UnpauseWorkflowExecutionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateWorkflowOptions:
+    """Change options of an open run. Reply: a WorkflowExecutionOptions, with all of them as they are now."""
+
+    request: UpdateWorkflowExecutionOptionsRequest
+
+
+@dataclass(frozen=True, slots=True)
 class UpdateWorkflow:
     """Admit an update, or find the one of its id. Reply: the RunKey of the run that has it."""
 
@@ -364,6 +388,9 @@ RunRequest = (
     | UnpauseActivity
     | ResetActivity
     | UpdateActivityOptions
+    | PauseWorkflow
+    | UnpauseWorkflow
+    | UpdateWorkflowOptions
     | FireDue
     | Delivered
 )

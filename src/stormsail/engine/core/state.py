@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
 from google.protobuf.any_pb2 import Any
-from temporalio.api.common.v1 import Link, Payloads, WorkflowExecution
+from temporalio.api.common.v1 import Link, Payloads, Priority, WorkflowExecution
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import (
@@ -21,10 +21,12 @@ from temporalio.api.history.v1 import (
     WorkflowTaskCompletedEventAttributes,
 )
 from temporalio.api.sdk.v1 import UserMetadata
+from temporalio.api.workflow.v1 import VersioningOverride
 
 from stormsail.engine.core.ids import RunKey
 
-RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
+RUNNING: Final = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
+PAUSED: Final = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,16 @@ class AdmittedUpdate:
     """Of WorkflowExecutionUpdateAdmitted, where a reset carried the update over: then it survives a restart."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Since when a run is paused, and by whom."""
+
+    at_ms: int
+    identity: str
+    reason: str
+    request_id: str
+
+
 @dataclass(slots=True)
 class RunState:
     """One run. Containers are copied by `copy`, the values in them are frozen or never changed in place."""
@@ -177,6 +189,11 @@ class RunState:
     last_completed_task: WorkflowTaskCompletedEventAttributes | None = None
     """What its worker said of itself: build, deployment, versioning behaviour."""
     cancel_requested: bool = False
+    pause: Pause | None = None
+    """Where the run is paused, or was when it closed."""
+    priority: Priority | None = None
+    """Of the run's tasks: as started, or as its options were updated since. So too the next."""
+    versioning_override: VersioningOverride | None = None
     start_request_id: str = ""
     """Progress: of the start that began the chain of runs. Its repetition is answered with the first of them."""
     reset_request_id: str = ""
@@ -185,8 +202,9 @@ class RunState:
     """Progress: when that was. Its history tells of a start long before."""
     reset_run_id: str = ""
     """Progress: the run that a reset made of this one's history."""
-    attached_request_ids: dict[str, None] = field(default_factory=dict)
-    """Of starts that found this run in use and asked to be attached to it."""
+    attached_request_ids: dict[str, int] = field(default_factory=dict)
+    """Of starts that found this run in use and asked to be attached to it, and the events that say so; 0 where that is
+    buffered."""
     user_metadata: UserMetadata | None = None
     """Of the start."""
     start_links: tuple[Link, ...] = ()
@@ -218,7 +236,12 @@ class RunState:
     @property
     def open(self) -> bool:
         """Whether the run has started and not closed."""
-        return self.status == RUNNING
+        return self.status in (RUNNING, PAUSED)
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is open and none of its tasks may be handed out."""
+        return self.status == PAUSED
 
     @property
     def task_queue(self) -> str:

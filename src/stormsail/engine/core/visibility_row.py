@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from temporalio.api.common.v1 import Memo, Payload, SearchAttributes
 
 from stormsail.engine.core.state import RunState
+from stormsail.engine.core.versioning import behavior_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +69,30 @@ def visibility_row(state: RunState) -> VisibilityRow:
 
 
 def shown_attributes(state: RunState) -> dict[str, bytes]:
-    """Return the run's search attributes, with what the server itself says of it: what of it is paused."""
+    """Return the run's search attributes, with what the server itself says of it: what of it is paused, and how it was
+    told to follow its workers' versions."""
+    shown = dict(state.search_attributes)
+    if entries := _pauses(state):
+        shown["TemporalPauseInfo"] = _attribute("KeywordList", entries)
+    if state.versioning_override is not None:
+        shown["TemporalWorkflowVersioningBehavior"] = _attribute("Keyword", behavior_name(state.versioning_override))
+    return shown
+
+
+def _pauses(state: RunState) -> list[str]:
+    entries: list[str] = []
+    if state.pause is not None:
+        entries.append(f"Workflow:{state.key.workflow_id}")
+        if state.pause.reason:
+            entries.append(f"Reason:{state.pause.reason}")
     paused = {one.scheduled.activity_type.name for one in state.activities.values() if one.paused_at_ms}
-    if not paused:
-        return state.search_attributes
-    entries = [f"property:activityType={name}" for name in sorted(paused)]
-    payload = Payload(
-        metadata={"encoding": b"json/plain", "type": b"KeywordList"},
-        data=json.dumps(entries, ensure_ascii=False).encode(),
-    )
-    return {**state.search_attributes, "TemporalPauseInfo": payload.SerializeToString(deterministic=True)}
+    return entries + [f"property:activityType={name}" for name in sorted(paused)]
+
+
+def _attribute(type_name: str, value: str | list[str]) -> bytes:
+    data = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    payload = Payload(metadata={"encoding": b"json/plain", "type": type_name.encode()}, data=data)
+    return payload.SerializeToString(deterministic=True)
 
 
 def _payloads(fields: dict[str, bytes]) -> dict[str, Payload]:

@@ -36,7 +36,7 @@ class Task:
 
 def tasks(state: RunState) -> dict[tuple[TaskKind, int], Task]:
     """Return the tasks that wait for a poller."""
-    if not state.open:
+    if not state.open or state.paused:
         return {}
     waiting = {
         (TaskKind.ACTIVITY, key): Task(

@@ -89,11 +89,12 @@ class Queries:
         until_ms = self._clock.now_ms() + int(patience_ms)
         state = self._runs.read(request.namespace, request.execution.workflow_id, request.execution.run_id)
         response = QueryWorkflowResponse()
-        _link(response, state.key, "Query processed")
         if _rejected(state, request.query_reject_condition):
             response.query_rejected.status = state.status  # type: ignore[assignment]
-            _link(response, state.key, "Query rejected")
+            if not state.paused:
+                _link(response, state.key, "Query rejected")
             return response
+        _link(response, state.key, "Query processed")
         self._admission.enter_wait()
         try:
             answer = await self._answer(state.key, request.query, until_ms)
@@ -266,7 +267,7 @@ class Queries:
 def _alone(state: RunState) -> bool:
     """Whether a query may go to a worker without a workflow task: the worker has seen, or will see, every event."""
     seen = state.last_completed_task_started_event_id
-    return bool(seen) and (not state.open or state.workflow_task is None)
+    return bool(seen) and (not state.open or (state.workflow_task is None and not state.paused))
 
 
 def _failing(state: RunState) -> bool:
@@ -275,7 +276,7 @@ def _failing(state: RunState) -> bool:
 
 def _rejected(state: RunState, condition: int) -> bool:
     if state.open:
-        return False
+        return state.paused
     return condition == _NOT_OPEN or (condition == _NOT_CLEAN and state.status != _COMPLETED)
 
 

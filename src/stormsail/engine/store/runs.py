@@ -115,7 +115,7 @@ class Runs:
     def current(self, namespace: str, workflow_id: str) -> RunKey | None:
         """Return the open run of a workflow id, else its newest, else None."""
         chain = "SELECT run_id FROM run WHERE namespace = ? AND workflow_id = ?"
-        found = self._reader.read(f"{chain} AND status = 1", (namespace, workflow_id)) or self._reader.read(
+        found = self._reader.read(f"{chain} AND close_ms IS NULL", (namespace, workflow_id)) or self._reader.read(
             f"{chain} ORDER BY rid DESC LIMIT 1", (namespace, workflow_id)
         )
         return RunKey(namespace, workflow_id, found[0][0]) if found else None
@@ -126,7 +126,7 @@ class Runs:
         Says whether it was there and closed: an open one is left as it is.
         """
         rid = self.rid(key)
-        if rid is None or self._reader.read("SELECT status FROM run WHERE rid = ?", (rid,)) == [(1,)]:
+        if rid is None or self._reader.read("SELECT close_ms FROM run WHERE rid = ?", (rid,)) == [(None,)]:
             return False
         rows: list[tuple[Statement, Row]] = [
             (DELETE_RUN, (rid,)),

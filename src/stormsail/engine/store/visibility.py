@@ -105,6 +105,8 @@ class Visibility:
     def count(self, namespace: str, query: str) -> CountResult:
         """Count runs; with GROUP BY ExecutionStatus by status as well."""
         filter_ = self._parse(namespace, query)
+        if filter_.order:
+            raise not_supported("'ORDER BY' clause")
         conditions, values = _where(self._reader, namespace, filter_)
         where = " AND ".join(conditions)
         if filter_.group_by is None:

@@ -14,6 +14,8 @@ from stormsail.engine.core.decide import (
     complete,
     deliveries,
     due,
+    options,
+    pause,
     signal,
     start,
     update,
@@ -33,6 +35,7 @@ from stormsail.engine.core.requests import (
     FireDue,
     HeartbeatActivity,
     PauseActivity,
+    PauseWorkflow,
     RequestCancel,
     ResetActivity,
     ResetSticky,
@@ -45,8 +48,10 @@ from stormsail.engine.core.requests import (
     StickyGone,
     Terminate,
     UnpauseActivity,
+    UnpauseWorkflow,
     UpdateActivityOptions,
     UpdateWorkflow,
+    UpdateWorkflowOptions,
 )
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
@@ -138,6 +143,9 @@ _DECIDING: Final[Mapping[type, Deciding]] = {
     UnpauseActivity: lambda turn, asked, ids, _: activity_admin.unpause(turn, asked.request, ids),
     ResetActivity: lambda turn, asked, ids, _: activity_admin.reset(turn, asked.request, ids),
     UpdateActivityOptions: lambda turn, asked, _, limits: activity_admin.update_options(turn, asked.request, limits),
+    PauseWorkflow: lambda turn, asked, _, __: pause.pause(turn, asked.request),
+    UnpauseWorkflow: lambda turn, asked, _, limits: pause.unpause(turn, asked.request, limits),
+    UpdateWorkflowOptions: lambda turn, asked, _, __: options.update(turn, asked.request),
     FireDue: lambda turn, _, ids, limits: due.fire_due(turn, ids, limits),
     Delivered: lambda turn, asked, _, limits: deliveries.deliver(turn, asked, limits),
 }

@@ -57,7 +57,7 @@ def start(turn: Turn, request: StartActivity) -> None:
             raise NotFound("Activity task already started.")
         turn.reply = _started(turn.state, activity)
         return
-    if not activity.ready or activity.paused_at_ms:
+    if not activity.ready or activity.paused_at_ms or turn.state.paused:
         raise NotFound(GONE)
     turn.reply = start_attempt(
         turn, activity.scheduled_event_id, request.identity, request.request_id, request.build_id

@@ -195,9 +195,12 @@ def _linked(
     start.workflow_id = state.key.workflow_id
     start.first_execution_run_id = before.first_execution_run_id
     start.continued_execution_run_id = state.key.run_id
-    for name in ("workflow_execution_timeout", "workflow_execution_expiration_time", "priority"):
+    for name in ("workflow_execution_timeout", "workflow_execution_expiration_time"):
         if before.HasField(name):
             getattr(start, name).CopyFrom(getattr(before, name))
+    start.ClearField("priority")
+    if state.priority is not None:
+        start.priority.CopyFrom(state.priority)
     if before.HasField("parent_workflow_execution"):
         start.parent_workflow_namespace = before.parent_workflow_namespace
         start.parent_workflow_namespace_id = before.parent_workflow_namespace_id

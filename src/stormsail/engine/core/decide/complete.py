@@ -16,7 +16,7 @@ from stormsail.engine.core.decide import activity, update_messages, workflow_tas
 from stormsail.engine.core.decide.carrying import BadCommand, Carrying
 from stormsail.engine.core.decide.commands import carry_out, check_sequence
 from stormsail.engine.core.decide.workflow_task import HISTORY_SERVICE, TASK_GONE
-from stormsail.engine.core.errors import InvalidArgument, NotFound
+from stormsail.engine.core.errors import FailedPrecondition, InvalidArgument, NotFound
 from stormsail.engine.core.ids import Ids
 from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.requests import (
@@ -42,6 +42,8 @@ def complete(state: RunState, request: CompleteWorkflowTask, now_ms: int, ids: I
     if not state.open:
         raise NotFound(TASK_GONE)
     task = workflow_task.held(state, request.token)
+    if state.paused and request.request.force_create_new_workflow_task:
+        raise FailedPrecondition("Workflow is paused and force create new workflow task is not allowed.")
     _check_versioning(request.request)
     check_sequence(request.request.commands)
     try:
@@ -102,13 +104,13 @@ def _next_task(
     """Schedule the next workflow task where there is something to tell, and start it where the worker asked for it."""
     if request.force_create_new_workflow_task or turn.state.buffered:
         workflow_task.schedule(turn, limits, original_at_ms=original_at_ms)
-    elif not turn.state.updates_admitted:
+    elif not turn.state.updates_admitted or turn.state.paused:
         return None
     elif request.return_new_workflow_task:
         workflow_task.schedule_speculative(turn, limits)
     else:
         workflow_task.schedule(turn, limits)
-    if not request.return_new_workflow_task:
+    if not request.return_new_workflow_task or turn.state.workflow_task is None:
         return None
     resend = not request.force_create_new_workflow_task
     started = workflow_task.start_pending(turn, request.identity, RETURNED_REQUEST_ID, ids, limits, resend=resend)
@@ -201,8 +203,8 @@ def _set_sticky(turn: Turn, request: RespondWorkflowTaskCompletedRequest) -> Non
 
 def _start_eagerly(turn: Turn, wanted: list[str], identity: str, ids: Ids) -> tuple[StartedActivity, ...]:
     """Hand the worker the activities it asked for, as far as they are still pending after all commands."""
-    started = []
-    for activity_id in wanted:
+    started: list[StartedActivity] = []
+    for activity_id in wanted if not turn.state.paused else ():
         scheduled_event_id = turn.state.activity_by_id.get(activity_id)
         if scheduled_event_id is not None:
             started.append(activity.start_attempt(turn, scheduled_event_id, identity, ids.uuid()))

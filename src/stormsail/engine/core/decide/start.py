@@ -23,7 +23,7 @@ from temporalio.api.workflowservice.v1 import (
     StartWorkflowExecutionRequest,
 )
 
-from stormsail.engine.core import cron, failures, notes
+from stormsail.engine.core import cron, failures, notes, versioning
 from stormsail.engine.core.decide import signal, workflow_task
 from stormsail.engine.core.decide.begin import (
     as_duration,
@@ -57,7 +57,6 @@ _SUCCEEDED: Final = frozenset(
         WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW,
     }
 )
-_NOT_SERVED: Final = ("completion_callbacks", "time_skipping_config")
 
 
 def decide_start(current: RunState | None, request: Start, now_ms: int, ids: Ids, limits: Limits) -> Turn:
@@ -82,12 +81,10 @@ def decide_start(current: RunState | None, request: Start, now_ms: int, ids: Ids
 
 def _check(request: AnyStart, limits: Limits) -> None:
     """Refuse what the engine cannot do, and what would make a run that makes no sense."""
-    for name in _NOT_SERVED:
-        if name not in request.DESCRIPTOR.fields_by_name:
-            continue
-        field = request.DESCRIPTOR.fields_by_name[name]
-        if getattr(request, name) if field.message_type is None or field.is_repeated else request.HasField(name):  # type: ignore[arg-type]
-            raise Unimplemented(f"{name} of a workflow start is not served here; start the workflow without it.")
+    if request.HasField("time_skipping_config"):
+        raise Unimplemented(
+            "time_skipping_config of a workflow start is not served here; start the workflow without it."
+        )
     if not request.request_id:
         raise InvalidArgument("Missing request ID.")
     if not request.task_queue.name:
@@ -98,6 +95,8 @@ def _check(request: AnyStart, limits: Limits) -> None:
         raise InvalidArgument("Blob data size exceeds limit.")
     if request.memo.ByteSize() > limits.memo_size_max:
         raise InvalidArgument("Memo size exceeds limit.")
+    if request.HasField("versioning_override"):
+        versioning.check(request.versioning_override, request.task_queue.name)
     if isinstance(request, SignalWithStartWorkflowExecutionRequest):
         signal.check_size(request.signal_input, limits)
 
@@ -281,6 +280,8 @@ def _started_event(
     ):
         if request.HasField(name):
             getattr(start, name).CopyFrom(getattr(request, name))
+    if start.HasField("versioning_override"):
+        start.versioning_override.CopyFrom(versioning.canonical(start.versioning_override))
     if run_ms != duration_ms(start.workflow_run_timeout):
         start.workflow_run_timeout.CopyFrom(as_duration(run_ms))
     if isinstance(request, StartWorkflowExecutionRequest):

@@ -35,6 +35,8 @@ def admit(turn: Turn, request: UpdateWorkflowExecutionRequest, limits: Limits) -
         if known:
             return
         raise NotFound(RUN_COMPLETED)
+    if state.paused:
+        raise FailedPrecondition("Workflow is paused. Cannot update the workflow.")
     _check_ready(state)
     if known:
         return

@@ -7,7 +7,7 @@ nothing is done, and the refusal says which half it was.
 from dataclasses import replace
 from typing import Final
 
-from temporalio.api.enums.v1 import WorkflowExecutionStatus, WorkflowIdConflictPolicy
+from temporalio.api.enums.v1 import WorkflowIdConflictPolicy
 
 from stormsail.engine.core import updates
 from stormsail.engine.core.decide import update
@@ -53,7 +53,7 @@ def _takes_update(current: RunState, request: StartAndUpdate) -> bool:
     update_id = request.update.request.meta.update_id
     if update_id in current.updates_completed:
         return True
-    if current.status != WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING:
+    if not current.open:
         return False
     return (
         request.request.request_id == current.start_request_id

@@ -69,11 +69,15 @@ def first_task_due(turn: Turn, limits: Limits) -> None:
 
 
 def schedule(turn: Turn, limits: Limits, *, attempt: int = 1, original_at_ms: int | None = None) -> None:
-    """Schedule a workflow task; none may be pending. Buffered events enter history before it, and make it a normal one.
+    """Schedule a workflow task, unless the run is paused; none may be pending. Buffered events enter history before it,
+    and make it a normal one.
 
     `original_at_ms` is carried over the heartbeats of a long workflow task, which are tasks of their own.
     """
     state = turn.state
+    if state.paused:
+        turn.flush()
+        return  # it is scheduled when the run goes on
     if state.buffered:
         attempt = 1
         turn.flush()
@@ -291,10 +295,10 @@ def fail_task(
     identity: str,
     binary_checksum: str = "",
 ) -> int:
-    """End the started workflow task as failed, leaving none. Returns the number of the attempt that follows."""
+    """End the workflow task as failed, leaving none. Returns the number of the attempt that follows."""
     write_down(turn, identity)
     task = turn.state.workflow_task
-    assert task is not None and task.started_at_ms
+    assert task is not None
     if task.transient:
         turn.note(notes.WorkflowTaskPlaced(None))
     else:

@@ -14,6 +14,8 @@ class Run(StrEnum):
 
     ABSENT = "absent"
     RUNNING = "running"
+    PAUSED = "paused"
+    """Open, but no task of it is handed out."""
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELED = "canceled"
@@ -72,17 +74,20 @@ WHILE_RUNNING: Final = (
     "RequestCancelExternalWorkflowExecutionFailed",
     "ExternalWorkflowExecutionCancelRequested",
 )
-"""All other events: they leave it running."""
+"""All other events: they leave it running, or paused."""
 
 RUN: Final[Mapping[tuple[Run, str], Run]] = {
     (Run.ABSENT, "WorkflowExecutionStarted"): Run.RUNNING,
-    **{(Run.RUNNING, name): Run.RUNNING for name in WHILE_RUNNING},
-    **{(Run.RUNNING, name): closed for name, closed in CLOSING.items()},
+    (Run.RUNNING, "WorkflowExecutionPaused"): Run.PAUSED,
+    (Run.PAUSED, "WorkflowExecutionUnpaused"): Run.RUNNING,
+    **{(stands, name): stands for stands in (Run.RUNNING, Run.PAUSED) for name in WHILE_RUNNING},
+    **{(stands, name): closed for stands in (Run.RUNNING, Run.PAUSED) for name, closed in CLOSING.items()},
 }
 
 STATUS: Final[Mapping[Run, Status.ValueType]] = {
     Run.ABSENT: Status.WORKFLOW_EXECUTION_STATUS_UNSPECIFIED,
     Run.RUNNING: Status.WORKFLOW_EXECUTION_STATUS_RUNNING,
+    Run.PAUSED: Status.WORKFLOW_EXECUTION_STATUS_PAUSED,
     Run.COMPLETED: Status.WORKFLOW_EXECUTION_STATUS_COMPLETED,
     Run.FAILED: Status.WORKFLOW_EXECUTION_STATUS_FAILED,
     Run.CANCELED: Status.WORKFLOW_EXECUTION_STATUS_CANCELED,

@@ -26,6 +26,8 @@ WORKFLOW_TASK: Final[Mapping[tuple[WorkflowTask, str], WorkflowTask]] = {
     (WorkflowTask.SCHEDULED, "WorkflowTaskStarted"): WorkflowTask.STARTED,
     # A task waited too long in a sticky queue.
     (WorkflowTask.SCHEDULED, "WorkflowTaskTimedOut"): WorkflowTask.ABSENT,
+    # Its run was paused before a worker took it.
+    (WorkflowTask.SCHEDULED, "WorkflowTaskFailed"): WorkflowTask.ABSENT,
     (WorkflowTask.STARTED, "WorkflowTaskCompleted"): WorkflowTask.ABSENT,
     (WorkflowTask.STARTED, "WorkflowTaskFailed"): WorkflowTask.ABSENT,
     (WorkflowTask.STARTED, "WorkflowTaskTimedOut"): WorkflowTask.ABSENT,
