@@ -9,33 +9,48 @@ import pytest
 from stormsail.cli.main import run
 
 
-@pytest.mark.parametrize(
-    ("flag", "what"),
-    [
-        ("--tls-cert", "TLS"),
-        ("--tls-key", "TLS"),
-        ("--tls-client-ca", "mutual TLS"),
-        ("--api-key-file", "API keys"),
-    ],
-)
-def test_what_is_not_there_yet_is_refused_by_name(
-    flag: str,
-    what: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert run(["server", "start", "--data-dir", str(tmp_path / "d"), flag, "x.pem"]) == 2
+def test_what_is_not_there_yet_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["server", "start", "--data-dir", str(tmp_path / "d"), "--api-key-file", "x"]) == 2
     said = capsys.readouterr().err
-    assert f"{flag}: {what} is not there yet" in said
+    assert "--api-key-file: API keys are not there yet" in said
     assert "next:" in said
     assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "missing"),
+    [
+        (["--tls-cert", "x"], "--tls-key"),
+        (["--tls-key", "x"], "--tls-cert"),
+        (["--tls-client-ca", "x"], "--tls-cert"),
+    ],
+)
+def test_half_of_tls_is_refused(
+    flags: list[str], missing: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["server", "start", "--data-dir", str(tmp_path / "d"), *flags]) == 2
+    assert f"{missing} is missing" in capsys.readouterr().err
+
+
+def test_a_certificate_that_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--tls-cert", str(tmp_path / "none.pem"), "--tls-key", str(tmp_path / "none.key")]
+    assert run(["server", "start", "--data-dir", str(tmp_path / "d"), "--port", "0", *flags]) == 2
+    assert "none.pem cannot be read: No such file" in capsys.readouterr().err
+
+
+def test_an_open_address_needs_more_than_a_certificate_of_the_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--ip", "0.0.0.0", "--tls-cert", "x", "--tls-key", "x"]
+    assert run(["server", "start", "--data-dir", str(tmp_path / "d"), *flags]) == 2
+    assert "anybody who reaches it could run anything" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("ip", ["0.0.0.0", "::", "192.168.1.7"])
 def test_an_address_that_others_reach_is_refused(ip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["server", "start", "--data-dir", str(tmp_path / "d"), "--ip", ip]) == 2
     said = capsys.readouterr().err
-    assert "TLS and API keys are not there yet" in said
+    assert "anybody who reaches it could run anything" in said
     assert "--insecure-allow-any-address" in said
 
 

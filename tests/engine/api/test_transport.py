@@ -15,11 +15,12 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.api.workflowservice.v1 import service_pb2
 
-from stormsail.engine.api.transport import Call, PortTaken, Rpc, Transport
+from stormsail.engine.api.transport import Bounds, Call, PortTaken, Rpc, Transport
 from stormsail.engine.core.errors import Cancelled, NamespaceNotFound
 
 SERVICE = service_pb2.DESCRIPTOR.services_by_name["WorkflowService"].full_name
 LIMIT = 1024
+BOUNDS = Bounds(message_size_max=LIMIT)
 
 
 async def echo(_: Call, request: bytes) -> bytes:
@@ -59,7 +60,7 @@ METHODS: Mapping[str, Rpc] = {
 
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
-    transport = Transport(METHODS, [SERVICE], message_size_max=LIMIT)
+    transport = Transport(METHODS, [SERVICE], bounds=BOUNDS)
     yield await transport.start("127.0.0.1", 0)
     await transport.stop(0)
 
@@ -169,7 +170,7 @@ async def test_health_of_an_unknown_service_is_not_found(channel: aio.Channel) -
 
 
 async def test_watching_health_hears_of_the_stop() -> None:
-    transport = Transport(METHODS, [SERVICE], message_size_max=LIMIT)
+    transport = Transport(METHODS, [SERVICE], bounds=BOUNDS)
     port = await transport.start("127.0.0.1", 0)
     async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
@@ -196,7 +197,7 @@ async def test_reflection_lists_and_describes_the_services(channel: aio.Channel)
 
 async def test_a_taken_port_is_refused_with_the_reason(port: int) -> None:
     with pytest.raises(PortTaken, match=rf"cannot listen on 127\.0\.0\.1:{port}: another process listens there"):
-        await Transport(METHODS, [SERVICE], message_size_max=LIMIT).start("127.0.0.1", port)
+        await Transport(METHODS, [SERVICE], bounds=BOUNDS).start("127.0.0.1", port)
 
 
 async def test_a_port_that_another_server_shares_is_refused_too() -> None:
@@ -205,12 +206,12 @@ async def test_a_port_that_another_server_shares_is_refused_too() -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         with pytest.raises(PortTaken):
-            await Transport(METHODS, [SERVICE], message_size_max=LIMIT).start("127.0.0.1", other.getsockname()[1])
+            await Transport(METHODS, [SERVICE], bounds=BOUNDS).start("127.0.0.1", other.getsockname()[1])
 
 
 async def test_an_address_of_another_machine_is_refused_with_the_reason() -> None:
     with pytest.raises(PortTaken, match="this machine does not have that address"):
-        await Transport(METHODS, [SERVICE], message_size_max=LIMIT).start("192.0.2.1", 0)
+        await Transport(METHODS, [SERVICE], bounds=BOUNDS).start("192.0.2.1", 0)
 
 
 async def test_a_stop_lets_calls_in_flight_end() -> None:
@@ -221,7 +222,7 @@ async def test_a_stop_lets_calls_in_flight_end() -> None:
         await release.wait()
         return b"done"
 
-    transport = Transport({"/s/Wait": wait}, [SERVICE], message_size_max=LIMIT)
+    transport = Transport({"/s/Wait": wait}, [SERVICE], bounds=BOUNDS)
     port = await transport.start("127.0.0.1", 0)
     async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = asyncio.ensure_future(channel.unary_unary("/s/Wait")(b"", timeout=10))
@@ -244,7 +245,7 @@ async def test_a_client_that_hangs_up_cancels_its_handler() -> None:
             ended.set()
         return b""
 
-    transport = Transport({"/s/Wait": wait}, [SERVICE], message_size_max=LIMIT)
+    transport = Transport({"/s/Wait": wait}, [SERVICE], bounds=BOUNDS)
     port = await transport.start("127.0.0.1", 0)
     async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = channel.unary_unary("/s/Wait")(b"")

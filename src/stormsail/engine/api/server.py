@@ -13,10 +13,11 @@ from typing import Final
 import structlog
 import uvloop
 
+from stormsail.engine.api.front.tls import server_context
 from stormsail.engine.api.interceptors import bind
 from stormsail.engine.api.methods import SERVICES
 from stormsail.engine.api.namespaces import register_missing
-from stormsail.engine.api.transport import PortTaken, Transport
+from stormsail.engine.api.transport import Bounds, PortTaken, Tls, TlsUnusable, Transport
 from stormsail.engine.core.limits import DEFAULT_LIMITS, Limits
 from stormsail.engine.core.search_attributes import Types
 from stormsail.engine.shell.clock import RealClock
@@ -25,7 +26,17 @@ from stormsail.engine.shell.ids import RandomIds
 from stormsail.engine.store.errors import DataDirInUse, SchemaTooNew, StorageFailed
 from stormsail.engine.store.store import Store
 
-__all__ = ["DataDirInUse", "PortTaken", "SchemaTooNew", "ServerSettings", "StorageFailed", "run", "serve"]
+__all__ = [
+    "DataDirInUse",
+    "PortTaken",
+    "SchemaTooNew",
+    "ServerSettings",
+    "StorageFailed",
+    "Tls",
+    "TlsUnusable",
+    "run",
+    "serve",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -49,14 +60,24 @@ class ServerSettings:
     """`text`, lines of key=value, or `json`."""
     search_attributes: Types = field(default_factory=dict)
     """Registered in each of the namespaces, where they are not yet."""
+    tls: Tls | None = None
 
 
-async def serve(settings: ServerSettings, *, stop: asyncio.Event, started: Callable[[str], None]) -> None:
-    """Serve until `stop` is set, then end calls in flight and close the file. `started` is told the address.
+async def serve(
+    settings: ServerSettings,
+    *,
+    stop: asyncio.Event,
+    started: Callable[[str], None],
+    renew: asyncio.Event | None = None,
+) -> None:
+    """Serve until `stop` is set, then end calls in flight and close the file. `started` is told the address; whenever
+    `renew` is set, the certificates are read again.
 
-    Raises DataDirInUse, PortTaken and StorageFailed, whose messages are fit to print.
+    Raises DataDirInUse, PortTaken, TlsUnusable and StorageFailed, whose messages are fit to print.
     """
     log_to_stderr(settings.log_level, settings.log_format)
+    if settings.tls is not None:
+        server_context(settings.tls)  # before the data directory is taken: most mistakes are made here
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     clock = RealClock()
     store = Store.open(settings.data_dir, now_ms=clock.now_ms, limits=settings.limits)
@@ -66,26 +87,35 @@ async def serve(settings: ServerSettings, *, stop: asyncio.Event, started: Calla
             await store.search_attributes.add(namespace, settings.search_attributes)
         engine = await Engine.open(store, clock=clock, ids=RandomIds(), limits=settings.limits)
         try:
-            await _serve(settings, engine, stop, started)
+            await _serve(settings, engine, stop, started, renew or asyncio.Event())
         finally:
             await engine.close()
     finally:
         store.close()
 
 
-async def _serve(settings: ServerSettings, engine: Engine, stop: asyncio.Event, started: Callable[[str], None]) -> None:
+async def _serve(
+    settings: ServerSettings,
+    engine: Engine,
+    stop: asyncio.Event,
+    started: Callable[[str], None],
+    renew: asyncio.Event,
+) -> None:
     names = [service.full_name for service in SERVICES]
-    transport = Transport(bind(engine), names, message_size_max=settings.limits.grpc_message_size_max)
+    bounds = Bounds(message_size_max=settings.limits.grpc_message_size_max)
+    transport = Transport(bind(engine), names, bounds=bounds, tls=settings.tls)
     port = await transport.start(settings.ip, settings.port)
     try:
         started(f"[{settings.ip}]:{port}" if ":" in settings.ip else f"{settings.ip}:{port}")
         stopping = asyncio.ensure_future(stop.wait())
         failing = asyncio.ensure_future(engine.failed.wait())
+        renewing = asyncio.ensure_future(_renew(transport, renew))
         try:
             await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
             failing.cancel()
+            renewing.cancel()
         if engine.failed.is_set():
             raise StorageFailed("the disk or the database file failed; see the log. Acknowledged work is in the file.")
     finally:
@@ -93,6 +123,19 @@ async def _serve(settings: ServerSettings, engine: Engine, stop: asyncio.Event, 
         draining = asyncio.ensure_future(transport.stop(DRAIN_S))
         await engine.close()
         await draining
+
+
+async def _renew(transport: Transport, renew: asyncio.Event) -> None:
+    """Read the certificates again whenever told to. Bad ones are told in the log, and the old ones stay."""
+    while True:
+        await renew.wait()
+        renew.clear()
+        try:
+            transport.reload_tls()
+        except TlsUnusable as unusable:
+            log.error("certificates_not_renewed", why=str(unusable))
+        else:
+            log.info("certificates_renewed")
 
 
 def log_to_stderr(level: str, form: str = "text") -> None:

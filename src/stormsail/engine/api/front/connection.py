@@ -1,0 +1,473 @@
+"""One connection: feeds what the socket brings to the HTTP/2 library, and its events to the calls that it carries."""
+
+import asyncio
+import ipaddress
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import structlog
+from google.rpc.code_pb2 import Code
+from ngh2 import (
+    Configuration,
+    DataReceived,
+    DenialOfServiceError,
+    ErrorCode,
+    NGH2Error,
+    PingAcknowledged,
+    PingReceived,
+    RequestReceived,
+    Role,
+    Setting,
+    StreamClosed,
+    TrailersReceived,
+)
+from ngh2 import Connection as Http
+
+from stormsail.engine.api.front.exchange import Exchange, Request, StreamExchange, UnaryExchange
+from stormsail.engine.api.front.framing import ACCEPTED_ENCODINGS, framed
+from stormsail.engine.api.front.front import UNAVAILABLE_TEXT, Front
+from stormsail.engine.api.front.statuses import OK_TRAILERS, Ending, Header, ending_of
+from stormsail.engine.core.errors import Refused, ResourceExhausted
+
+log = structlog.get_logger(__name__)
+
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_HEAD: Final[tuple[Header, ...]] = (
+    (b":status", b"200"),
+    (b"content-type", b"application/grpc"),
+    (b"grpc-accept-encoding", ACCEPTED_ENCODINGS),
+)
+_GZIP_HEAD: Final[tuple[Header, ...]] = (*_HEAD, (b"grpc-encoding", b"gzip"))
+_GOAWAY: Final = b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + (0).to_bytes(4, "big")
+"""By hand, with no stream seen: for the one error after which the library will write nothing."""
+_HTTP_1: Final = (
+    b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
+)
+_HTTP_1_TEXT: Final = b"This port speaks gRPC on HTTP/2. Point a Temporal SDK, or grpcurl, at it.\n"
+_TLS_HANDSHAKE: Final = 0x16
+_DRAIN_PING: Final = b"draining"
+_DRAIN_PING_S: Final = 0.5
+"""How long a drained peer may take to show that it has read the first GOAWAY."""
+_HEADERS_COUNT_MAX: Final = 256
+_LINGER_S: Final = 1.0
+
+
+class Connection(asyncio.Protocol):
+    """See the module. Everything here runs on the event loop; nothing waits."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        bounds = front.bounds
+        self._http = Http(
+            Role.SERVER,
+            Configuration(
+                stream_reset_rate_limit=(bounds.streams_max, 1_000),
+                max_inbound_header_list_size=bounds.headers_size_max,
+                max_inbound_header_count=_HEADERS_COUNT_MAX,
+                max_send_header_block_length=1024 * 1024,
+                max_continuations=16,
+            ),
+        )
+        self.loop = asyncio.get_running_loop()
+        self.peer = ""
+        self._transport: asyncio.Transport | None = None
+        self._greeting: bytes | None = b""
+        """What came before the whole preface was there; None afterwards."""
+        self._calls: dict[int, Exchange] = {}
+        """Calls that are not answered."""
+        self._compress = False
+        self._begun: set[int] = set()
+        """Streaming calls whose answer has begun."""
+        self._paused = False
+        self._flushing = False
+        self._heard = True
+        self._pinged = False
+        self._pings = 0
+        self._draining = False
+        self._said_goodbye = False
+        self._deaf = False
+        """Nothing that still comes counts."""
+        self._tick: asyncio.TimerHandle | None = None
+        self._on: dict[type, Callable[[Any], None]] = {
+            RequestReceived: self._request,
+            DataReceived: self._data,
+            TrailersReceived: self._trailers,
+            StreamClosed: self._stream_closed,
+            PingReceived: self._ping,
+            PingAcknowledged: self._ping_acknowledged,
+        }
+
+    # What asyncio tells us.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        front, bounds = self._front, self._front.bounds
+        self._transport = cast(asyncio.Transport, transport)
+        if front.draining or len(front.connections) >= bounds.connections_max:
+            self._transport.abort()
+            return
+        self.peer, on_loopback = _peer(transport.get_extra_info("peername"))
+        self._compress = bounds.compress_on_loopback or not on_loopback
+        front.connections.add(self)
+        self._http.initiate_connection(
+            {
+                Setting.MAX_CONCURRENT_STREAMS: bounds.streams_max,
+                Setting.INITIAL_WINDOW_SIZE: bounds.window_size,
+                Setting.MAX_HEADER_LIST_SIZE: bounds.headers_size_max,
+                Setting.MAX_FRAME_SIZE: 1 << 20,
+            }
+        )
+        self._http.set_local_window_size(bounds.connection_window_size)
+        self._tick = self.loop.call_later(bounds.keepalive_s, self._look)
+        self._heard = False
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        if self._deaf:
+            return
+        self._heard = True
+        self._pinged = False
+        if self._greeting is not None:
+            data = self._greet(self._greeting + data)
+            if not data:
+                return
+        try:
+            self._http.receive_data(data)
+            for event in self._http.events():
+                on = self._on.get(type(event))
+                if on is not None:
+                    on(event)
+        except DenialOfServiceError:
+            self._break_off(ErrorCode.ENHANCE_YOUR_CALM)
+        except NGH2Error:
+            self._break_off(ErrorCode.PROTOCOL_ERROR)
+        else:
+            self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        del exc
+        if self._tick is not None:
+            self._tick.cancel()
+        calls, self._calls = self._calls, {}
+        for call in calls.values():
+            call.gone()
+        self._front.connections.discard(self)
+        if not self._front.connections:
+            self._front.closed.set()
+
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        self._paused = False
+        self._flush()
+
+    # What calls tell us.
+
+    def answer(self, stream_id: int, message: bytes, accepts: bytes) -> None:
+        """Send a reply and the status OK. Raises ResourceExhausted when the peer reads too slowly."""
+        if self._calls.pop(stream_id, None) is None:
+            return
+        http = self._http
+        if http.queued_body_size() > self._front.bounds.unsent_size_max:
+            self._end_stream(stream_id, ending_of("", _unread()))
+            return
+        gzip = self._compress and len(message) >= self._front.bounds.compress_from_size and b"gzip" in accepts
+        try:
+            http.send_response(stream_id, _GZIP_HEAD if gzip else _HEAD)
+            http.send_data(stream_id, framed(message, gzip=gzip))
+            http.send_trailers(stream_id, OK_TRAILERS)
+        except NGH2Error:
+            return  # the caller went away just now, and the event that says so is still to come
+        self._flush_soon()
+
+    def end(self, stream_id: int, ending: Ending) -> None:
+        """Send a status that is not OK."""
+        if self._calls.pop(stream_id, None) is not None:
+            self._end_stream(stream_id, ending)
+
+    def send_part(self, stream_id: int, message: bytes) -> None:
+        """Send one of several replies. Raises ResourceExhausted when the peer reads too slowly."""
+        if stream_id not in self._calls:
+            return
+        if self._http.queued_body_size() > self._front.bounds.unsent_size_max:
+            raise _unread()
+        try:
+            if stream_id not in self._begun:
+                self._begun.add(stream_id)
+                self._http.send_response(stream_id, _HEAD)
+            self._http.send_data(stream_id, framed(message))
+        except NGH2Error:
+            return
+        self._flush_soon()
+
+    def finish(self, stream_id: int) -> None:
+        """End a call of several replies with OK."""
+        if self._calls.pop(stream_id, None) is None:
+            return
+        try:
+            if stream_id in self._begun:
+                self._begun.discard(stream_id)
+                self._http.send_trailers(stream_id, OK_TRAILERS)
+            else:
+                self._http.send_response(stream_id, [*_HEAD, *OK_TRAILERS], end_stream=True)
+        except NGH2Error:
+            return
+        self._flush_soon()
+
+    # What the server tells us.
+
+    def drain(self) -> None:
+        """Tell the peer to go elsewhere, let its calls end, then close."""
+        if self._transport is None or self._draining:
+            return
+        self._draining = True
+        if self._greeting is not None:
+            self._close()
+            return
+        try:
+            # A first GOAWAY that still allows every call, then one that names the last call seen: what the peer sent
+            # in between is answered, and what it sends after the second it knows to be untouched.
+            self._http.send_shutdown_notice()
+            self._http.ping(_DRAIN_PING)
+        except NGH2Error:
+            self._close()
+            return
+        self.loop.call_later(_DRAIN_PING_S, self._say_goodbye)
+        self._flush()
+
+    def cut_off(self) -> None:
+        """Give up the calls that still run, and close."""
+        ending = Ending(Code.UNAVAILABLE, UNAVAILABLE_TEXT)
+        for stream_id, call in list(self._calls.items()):
+            self.end(stream_id, ending)
+            call.gone()
+        self._say_goodbye()
+        self._flush()
+        self._close()
+
+    def abort(self) -> None:
+        """Close now, whatever is still to be sent."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # HTTP/2's events.
+
+    def _request(self, event: RequestReceived) -> None:
+        stream_id = event.stream_id
+        fields = dict(event.headers)
+        self._pings = 0
+        path = fields.get(b":path", b"")
+        route = self._front.routes.get(path)
+        odd = _not_grpc(fields)
+        if odd:
+            self._send_http(stream_id, odd)
+            return
+        method = path.decode("ascii", "replace") if route is None else route.method
+        try:
+            request = Request(method, fields, event.headers, self.loop.time())
+        except Refused as refused:
+            self._end_stream(stream_id, ending_of(method, refused))
+            return
+        if self._front.draining:
+            self._end_stream(stream_id, Ending(Code.UNAVAILABLE, UNAVAILABLE_TEXT))
+            return
+        if route is not None and route.stream is not None:
+            self._calls[stream_id] = StreamExchange(self, self._front, stream_id, request, route.stream)
+        else:
+            rpc = route.unary if route is not None and route.unary is not None else self._front.unknown
+            self._calls[stream_id] = UnaryExchange(self, self._front, stream_id, request, rpc)
+        if event.end_stream:
+            self._take(stream_id, b"", True)
+
+    def _data(self, event: DataReceived) -> None:
+        self._take(event.stream_id, event.data, event.end_stream)
+
+    def _trailers(self, event: TrailersReceived) -> None:
+        self._take(event.stream_id, b"", True)
+
+    def _take(self, stream_id: int, part: bytes, end: bool) -> None:
+        call = self._calls.get(stream_id)
+        if call is None:
+            return  # answered already: the peer will hear of it
+        try:
+            call.data(part, end)
+        except Refused as refused:
+            self.end(stream_id, ending_of("", refused))
+            call.gone()
+
+    def _stream_closed(self, event: StreamClosed) -> None:
+        self._begun.discard(event.stream_id)
+        call = self._calls.pop(event.stream_id, None)
+        if call is not None:
+            call.gone()
+
+    def _ping(self, event: PingReceived) -> None:
+        """The library answers it; we only count."""
+        del event
+        self._pings += 1
+        if self._pings > self._front.bounds.pings_max and not self._said_goodbye:
+            self._said_goodbye = True
+            self._http.send_goaway(ErrorCode.ENHANCE_YOUR_CALM, debug_data=b"too_many_pings")
+            self._flush()
+            self._close()
+
+    def _ping_acknowledged(self, event: PingAcknowledged) -> None:
+        if event.opaque_data == _DRAIN_PING:
+            self._say_goodbye()
+
+    # Ours.
+
+    def _greet(self, data: bytes) -> bytes:
+        """Look at the first bytes; return them once they are the start of HTTP/2."""
+        if not data.startswith(_PREFACE[: len(data)]):
+            if data[0] == _TLS_HANDSHAKE:
+                self._tell_once("a client speaks TLS to this port, which has none: start with --tls-cert and --tls-key")
+            elif data[:8].split(b" ")[0].isalpha():
+                length = f"content-length: {len(_HTTP_1_TEXT)}\r\n\r\n".encode()
+                self._write(_HTTP_1 + length + _HTTP_1_TEXT)
+            self._close()
+            return b""
+        if len(data) < len(_PREFACE):
+            self._greeting = data
+            return b""
+        self._greeting = None
+        self._flush()  # before anything can go wrong: a GOAWAY is only understood after our settings
+        return data
+
+    def _end_stream(self, stream_id: int, ending: Ending) -> None:
+        http = self._http
+        try:
+            if stream_id in self._begun:
+                self._begun.discard(stream_id)
+                http.send_trailers(stream_id, ending.trailers())
+            else:
+                http.send_response(stream_id, [*_HEAD, *ending.trailers()], end_stream=True)
+                if not self._paused:
+                    # A peer that is still sending may stop. First out with the status: a reset drops what is queued.
+                    self._flush()
+                    http.reset_stream(stream_id, ErrorCode.NO_ERROR)
+        except NGH2Error:
+            return
+        self._flush_soon()
+
+    def _send_http(self, stream_id: int, status: bytes) -> None:
+        """Answer what is HTTP/2 but not gRPC as HTTP does."""
+        try:
+            self._http.send_response(
+                stream_id,
+                [(b":status", status), (b"content-type", b"text/plain; charset=utf-8")],
+                end_stream=False,
+            )
+            self._http.send_data(stream_id, _HTTP_1_TEXT, end_stream=True)
+        except NGH2Error:
+            return
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self._paused or self._deaf:
+            return
+        http = self._http
+        try:
+            data = http.data_to_send()
+        except NGH2Error:
+            self._break_off(ErrorCode.INTERNAL_ERROR)
+            return
+        if data:
+            self._write(data)
+        if not http.want_write and (not http.want_read or self._all_said()):
+            self._close()
+
+    def _all_said(self) -> bool:
+        return self._said_goodbye and not self._calls and not self._http.queued_body_size()
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _close(self) -> None:
+        """Close once the peer has had a chance to read why: to close over unread bytes would reset the connection, and
+        a reset throws away what the peer has not read."""
+        transport = self._transport
+        if transport is None or self._deaf:
+            return
+        self._deaf = True
+        if transport.is_closing() or not transport.can_write_eof():
+            transport.close()
+            return
+        transport.write_eof()
+        self.loop.call_later(_LINGER_S, transport.close)
+
+    def _break_off(self, code: ErrorCode) -> None:
+        """After an error that leaves the library unusable."""
+        self._write(_GOAWAY + int(code).to_bytes(4, "big"))
+        self._close()
+
+    def _say_goodbye(self) -> None:
+        if self._said_goodbye or self._greeting is not None:
+            return
+        self._said_goodbye = True
+        try:
+            self._http.send_goaway(ErrorCode.NO_ERROR)
+        except NGH2Error:
+            self._close()
+            return
+        self._flush()
+
+    def _look(self) -> None:
+        """Find out whether a silent peer is still there."""
+        bounds = self._front.bounds
+        wait_s = bounds.keepalive_s
+        if not self._heard:
+            if self._pinged or self._greeting is not None:
+                self.abort()
+                return
+            self._pinged = True
+            wait_s = bounds.keepalive_timeout_s
+            try:
+                self._http.ping(b"liveness")
+            except NGH2Error:
+                self.abort()
+                return
+            self._flush()
+        self._heard = False
+        self._tick = self.loop.call_later(wait_s, self._look)
+
+    def _tell_once(self, what: str) -> None:
+        if what not in self._front.told:
+            self._front.told.add(what)
+            log.warning(what, peer=self.peer)
+
+
+def _not_grpc(fields: dict[bytes, bytes]) -> bytes:
+    """Return HTTP's status for a request that is no gRPC call; empty when it is one."""
+    if fields.get(b":method") != b"POST":
+        return b"405"
+    if not fields.get(b"content-type", b"").startswith(b"application/grpc"):
+        return b"415"
+    return b""
+
+
+def _unread() -> ResourceExhausted:
+    return ResourceExhausted("this connection does not read the replies that it has: read them first")
+
+
+def _peer(address: Any) -> tuple[str, bool]:
+    """Return who is at the other end, as gRPC writes it, and whether that is this machine."""
+    if not isinstance(address, tuple) or len(address) < 2:
+        return "unix:", True
+    host, port = address[0], address[1]
+    ip = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv4Address):
+        return f"ipv4:{host}:{port}", ip.is_loopback
+    mapped = ip.ipv4_mapped
+    return f"ipv6:[{host}]:{port}", ip.is_loopback or (mapped is not None and mapped.is_loopback)
