@@ -184,3 +184,10 @@ def test_a_data_directory_that_cannot_be_written_to_is_named() -> None:
         ),
     ):
         raise AssertionError("the note cannot have been left")
+
+
+def test_the_page_of_commands_names_each_noun() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+    assert [
+        name for name in cli.list_commands(click.Context(cli)) if f"`{name}" not in page and f" {name}" not in page
+    ] == []

@@ -10,12 +10,17 @@ from stormsail.cli.server import make_data_dir
 
 worker = LazyGroup(
     "worker",
-    lazy={"start": Lazy("stormsail.cli.worker:start", "Run a worker here until it is stopped.", ("run",))},
-    help="""Run a worker alone. `stormsail up` runs it together with an engine.
+    lazy={
+        "start": Lazy("stormsail.cli.worker:start", "Run a worker here until it is stopped.", ("run",)),
+        "list": Lazy("stormsail.cli.temporal.worker:list_", "List the workers that an engine knows.", ("ls",)),
+        "describe": Lazy("stormsail.cli.temporal.worker:describe", "Show what one worker says of itself.", ("get",)),
+    },
+    help="""Run a worker alone, or look at those that run. `stormsail up` runs one together with an engine.
 
     \b
-    Example:
+    Examples:
       stormsail worker start --engine 127.0.0.1:7233
+      stormsail worker list
     """,
 )
 

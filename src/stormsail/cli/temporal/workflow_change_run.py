@@ -1,0 +1,223 @@
+"""The part of `workflow cancel|terminate|reset|...` that talks to the engine."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from temporalio.api.batch.v1 import (
+    BatchOperationCancellation,
+    BatchOperationDeletion,
+    BatchOperationReset,
+    BatchOperationTermination,
+)
+from temporalio.api.common.v1 import ResetOptions
+from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType
+from temporalio.api.workflowservice.v1 import (
+    DeleteWorkflowExecutionRequest,
+    PauseWorkflowExecutionRequest,
+    RequestCancelWorkflowExecutionRequest,
+    ResetWorkflowExecutionRequest,
+    StartBatchOperationRequest,
+    TerminateWorkflowExecutionRequest,
+    UnpauseWorkflowExecutionRequest,
+)
+
+from stormsail.cli.changes import requested_by
+from stormsail.cli.connection import run
+from stormsail.cli.errors import CommandFailed, ExitCode
+from stormsail.cli.options import Place
+from stormsail.cli.output import show_one
+from stormsail.cli.temporal.batch_run import start_batch
+from stormsail.cli.temporal.rpc import Engine, engine, execution, new_id
+from stormsail.cli.temporal.workflow_run import events
+
+_FINISHED_TASKS: Final = {
+    EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED,
+    EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED,
+    EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT,
+}
+
+
+def run_cancel(workflow_id: str, run_id: str, query: str, reason: str, yes: bool, place: Place, output: str) -> int:
+    """Ask one workflow to stop, or begin a batch."""
+    if query:
+        operation = BatchOperationCancellation(identity=requested_by())
+        request = StartBatchOperationRequest(cancellation_operation=operation)
+        return start_batch(request, query, reason, yes, place, output)
+    return _change(
+        lambda e: e.workflow.request_cancel_workflow_execution(
+            RequestCancelWorkflowExecutionRequest(
+                namespace=e.namespace,
+                workflow_execution=execution(workflow_id, run_id),
+                identity=e.identity,
+                request_id=new_id(),
+                reason=reason,
+            ),
+            retry=True,
+        ),
+        workflow_id,
+        "asked to stop",
+        place,
+        output,
+    )
+
+
+def run_terminate(workflow_id: str, run_id: str, query: str, reason: str, yes: bool, place: Place, output: str) -> int:
+    """End one workflow, or begin a batch."""
+    if query:
+        operation = BatchOperationTermination(identity=requested_by())
+        request = StartBatchOperationRequest(termination_operation=operation)
+        return start_batch(request, query, reason, yes, place, output)
+    return _change(
+        lambda e: e.workflow.terminate_workflow_execution(
+            TerminateWorkflowExecutionRequest(
+                namespace=e.namespace,
+                workflow_execution=execution(workflow_id, run_id),
+                identity=e.identity,
+                reason=reason or f"asked for by {e.identity}",
+            ),
+            retry=True,
+        ),
+        workflow_id,
+        "terminated",
+        place,
+        output,
+    )
+
+
+def run_delete(workflow_id: str, run_id: str, query: str, reason: str, yes: bool, place: Place, output: str) -> int:
+    """Delete one workflow, or begin a batch."""
+    if query:
+        request = StartBatchOperationRequest(deletion_operation=BatchOperationDeletion(identity=requested_by()))
+        return start_batch(request, query, reason, yes, place, output)
+    return _change(
+        lambda e: e.workflow.delete_workflow_execution(
+            DeleteWorkflowExecutionRequest(namespace=e.namespace, workflow_execution=execution(workflow_id, run_id)),
+            retry=True,
+        ),
+        workflow_id,
+        "deleted",
+        place,
+        output,
+    )
+
+
+def run_reset(
+    workflow_id: str,
+    run_id: str,
+    query: str,
+    reason: str,
+    yes: bool,
+    event_id: int | None,
+    kind: str | None,
+    excluded: Sequence[str],
+    place: Place,
+    output: str,
+) -> int:
+    """Reset one workflow, or begin a batch."""
+    leave_out = _excluded(excluded)
+    first = kind is not None and kind.lower().startswith("first")
+    if query:
+        options = ResetOptions(reset_reapply_exclude_types=leave_out)
+        if first:
+            options.first_workflow_task.SetInParent()
+        else:
+            options.last_workflow_task.SetInParent()
+        operation = BatchOperationReset(identity=requested_by(), options=options)
+        return start_batch(StartBatchOperationRequest(reset_operation=operation), query, reason, yes, place, output)
+
+    async def main() -> str:
+        async with engine(place) as e:
+            point = event_id or await _task(e, workflow_id, run_id, first=first)
+            reply = await e.workflow.reset_workflow_execution(
+                ResetWorkflowExecutionRequest(
+                    namespace=e.namespace,
+                    workflow_execution=execution(workflow_id, run_id),
+                    reason=f"{e.identity}: {reason}",
+                    workflow_task_finish_event_id=point,
+                    request_id=new_id(),
+                    reset_reapply_exclude_types=leave_out,
+                ),
+                retry=True,
+            )
+            return reply.run_id
+
+    new_run = run(main)
+    shown = {"workflow_id": workflow_id, "run_id": new_run}
+    show_one(shown, f"reset workflow {workflow_id}: run {new_run} goes on", "workflow_id", output)
+    return int(ExitCode.OK)
+
+
+def _excluded(kinds: Sequence[str]) -> list[ResetReapplyExcludeType.ValueType]:
+    named = ["signal", "update", "nexus"] if "all" in {kind.lower() for kind in kinds} else list(kinds)
+    return [ResetReapplyExcludeType.Value(f"RESET_REAPPLY_EXCLUDE_TYPE_{kind.upper()}") for kind in named]
+
+
+async def _task(e: Engine, workflow_id: str, run_id: str, *, first: bool) -> int:
+    """Return the event that ended the first or last workflow task, where the server can go back to."""
+    found = 0
+    async for event in events(e, workflow_id, run_id):
+        if event.event_type in _FINISHED_TASKS:
+            found = event.event_id
+            if first and event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+                break
+    if not found:
+        raise CommandFailed(
+            f"workflow {workflow_id} has finished no workflow task yet, so there is nothing to go back to",
+            next_step=f"`stormsail workflow describe -w {workflow_id}` shows what it waits for",
+            code=ExitCode.CONFLICT,
+        )
+    return found
+
+
+def run_pause(workflow_id: str, run_id: str, reason: str, place: Place, output: str) -> int:
+    """Hold a workflow."""
+    return _change(
+        lambda e: e.workflow.pause_workflow_execution(
+            PauseWorkflowExecutionRequest(
+                namespace=e.namespace,
+                workflow_id=workflow_id,
+                run_id=run_id,
+                identity=e.identity,
+                reason=reason,
+                request_id=new_id(),
+            ),
+            retry=True,
+        ),
+        workflow_id,
+        "paused",
+        place,
+        output,
+    )
+
+
+def run_unpause(workflow_id: str, run_id: str, reason: str, place: Place, output: str) -> int:
+    """Let a held workflow go on."""
+    return _change(
+        lambda e: e.workflow.unpause_workflow_execution(
+            UnpauseWorkflowExecutionRequest(
+                namespace=e.namespace,
+                workflow_id=workflow_id,
+                run_id=run_id,
+                identity=e.identity,
+                reason=reason,
+                request_id=new_id(),
+            ),
+            retry=True,
+        ),
+        workflow_id,
+        "goes on",
+        place,
+        output,
+    )
+
+
+def _change(ask: Callable[[Engine], Awaitable[Any]], workflow_id: str, done: str, place: Place, output: str) -> int:
+    """Ask for one change of one workflow, and say that it is made."""
+
+    async def main() -> None:
+        async with engine(place) as e:
+            await ask(e)
+
+    run(main)
+    show_one({"workflow_id": workflow_id, "done": done}, f"workflow {workflow_id}: {done}", "workflow_id", output)
+    return int(ExitCode.OK)
