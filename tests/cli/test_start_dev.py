@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from stormsail.cli.main import run
 from stormsail.cli.start_dev import clear_left_over
-from stormsail.engine.api.dynamic_config import LIMITS, apply_settings
+from stormsail.engine.api.dynamic_config import SETTINGS, apply_settings
 from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.limits import DEFAULT_LIMITS
 
@@ -75,13 +76,56 @@ def test_what_killed_servers_left_is_cleared_and_what_runs_is_not(tmp_path: Path
 
 
 def test_settings_count_by_temporals_names_in_any_case_and_others_are_told() -> None:
-    asked = {"LIMIT.historycount.suggestContinueAsNew": 50, "system.enableEagerWorkflowStart": True}
+    asked = {"LIMIT.historycount.suggestContinueAsNew": 50, "matching.rps": 3, "system.enableEagerWorkflowStart": False}
     limits, without_effect = apply_settings(DEFAULT_LIMITS, asked)
     assert limits.history_events_suggest_continue_as_new == 50
-    assert without_effect == ["system.enableEagerWorkflowStart"]
-    with pytest.raises(InvalidArgument):
-        apply_settings(DEFAULT_LIMITS, {"limit.maxIDLength": "1"})
+    assert without_effect == ["matching.rps", "system.enableEagerWorkflowStart"]
 
 
-def test_each_setting_names_a_limit() -> None:
-    assert all(isinstance(getattr(DEFAULT_LIMITS, limit), int) for limit in LIMITS.values())
+def test_of_a_switch_that_is_set_as_it_stands_nobody_is_told() -> None:
+    assert apply_settings(DEFAULT_LIMITS, {"system.enableEagerWorkflowStart": True}) == (DEFAULT_LIMITS, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "limit", "counts_as"),
+    [
+        ("history.maxInFlightUpdates", 0, "updates_in_flight_max", 1 << 62),
+        ("history.maxTotalUpdates.suggestContinueAsNewThreshold", 1, "updates_suggest_continue_as_new", 1.0),
+        ("matching.longPollExpirationInterval", "1m30s", "long_poll_ms", 90_000),
+        ("matching.longPollExpirationInterval", 2, "long_poll_ms", 2_000),
+        ("matching.longPollExpirationInterval", "0.5", "long_poll_ms", 500),
+        ("matching.enableFairness", False, "fairness", False),
+        ("matching.priorityLevels", 9, "priority_levels", 9),
+    ],
+)
+def test_a_setting_is_read_as_its_kind(name: str, value: object, limit: str, counts_as: object) -> None:
+    limits, without_effect = apply_settings(DEFAULT_LIMITS, {name: value})
+    assert (getattr(limits, limit), without_effect) == (counts_as, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("limit.maxIDLength", "1", "a whole number, 0 or more"),
+        ("limit.maxIDLength", -1, "a whole number, 0 or more"),
+        ("limit.maxIDLength", True, "a whole number, 0 or more"),
+        ("frontend.visibilityMaxPageSize", 0, "a whole number, 1 or more"),
+        ("matching.priorityLevels", 61, "a whole number from 1 to 60"),
+        ("matching.enableFairness", 1, "true or false"),
+        ("matching.longPollExpirationInterval", "soon", 'a length of time, as "10s"'),
+        ("history.maxTotalUpdates.suggestContinueAsNewThreshold", float("nan"), "a number, 0 or more"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_with_the_settings_name_and_its_rule(
+    name: str, value: object, rule: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=re.escape(name)) as refused:
+        apply_settings(DEFAULT_LIMITS, {name: value})
+    assert rule in refused.value.message
+
+
+def test_each_setting_names_a_limit_and_takes_its_default() -> None:
+    for name, setting in SETTINGS.items():
+        default = getattr(DEFAULT_LIMITS, setting.limit)
+        given = default / 1_000 if setting.limit.endswith("_ms") else default
+        assert apply_settings(DEFAULT_LIMITS, {name: given}) == (DEFAULT_LIMITS, []), name

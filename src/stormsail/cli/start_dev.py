@@ -123,7 +123,7 @@ def start_dev(
     except Refused as refused:
         raise CommandFailed(
             f"--dynamic-config-value: {refused.message}",
-            next_step="give a whole number, as in limit.historyCount.suggestContinueAsNew=50",
+            next_step="correct the value, as in limit.historyCount.suggestContinueAsNew=50",
             code=ExitCode.USAGE,
         ) from None
     if log_level in ("debug", "info"):

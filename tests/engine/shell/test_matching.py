@@ -5,12 +5,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from temporalio.api.query.v1 import WorkflowQuery
+from temporalio.api.taskqueue.v1 import TaskQueueConfig
 
 from stormsail.engine.core.errors import ResourceExhausted
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.limits import DEFAULT_LIMITS
+from stormsail.engine.core.priority import TaskPriority
 from stormsail.engine.core.work import Task, TaskKind
-from stormsail.engine.shell.matching import Matching, QueueName, Undelivered, WaitingTask
+from stormsail.engine.shell.backlog import QueueName, WaitingTask
+from stormsail.engine.shell.matching import Matching
+from stormsail.engine.shell.task_queue import QueryTask, Undelivered
 
 KEY = RunKey("default", "w", "r")
 Q = QueueName("default", TaskKind.ACTIVITY, "q")
@@ -119,19 +124,29 @@ async def test_tasks_of_one_namespace_are_not_given_to_another(matching: Matchin
     assert await take(matching, replace(Q, kind=TaskKind.WORKFLOW)) is None
 
 
+async def hand_out(matching: Matching, clock: Any, polls: int) -> list["asyncio.Task[Any]"]:
+    """Open that many polls at once."""
+    opened = [asyncio.create_task(take(matching, timeout_ms=300_000)) for _ in range(polls)]
+    await clock.advance(0)
+    return opened
+
+
+def done(polls: list["asyncio.Task[Any]"]) -> int:
+    return sum(poll.done() for poll in polls)
+
+
 async def test_a_limited_queue_hands_out_a_seconds_worth_at_once_and_the_rest_in_time(
     matching: Matching, clock: Any
 ) -> None:
     matching.limit(Q, 2)
     for event_id in range(5):
         matching.add(KEY, task(event_id))
-    polls = [asyncio.create_task(take(matching, timeout_ms=60_000)) for _ in range(6)]
-    await clock.advance(0)
-    assert sum(poll.done() for poll in polls) == 2
+    polls = await hand_out(matching, clock, 6)
+    assert done(polls) == 3
     await clock.advance(499)
-    assert sum(poll.done() for poll in polls) == 2
+    assert done(polls) == 3
     await clock.advance(1)
-    assert sum(poll.done() for poll in polls) == 3
+    assert done(polls) == 4
     await clock.advance(1_000)
     assert [poll.result().task.scheduled_event_id for poll in polls[:5]] == [0, 1, 2, 3, 4]
     polls[5].cancel()
@@ -142,9 +157,96 @@ async def test_a_queue_limited_to_nothing_hands_out_nothing_until_the_limit_is_r
 ) -> None:
     matching.limit(Q, 0)
     matching.add(KEY, task(5))
-    poll = asyncio.create_task(take(matching, timeout_ms=300_000))
+    (poll,) = await hand_out(matching, clock, 1)
     await clock.advance(200_000)
     assert not poll.done()
     matching.limit(Q, 10)
-    await clock.advance(100)
+    await clock.advance(1_100)
     assert (await asyncio.wait_for(poll, 1)).task.scheduled_event_id == 5
+
+
+async def test_a_poll_that_asks_for_no_limit_ends_the_limit(matching: Matching, clock: Any) -> None:
+    matching.limit(Q, 0)
+    matching.add(KEY, task(5))
+    (poll,) = await hand_out(matching, clock, 1)
+    matching.limit(Q, None)
+    assert (await asyncio.wait_for(poll, 1)).task.scheduled_event_id == 5
+
+
+async def test_what_went_out_in_vain_does_not_count_against_the_limit(matching: Matching, clock: Any) -> None:
+    matching.limit(Q, 0.5)
+    for event_id in range(3):
+        matching.add(KEY, task(event_id))
+    first = await take(matching)
+    assert await take(matching) is None
+    (poll,) = await hand_out(matching, clock, 1)
+    matching.in_vain(first)
+    await clock.advance(0)
+    assert poll.result().task.scheduled_event_id == 1
+
+
+def limited_keys(per_second: float, **weights: float) -> TaskQueueConfig:
+    config = TaskQueueConfig(fairness_weight_overrides=weights)
+    config.fairness_keys_rate_limit_default.rate_limit.requests_per_second = per_second
+    return config
+
+
+def keyed(event_id: int, key: str, priority: int = 0) -> Task:
+    return replace(task(event_id), priority=TaskPriority(priority, key))
+
+
+async def test_a_key_at_its_limit_does_not_hold_up_the_others(clock: Any) -> None:
+    matching = Matching(clock, DEFAULT_LIMITS, configured=lambda _: limited_keys(1, heavy=2))
+    for event_id in range(10):
+        matching.add(KEY, keyed(event_id, "busy", priority=1))
+    matching.add(KEY, keyed(10, "other"))
+    for event_id in range(11, 16):
+        matching.add(KEY, keyed(event_id, "heavy"))
+    polls = await hand_out(matching, clock, 16)
+    # A second's worth and one more of each key: two of a common one, three of one with twice the weight.
+    taken = [poll.result().task.scheduled_event_id for poll in polls if poll.done()]
+    assert taken == [0, 1, 11, 10, 12, 13]
+    await clock.advance(1_000)
+    taken = [poll.result().task.scheduled_event_id for poll in polls if poll.done()]
+    assert taken[6:] == [14, 2, 15]
+    for poll in polls:
+        poll.cancel()
+
+
+async def test_a_new_configuration_counts_at_once(clock: Any) -> None:
+    configs = [limited_keys(0.001)]
+    matching = Matching(clock, DEFAULT_LIMITS, configured=lambda _: configs[-1])
+    for event_id in range(4):
+        matching.add(KEY, keyed(event_id, "k"))
+    polls = await hand_out(matching, clock, 4)
+    assert done(polls) == 1
+    configs.append(TaskQueueConfig())
+    matching.configure(Q)
+    await clock.advance(0)
+    assert done(polls) == 4
+
+
+async def test_the_configured_limit_counts_and_not_what_workers_ask_for(clock: Any) -> None:
+    config = TaskQueueConfig()
+    config.queue_rate_limit.rate_limit.requests_per_second = 1
+    matching = Matching(clock, DEFAULT_LIMITS, configured=lambda _: config)
+    matching.limit(Q, 1_000)
+    for event_id in range(10):
+        matching.add(KEY, task(event_id))
+    polls = await hand_out(matching, clock, 10)
+    assert done(polls) == 2
+    for poll in polls:
+        poll.cancel()
+
+
+async def test_a_query_goes_before_tasks_of_its_priority_and_after_more_urgent_ones(matching: Matching) -> None:
+    queue = replace(Q, kind=TaskKind.WORKFLOW)
+    loop = asyncio.get_running_loop()
+    for name, level in (("late", 5), ("soon", 2)):
+        query = QueryTask(name, KEY, WorkflowQuery(), queue, loop.create_future(), TaskPriority(level))
+        matching.offer_query(query)
+    for event_id, level in ((1, 1), (2, 2), (3, 3)):
+        matching.add(KEY, replace(task(event_id), kind=TaskKind.WORKFLOW, priority=TaskPriority(level)))
+    found = [await take(matching, queue) for _ in range(5)]
+    names = [one.query_id if isinstance(one, QueryTask) else one.task.scheduled_event_id for one in found]
+    assert names == [1, "soon", 2, 3, "late"]

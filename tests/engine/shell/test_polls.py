@@ -12,7 +12,7 @@ from stormsail.engine.core.errors import InvalidArgument, NotFound, ResourceExha
 from stormsail.engine.core.requests import ActivityRef, CompleteActivity, FailWorkflowTask
 from stormsail.engine.core.work import TaskKind
 from stormsail.engine.shell import tokens
-from stormsail.engine.shell.matching import QueueName
+from stormsail.engine.shell.backlog import QueueName
 from stormsail.engine.store.errors import StorageFull
 
 

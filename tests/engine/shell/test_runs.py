@@ -13,7 +13,7 @@ from stormsail.engine.core.errors import InvalidTransition, NotFound, ResourceEx
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.requests import SignalWorkflow
 from stormsail.engine.core.work import TaskKind
-from stormsail.engine.shell.matching import QueueName
+from stormsail.engine.shell.backlog import QueueName
 from stormsail.engine.shell.overload import Admission
 from stormsail.engine.shell.runs import Core, RunQuarantined, TurnOrder
 from stormsail.engine.store.errors import StorageFailed, StorageFull

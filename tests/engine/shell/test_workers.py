@@ -1,17 +1,15 @@
-"""What DescribeTaskQueue and heartbeats tell of workers."""
+"""What DescribeTaskQueue tells of workers and of what waits for them."""
 
 from typing import Any
 
 from temporalio.api.enums.v1 import DescribeTaskQueueMode, TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.worker.v1 import WorkerHeartbeat
 from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
-    RecordWorkerHeartbeatRequest,
     ShutdownWorkerRequest,
 )
 
-from stormsail.engine.shell.workers import RateMeter
+from stormsail.engine.shell.pollers import RateMeter
 
 WORKFLOW = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 ACTIVITY = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
@@ -85,17 +83,6 @@ async def test_a_task_handed_out_of_an_old_backlog_asks_for_more_polls_and_an_id
     await world.clock.advance(2_000)
     await world.start("c")
     assert (await world.soon(polling)).poller_scaling_decision.poll_request_delta_suggestion == -1
-
-
-async def test_the_newest_heartbeat_of_each_worker_is_kept_for_a_while(world: Any) -> None:
-    for task_queue in ("old", "new"):
-        heartbeat = WorkerHeartbeat(worker_instance_key="key", task_queue=task_queue)
-        request = RecordWorkerHeartbeatRequest(namespace="default", worker_heartbeat=[heartbeat])
-        world.engine.record_worker_heartbeat(request)
-    assert [heartbeat.task_queue for heartbeat in world.engine.workers.alive("default")] == ["new"]
-    assert world.engine.workers.alive("another") == []
-    await world.clock.advance(600_001)
-    assert world.engine.workers.alive("default") == []
 
 
 def test_a_rate_is_of_the_last_half_minute() -> None:

@@ -37,6 +37,17 @@ Temporal's error detail in `grpc-status-details-bin`, where the SDKs look for it
 * Lists may be put in order with ORDER BY, which Temporal's SQL stores refuse. GROUP BY in a list is refused; they pass
   over it.
 
+## Task queues and workers differ from Temporal's in this
+
+* A task queue has one partition, so its order is exact. Fairness keys count unless `matching.enableFairness` is false;
+  on Temporal's server they count only where it is true.
+* An effective rate limit that nobody set is shown as 100,000 a second and is not enforced.
+* UpdateTaskQueueConfig takes an unspecified type for a workflow queue, and refuses a name that no queue can have and an
+  overlong reason also where the rate is unset; Temporal's keeps such a configuration and heeds it nowhere.
+* ListWorkers and CountWorkers refuse a query that names an unknown field or compares it with what it cannot be, and
+  read `IN` and `NOT`; Temporal's finds no worker then. Workers come in order of their instance keys.
+* A worker that ShutdownWorker names is marked as shutting down, with or without a heartbeat in the request.
+
 ## Schedules differ from Temporal's in this
 
 * UpdateSchedule with a conflict token that is no longer the schedule's is refused with `FAILED_PRECONDITION`;

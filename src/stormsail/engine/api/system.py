@@ -3,6 +3,7 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from google.protobuf.message import Message
+from temporalio.api.operatorservice.v1 import ClusterMetadata, ListClustersRequest, ListClustersResponse
 from temporalio.api.workflowservice.v1 import (
     GetClusterInfoRequest,
     GetClusterInfoResponse,
@@ -14,6 +15,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from stormsail.engine.api.namespaces import CLUSTER
 from stormsail.engine.api.transport import Call
+from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.search_attributes import PREDEFINED, SYSTEM
 from stormsail.engine.shell.engine import Engine
 
@@ -61,6 +63,23 @@ async def get_cluster_info(engine: Engine, _: Call, _request: GetClusterInfoRequ
         visibility_store="sqlite",
         initial_failover_version=1,
         failover_version_increment=10,
+    )
+
+
+async def list_clusters(engine: Engine, _: Call, request: ListClustersRequest) -> Message:
+    """List the clusters: this one, which has no other to reach it by an address."""
+    if request.next_page_token:
+        raise InvalidArgument("Invalid NextPageToken: there is one cluster, and it was listed.")
+    return ListClustersResponse(
+        clusters=[
+            ClusterMetadata(
+                cluster_name=CLUSTER,
+                cluster_id=engine.store.cluster_id,
+                initial_failover_version=1,
+                history_shard_count=1,
+                is_connection_enabled=True,
+            )
+        ]
     )
 
 

@@ -16,6 +16,7 @@ from temporalio.api.enums.v1 import TaskQueueKind, TimeoutType, WorkflowIdConfli
 from temporalio.api.taskqueue.v1 import TaskQueue
 
 from stormsail.engine.core import cron
+from stormsail.engine.core import priority as priorities
 from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.limits import Limits
 
@@ -24,7 +25,6 @@ INTERNAL_QUEUE_PREFIX: Final = "temporal-sys-per-ns-tq"
 DURATION_MAX_S: Final = 100 * 365 * 24 * 3600
 LINKS_MAX: Final = 10
 LINK_SIZE_MAX: Final = 4_000
-FAIRNESS_KEY_MAX: Final = 64
 _TIMEOUT_TYPE_PREFIX: Final = "TemporalTimeout:"
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _LINK_FIELDS: Final = {
@@ -109,18 +109,19 @@ def task_queue(queue: TaskQueue, limits: Limits, *, present: bool, by_user: bool
     """Refuse a task queue without a usable name; `by_user`: nor one of the server's own. An unset kind is NORMAL."""
     if not present:
         raise InvalidArgument("taskQueue is not set")
-    if not queue.name:
-        raise InvalidArgument("missing task queue name")
-    _task_queue_name(queue.name, limits)
+    task_queue_name(queue.name, limits)
     if queue.kind == TaskQueueKind.TASK_QUEUE_KIND_UNSPECIFIED:
         queue.kind = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
     if queue.kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY and queue.normal_name:
-        _task_queue_name(queue.normal_name, limits)
+        task_queue_name(queue.normal_name, limits)
     if by_user and queue.name.startswith(INTERNAL_QUEUE_PREFIX):
         raise InvalidArgument(f"cannot use internal per-namespace task queue:{queue.name}")
 
 
-def _task_queue_name(name: str, limits: Limits) -> None:
+def task_queue_name(name: str, limits: Limits) -> None:
+    """Refuse a name that no task queue can have."""
+    if not name:
+        raise InvalidArgument("missing task queue name")
     if too_long(name, limits):
         raise InvalidArgument("taskQueue length exceeds limit")
     if name.startswith(RESERVED_QUEUE_PREFIX):
@@ -230,12 +231,8 @@ def id_policies(request: HasPolicies, default: WorkflowIdConflictPolicy.ValueTyp
 
 def priority(given: Priority) -> None:
     """Refuse a priority out of range."""
-    if given.priority_key < 0:
-        raise InvalidArgument("priority key can't be negative")
-    if len(given.fairness_key.encode()) > FAIRNESS_KEY_MAX:
-        raise InvalidArgument("fairness key length exceeds limit")
-    if given.fairness_weight < 0:
-        raise InvalidArgument("must be greater than zero")
+    if fault := priorities.fault(given):
+        raise InvalidArgument(fault)
 
 
 def blob(given: Message, limits: Limits) -> None:

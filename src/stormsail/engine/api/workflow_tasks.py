@@ -1,12 +1,9 @@
-"""RPCs of workflow workers: poll, answer, fail, sticky queues, and what workers say about themselves."""
+"""RPCs of workflow workers: poll, answer, fail, and sticky queues."""
 
 from google.protobuf.message import Message
 from temporalio.api.enums.v1 import QueryResultType
 from temporalio.api.workflowservice.v1 import (
-    DescribeTaskQueueRequest,
     PollWorkflowTaskQueueRequest,
-    RecordWorkerHeartbeatRequest,
-    RecordWorkerHeartbeatResponse,
     ResetStickyTaskQueueRequest,
     ResetStickyTaskQueueResponse,
     RespondQueryTaskCompletedRequest,
@@ -14,8 +11,6 @@ from temporalio.api.workflowservice.v1 import (
     RespondWorkflowTaskCompletedRequest,
     RespondWorkflowTaskFailedRequest,
     RespondWorkflowTaskFailedResponse,
-    ShutdownWorkerRequest,
-    ShutdownWorkerResponse,
 )
 
 from stormsail.engine.api import validate
@@ -78,21 +73,3 @@ async def reset_sticky_task_queue(engine: Engine, _: Call, request: ResetStickyT
     validate.execution(target, present=request.HasField("execution"))
     await engine.execute(request.namespace, target.workflow_id, target.run_id, ResetSticky())
     return ResetStickyTaskQueueResponse()
-
-
-async def describe_task_queue(engine: Engine, _: Call, request: DescribeTaskQueueRequest) -> Message:
-    """Show who polls a task queue and what waits in it."""
-    validate.task_queue(request.task_queue, engine.limits, present=request.HasField("task_queue"))
-    return engine.describe_task_queue(request)
-
-
-async def shutdown_worker(engine: Engine, _: Call, request: ShutdownWorkerRequest) -> Message:
-    """End a worker's polls and give its sticky queue up."""
-    await engine.shutdown_worker(request)
-    return ShutdownWorkerResponse()
-
-
-async def record_worker_heartbeat(engine: Engine, _: Call, request: RecordWorkerHeartbeatRequest) -> Message:
-    """Keep what workers say about themselves, for as long as they are alive."""
-    engine.record_worker_heartbeat(request)
-    return RecordWorkerHeartbeatResponse()

@@ -51,6 +51,26 @@ class Limits:
     buffered_queries_max: int = 1
     """Queries that may wait on one run's next workflow task, per Temporal's `history.MaxBufferedQueryCount`."""
     pollers_per_queue_max: int = 10_000
+    scaling_idle_poll_ms: int = 1_000
+    """A poll that waited longer for a task that came fresh was one too many."""
+    scaling_old_backlog_ms: int = 200
+    """From which age on a backlog asks for one poll more."""
+    scaling_decisions_per_s: float = 10.0
+    """How often a queue asks for more polls, for each of its pollers."""
+    scaling_add_to_dispatch_ratio: float = 1.2
+    """So many times as fast as they go may tasks come; past that one poll more is asked for."""
+    workers_kept_max: int = 10_000
+    """Workers whose heartbeats are kept. Ours, as is the next: Temporal keeps a million."""
+    workers_kept_bytes_max: int = 64 * 1024 * 1024
+    worker_kept_ms: int = 300_000
+    """How long a worker is taken for alive after its last heartbeat."""
+    priority_levels: int = 5
+    fairness: bool = True
+    """Whether fairness keys count. Ours: Temporal's server has them off unless `matching.enableFairness` says so."""
+    task_queue_configs_max: int = 10_000
+    """Task queues that UpdateTaskQueueConfig may configure. Ours: they are held in memory."""
+    fairness_weights_max: int = 1_000
+    """Fairness keys of one task queue that UpdateTaskQueueConfig may give a weight."""
     open_runs_cached_max: int = 20_000
     commit_queue_max: int = 20_000
     """Turns that may wait for the disk; past that requests are refused with RESOURCE_EXHAUSTED."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from google.protobuf.message import Message as Proto
-from temporalio.api.common.v1 import Priority, WorkflowExecution
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, ParentClosePolicy
 from temporalio.api.history.v1 import (
     HistoryEvent,
@@ -30,6 +30,7 @@ from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 from stormsail.engine.core import events
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.machines import run as run_machine
+from stormsail.engine.core.priority import inherited
 from stormsail.engine.core.state import RunState
 
 VERSION: Final = 1
@@ -226,10 +227,8 @@ def _child_request(
     ):
         if asked.HasField(name):
             getattr(request, name).CopyFrom(getattr(asked, name))
-    if state.start.HasField("priority") or asked.HasField("priority"):
-        priority = Priority()
-        priority.CopyFrom(state.start.priority)
-        priority.MergeFrom(asked.priority)
+    own = asked.priority if asked.HasField("priority") else None
+    if (priority := inherited(state.priority, own)) is not None:
         request.priority.CopyFrom(priority)
     return request
 

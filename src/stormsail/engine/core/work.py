@@ -6,7 +6,10 @@ Derived from state, never recorded beside it, so the rows that the store keeps c
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stormsail.engine.core.state import RunState
+from temporalio.api.common.v1 import Priority
+
+from stormsail.engine.core.priority import ORDINARY, TaskPriority, carried, inherited
+from stormsail.engine.core.state import Activity, RunState
 
 
 class TaskKind(StrEnum):
@@ -27,6 +30,7 @@ class Task:
     sticky: bool = False
     ready_at_ms: int = 0
     """When it was put into the queue: what backlog age counts from."""
+    priority: TaskPriority = ORDINARY
 
     @property
     def ref(self) -> tuple[TaskKind, int]:
@@ -45,6 +49,7 @@ def tasks(state: RunState) -> dict[tuple[TaskKind, int], Task]:
             key,
             activity.attempt,
             ready_at_ms=activity.ready_at_ms,
+            priority=carried(activity_priority(state, activity)),
         )
         for key, activity in state.activities.items()
         if activity.ready and not activity.started_at_ms and not activity.paused_at_ms
@@ -58,8 +63,15 @@ def tasks(state: RunState) -> dict[tuple[TaskKind, int], Task]:
             task.attempt,
             sticky=task.sticky,
             ready_at_ms=task.ready_at_ms,
+            priority=carried(state.priority),
         )
     return waiting
+
+
+def activity_priority(state: RunState, activity: Activity) -> Priority | None:
+    """Return an activity's priority, with what it leaves open taken from its run."""
+    scheduled = activity.scheduled
+    return inherited(state.priority, scheduled.priority if scheduled.HasField("priority") else None)
 
 
 def task_changes(before: RunState | None, after: RunState) -> tuple[list[Task], list[tuple[TaskKind, int]]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from google.protobuf.message import Message
-from temporalio.api.common.v1 import ActivityType, Priority, WorkflowType
+from temporalio.api.common.v1 import ActivityType, WorkflowType
 from temporalio.api.enums.v1 import TaskQueueKind
 from temporalio.api.query.v1 import WorkflowQuery
 from temporalio.api.taskqueue.v1 import PollerScalingDecision, TaskQueue
@@ -21,6 +21,7 @@ from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.requests import StartedActivity, StartedWorkflowTask
 from stormsail.engine.core.state import RunState
+from stormsail.engine.core.work import activity_priority
 from stormsail.engine.shell import tokens
 from stormsail.engine.shell.runs import Runs
 from stormsail.engine.shell.tokens import HistoryPageToken
@@ -142,7 +143,7 @@ class Deliver:
             start_to_close_timeout=scheduled.start_to_close_timeout,
             heartbeat_timeout=scheduled.heartbeat_timeout,
             retry_policy=scheduled.retry_policy if scheduled.HasField("retry_policy") else None,
-            priority=_priority(state, started),
+            priority=activity_priority(state, activity),
         )
         _name_run(response, state.key)
         # Always present, if only as zero: an SDK relies on it.
@@ -168,14 +169,3 @@ class Deliver:
 def _name_run(response: PollWorkflowTaskQueueResponse | PollActivityTaskQueueResponse, key: RunKey) -> None:
     response.workflow_execution.workflow_id = key.workflow_id
     response.workflow_execution.run_id = key.run_id
-
-
-def _priority(state: RunState, started: StartedActivity) -> Priority | None:
-    """Return the activity's priority; what it leaves open is taken from its run."""
-    scheduled = state.activities[started.scheduled_event_id].scheduled
-    if not scheduled.HasField("priority"):
-        return state.start.priority if state.start.HasField("priority") else None
-    merged = Priority()
-    merged.CopyFrom(state.start.priority)
-    merged.MergeFrom(scheduled.priority)
-    return merged

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import structlog
 from temporalio.api.enums.v1 import CommandType, TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueueConfig
 from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
     DescribeTaskQueueResponse,
@@ -20,7 +21,6 @@ from temporalio.api.workflowservice.v1 import (
     PollWorkflowTaskQueueRequest,
     QueryWorkflowRequest,
     QueryWorkflowResponse,
-    RecordWorkerHeartbeatRequest,
     RespondQueryTaskCompletedRequest,
     RespondWorkflowTaskCompletedRequest,
     ShutdownWorkerRequest,
@@ -47,11 +47,12 @@ from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.core.work import Task, TaskKind, task_changes
+from stormsail.engine.shell.backlog import QueueName
 from stormsail.engine.shell.batches import Batches
 from stormsail.engine.shell.clock import Clock
 from stormsail.engine.shell.deliver import Deliver, Extras
 from stormsail.engine.shell.histories import Histories
-from stormsail.engine.shell.matching import Matching, QueueName
+from stormsail.engine.shell.matching import Matching
 from stormsail.engine.shell.outbox import Outbox
 from stormsail.engine.shell.overload import Admission
 from stormsail.engine.shell.polls import Delivery, Polls
@@ -65,6 +66,7 @@ from stormsail.engine.shell.updates import Updates
 from stormsail.engine.shell.waiters import Waiters
 from stormsail.engine.shell.workers import Workers
 from stormsail.engine.store.store import Store
+from stormsail.engine.store.task_queues import ConfigName
 
 _log: Final = structlog.get_logger(__name__)
 _STOPPING: Final = "The server is stopping. Connect again once it is back."
@@ -82,6 +84,8 @@ _KIND_OF_TYPE: Final = {
     TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW: TaskKind.WORKFLOW,
     TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY: TaskKind.ACTIVITY,
 }
+_TYPE_OF_KIND: Final = {kind: number for number, kind in _KIND_OF_TYPE.items()}
+_WORKFLOW_QUEUE: Final = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +116,10 @@ class Engine:
             forgotten=self._forgotten,
             core=core,
         )
-        self.matching = Matching(clock, limits, worker_left=self._worker_left)
+        self.matching = Matching(clock, limits, worker_left=self._worker_left, configured=self._task_queue_config)
+        store.task_queue_configs.changed = self._task_queue_configured
         self.waiters = Waiters(clock)
-        self.workers = Workers(clock)
+        self.workers = Workers(clock, limits)
         self.timers = Timers(
             clock,
             window_ms=limits.timer_window_ms,
@@ -255,14 +260,17 @@ class Engine:
 
     def describe_task_queue(self, request: DescribeTaskQueueRequest) -> DescribeTaskQueueResponse:
         """Tell who polls a task queue, and how much waits in it."""
-        return describe_task_queue(self.matching, request, self.clock.now_ms())
+        config = self.store.task_queue_configs.get(
+            (request.namespace, request.task_queue.name, request.task_queue_type or _WORKFLOW_QUEUE)
+        )
+        return describe_task_queue(self.matching, request, config, self.clock.now_ms())
 
     async def shutdown_worker(self, request: ShutdownWorkerRequest) -> None:
         """Take note that a worker stops: its polls end now, and what waits for it alone goes to its colleagues."""
         if request.HasField("worker_heartbeat"):
             self.workers.record(request.namespace, [request.worker_heartbeat])
         if request.worker_instance_key:
-            self.workers.shut_down(request.worker_instance_key)
+            self.workers.shut_down(request.namespace, request.worker_instance_key)
             self.matching.end_polls_of(request.worker_instance_key)
         for task_queue_type in request.task_queue_types:
             kind = _KIND_OF_TYPE.get(task_queue_type)
@@ -272,10 +280,6 @@ class Engine:
         if request.sticky_task_queue:
             sticky = QueueName(request.namespace, TaskKind.WORKFLOW, request.sticky_task_queue)
             self._worker_left(sticky)
-
-    def record_worker_heartbeat(self, request: RecordWorkerHeartbeatRequest) -> None:
-        """Take note of workers' heartbeats."""
-        self.workers.record(request.namespace, request.worker_heartbeat)
 
     async def close(self) -> None:
         """Stop: polls end empty, waiting calls end, and what is being written is written. The store stays open."""
@@ -312,6 +316,15 @@ class Engine:
                 self.outbox.add(message)
             self.schedules.run_committed(state)
             self.updates.committed(step)
+
+    def _task_queue_config(self, name: QueueName) -> TaskQueueConfig | None:
+        return self.store.task_queue_configs.get((name.namespace, name.name, _TYPE_OF_KIND[name.kind]))
+
+    def _task_queue_configured(self, name: ConfigName) -> None:
+        namespace, queue_name, task_queue_type = name
+        kind = _KIND_OF_TYPE.get(task_queue_type)
+        if kind is not None:
+            self.matching.configure(QueueName(namespace, kind, queue_name))
 
     def _forgotten(self, key: RunKey) -> None:
         """Let who waits for what was in memory alone find out."""

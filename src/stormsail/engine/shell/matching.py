@@ -5,135 +5,47 @@ nothing: the row is still there.
 """
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
-from temporalio.api.query.v1 import WorkflowQuery
+from temporalio.api.taskqueue.v1 import TaskQueueConfig
 
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.limits import Limits
-from stormsail.engine.core.work import Task, TaskKind
-from stormsail.engine.shell.clock import Alarm, Clock
-from stormsail.engine.shell.dispatch_limit import DispatchLimit
+from stormsail.engine.core.work import Task
+from stormsail.engine.shell.backlog import Backlog, QueueName, TaskName, WaitingTask
+from stormsail.engine.shell.clock import Clock
 from stormsail.engine.shell.overload import overloaded
-from stormsail.engine.shell.workers import PollerHistory, RateMeter
+from stormsail.engine.shell.task_queue import Found, Poll, QueryTask, TaskQueue, Undelivered
 
 STICKY_GONE_AFTER_MS: Final = 10_000
 """A sticky queue that nobody has polled for so long is taken for dead, as the server we follow does."""
 
 _IDLE_QUEUE_MS: Final = 300_000
+_LOOK_AGAIN_MS: Final = 60_000
+"""How long a limit that lets nothing through is believed without looking again."""
 _SWEEP_EVERY: Final = 1_000
-
-TaskName = tuple[RunKey, TaskKind, int]
-
-
-@dataclass(frozen=True, slots=True)
-class QueueName:
-    """One task queue of one kind in one namespace."""
-
-    namespace: str
-    kind: TaskKind
-    name: str
-
-
-@dataclass(slots=True, eq=False)
-class WaitingTask:
-    """A task that waits in a queue or is in a poller's hand."""
-
-    key: RunKey
-    task: Task
-    queue: QueueName
-    backlog: bool = False
-    """Whether it had to wait for a poller."""
-
-    @property
-    def name(self) -> TaskName:
-        """The task's name among all."""
-        return (self.key, *self.task.ref)
-
-
-@dataclass(slots=True, eq=False)
-class QueryTask:
-    """A query that waits for a worker of its own. It is nowhere on disk: its asker is waiting."""
-
-    query_id: str
-    key: RunKey
-    query: WorkflowQuery
-    queue: QueueName
-    taken: "asyncio.Future[bool]"
-    """True once a poller has it; False when this queue will not answer."""
-    wanted: bool = True
-    """Whether somebody still waits for the answer."""
-
-    def take(self) -> None:
-        """Note that a poller has it. It may come back, when that poller vanishes, and be taken again."""
-        if not self.taken.done():
-            self.taken.set_result(True)
-
-
-@dataclass(slots=True, eq=False)
-class Undelivered:
-    """A started task whose poller went away before it got the response: the next poller gets it."""
-
-    response: bytes
-    queue: QueueName
-    current: Callable[[], bool]
-    """Whether the start is still the one that counts."""
-
-
-Found = WaitingTask | QueryTask | Undelivered
-
-
-@dataclass(slots=True, eq=False)
-class Poll:
-    """One poll that waits."""
-
-    found: "asyncio.Future[Found | None]"
-    worker_instance_key: str
-
-    def end(self) -> None:
-        """Answer it with nothing."""
-        if not self.found.done():
-            self.found.set_result(None)
-
-
-@dataclass(slots=True, eq=False)
-class TaskQueue:
-    """What waits in one queue, and who waits for it."""
-
-    waiting: OrderedDict[TaskName, WaitingTask] = field(default_factory=OrderedDict)
-    queries: deque[QueryTask] = field(default_factory=deque)
-    undelivered: deque[Undelivered] = field(default_factory=deque)
-    polls: dict[Poll, None] = field(default_factory=dict)
-    pollers: PollerHistory = field(default_factory=PollerHistory)
-    added: RateMeter = field(default_factory=RateMeter)
-    dispatched: RateMeter = field(default_factory=RateMeter)
-    last_poll_ms: int = 0
-    last_use_ms: int = 0
-    suggested_at_ms: int = 0
-    limit: DispatchLimit | None = None
-    limited: Alarm | None = None
-    """Rings when the limit lets the next task through."""
-    shut_down: bool = False
-    """Its worker is gone, or said that it goes (sticky queues only); a new poll takes that back."""
-
-    def idle(self, before_ms: int) -> bool:
-        """Whether it can be forgotten."""
-        return not (self.waiting or self.queries or self.undelivered or self.polls) and self.last_use_ms < before_ms
 
 
 class Matching:
     """All task queues."""
 
     def __init__(
-        self, clock: Clock, limits: Limits, *, worker_left: Callable[[QueueName], None] = lambda _: None
+        self,
+        clock: Clock,
+        limits: Limits,
+        *,
+        worker_left: Callable[[QueueName], None] = lambda _: None,
+        configured: Callable[[QueueName], TaskQueueConfig | None] = lambda _: None,
     ) -> None:
-        """`worker_left` is told when the last poll of a sticky queue was broken off: nobody is there any more."""
+        """`worker_left` is told when the last poll of a sticky queue was broken off: nobody is there any more.
+        `configured` tells what UpdateTaskQueueConfig has made of a queue."""
         self._clock = clock
         self._worker_left = worker_left
+        self._configured = configured
         self._limits = limits
+        self.levels = limits.priority_levels
         self._opened_at_ms = clock.now_ms()
         self._queues: dict[QueueName, TaskQueue] = {}
         self._tasks: dict[TaskName, WaitingTask] = {}
@@ -147,22 +59,29 @@ class Matching:
         queue_name = QueueName(key.namespace, task.kind, task.queue)
         waiting = WaitingTask(key, task, queue_name)
         queue = self._queue(queue_name)
-        queue.added.count(self._clock.now_ms())
+        queue.flow(task.priority).added.count(self._clock.now_ms())
         self._tasks[waiting.name] = waiting
-        queue.waiting[waiting.name] = waiting
+        queue.backlog.add(waiting, queue.limit.weight(task.priority))
         self._drain(queue)
-        waiting.backlog = waiting.name in queue.waiting
+        waiting.backlog = waiting in queue.backlog
 
     def drop(self, name: TaskName) -> None:
         """Forget a task that waits no longer."""
         waiting = self._tasks.pop(name, None)
         if waiting is not None and (queue := self._queues.get(waiting.queue)) is not None:
-            queue.waiting.pop(name, None)
+            queue.backlog.remove(waiting)
 
     def done(self, waiting: WaitingTask) -> None:
         """Forget a task that was in hand, unless another of its name has come."""
         if self._tasks.get(waiting.name) is waiting:
             self.drop(waiting.name)
+
+    def in_vain(self, waiting: WaitingTask) -> None:
+        """Forget a task that turned out to be none any more. Its turn goes to the next one."""
+        self.done(waiting)
+        queue = self._queue(waiting.queue)
+        queue.limit.took(waiting.task.priority, self._clock.now_ms(), -1)
+        self._look_again(queue)
 
     def put_back(self, found: Found) -> None:
         """Take back what a poller could not be given, to the front of its queue, unless it was overtaken meanwhile."""
@@ -172,12 +91,12 @@ class Matching:
                 if self._tasks.get(found.name) is not found:
                     return
                 found.backlog = True
-                queue.waiting[found.name] = found
-                queue.waiting.move_to_end(found.name, last=False)
-                self._drain(queue)
+                queue.backlog.put_back(found)
+                queue.limit.took(found.task.priority, self._clock.now_ms(), -1)
+                self._look_again(queue)
             case QueryTask():
                 if found.wanted and not self._hand_over(queue, found):
-                    queue.queries.appendleft(found)
+                    queue.ask_first(found)
             case Undelivered():
                 if found.current() and not self._hand_over(queue, found):
                     queue.undelivered.append(found)
@@ -186,7 +105,7 @@ class Matching:
         """Put a query before the pollers of its queue."""
         queue = self._queue(query.queue)
         if not self._hand_over(queue, query):
-            queue.queries.append(query)
+            queue.ask(query)
 
     def withdraw_query(self, query: QueryTask) -> None:
         """Forget a query: its asker waits no longer."""
@@ -239,16 +158,19 @@ class Matching:
         if queue is not None and not queue.polls and not self._closed:
             self._worker_left(name)
 
-    def limit(self, name: QueueName, per_second: float) -> None:
-        """Set how many tasks a second a queue may hand out, as its last poller asked."""
+    def limit(self, name: QueueName, per_second: float | None) -> None:
+        """Take note of how many tasks a second a queue may hand out, as its last poller asked."""
         queue = self._queue(name)
-        if queue.limit is None:
-            queue.limit = DispatchLimit.full(per_second, self._clock.now_ms())
-        elif queue.limit.per_second != per_second:
-            queue.limit.per_second = per_second
-            if queue.limited is not None:
-                queue.limited.cancel()
-            self._limit_over(queue)
+        if queue.limit.ask(per_second, self._clock.now_ms()):
+            self._look_again(queue)
+
+    def configure(self, name: QueueName) -> None:
+        """Take note that a queue's configuration has changed. Weights count for tasks that come from now on."""
+        queue = self._queues.get(name)
+        if queue is not None:
+            queue.limit.configure(self._configured(name), self._clock.now_ms())
+            queue.backlog.let_go()
+            self._look_again(queue)
 
     def has_poller(self, name: QueueName, within_ms: int) -> bool:
         """Whether somebody polls this queue, or did within that time."""
@@ -279,7 +201,7 @@ class Matching:
             if not query.taken.done():
                 query.taken.set_result(False)
         queue.queries.clear()
-        return [waiting.key for waiting in queue.waiting.values()]
+        return [waiting.key for waiting in queue.backlog]
 
     def end_polls_of(self, worker_instance_key: str) -> int:
         """End every poll of one worker; return how many there were."""
@@ -308,54 +230,74 @@ class Matching:
         """Return the queue a poll came for, made if need be."""
         return self._queue(name)
 
-    def backlog(self, name: QueueName) -> tuple[int, int]:
-        """Return how many tasks wait in a queue, and for how many milliseconds the oldest has."""
+    def backlog(self, name: QueueName, level: int | None = None) -> tuple[int, int]:
+        """Return how many tasks wait in a queue, or those of one priority, and the oldest one's age in milliseconds."""
         queue = self._queues.get(name)
-        if queue is None or not queue.waiting:
+        if queue is None or not queue.backlog:
             return (0, 0)
-        oldest_ms = next(iter(queue.waiting.values())).task.ready_at_ms
-        return (len(queue.waiting), max(0, self._clock.now_ms() - oldest_ms) if oldest_ms else 0)
+        levels = range(1, queue.levels + 1) if level is None else (level,)
+        ready_ms = [at_ms for each in levels if (at_ms := queue.backlog.oldest_ms(each))]
+        count = len(queue.backlog) if level is None else queue.backlog.count(level)
+        return (count, max(0, self._clock.now_ms() - min(ready_ms)) if ready_ms else 0)
 
     def _next(self, queue: TaskQueue) -> Found | None:
-        while queue.queries:
-            query = queue.queries.popleft()
-            if query.wanted:
-                query.take()
-                return query
         while queue.undelivered:
             undelivered = queue.undelivered.popleft()
             if undelivered.current():
                 return undelivered
-        if queue.waiting and self._let_through(queue):
-            _, waiting = queue.waiting.popitem(last=False)
-            queue.dispatched.count(self._clock.now_ms())
-            return waiting
-        return None
+        while queue.queries:
+            urgent = queue.backlog.first_level(self._clock.now_ms())
+            if urgent is not None and urgent < queue.queries[0].priority.level(queue.levels):
+                break
+            query = queue.queries.pop(0)
+            if query.wanted:
+                query.take()
+                return query
+        return self._pop(queue)
 
     def _drain(self, queue: TaskQueue) -> None:
         """Hand waiting tasks to waiting polls."""
-        while queue.waiting and (poll := _first(queue)) is not None and self._let_through(queue):
-            _, waiting = queue.waiting.popitem(last=False)
-            queue.dispatched.count(self._clock.now_ms())
+        while queue.backlog and (poll := queue.first_poll()) is not None:
+            waiting = self._pop(queue)
+            if waiting is None:
+                return
             del queue.polls[poll]
             poll.found.set_result(waiting)
 
-    def _let_through(self, queue: TaskQueue) -> bool:
-        """Whether the queue's limit lets a task through now; if not, the queue is looked at again when it does."""
-        if queue.limit is None:
-            return True
-        wait_ms = queue.limit.take(self._clock.now_ms())
-        if wait_ms and queue.limited is None:
-            queue.limited = self._clock.call_later(wait_ms, lambda: self._limit_over(queue))
-        return not wait_ms
+    def _pop(self, queue: TaskQueue) -> WaitingTask | None:
+        """Take the task that goes next; None when none waits or a limit lets none through. The queue is then looked at
+        again when it does."""
+        if not queue.backlog:
+            return None
+        now_ms = self._clock.now_ms()
+        limit = queue.limit
+        wait_ms = limit.wait_ms(now_ms)
+        if not wait_ms:
+            waiting = queue.backlog.pop(now_ms, limit.key_ready_ms if limit.by_key is not None else None)
+            if waiting is not None:
+                limit.took(waiting.task.priority, now_ms)
+                queue.flow(waiting.task.priority).dispatched.count(now_ms)
+                return waiting
+            until_ms = queue.backlog.held_until_ms()
+            assert until_ms is not None
+            wait_ms = until_ms - now_ms
+        if queue.limited is None:
+            queue.limited = self._clock.call_later(min(wait_ms, _LOOK_AGAIN_MS), lambda: self._limit_over(queue))
+        return None
 
     def _limit_over(self, queue: TaskQueue) -> None:
         queue.limited = None
         self._drain(queue)
 
+    def _look_again(self, queue: TaskQueue) -> None:
+        """Look at a queue whose limit may let through something sooner than was thought."""
+        if queue.limited is not None:
+            queue.limited.cancel()
+        self._limit_over(queue)
+
     def _hand_over(self, queue: TaskQueue, found: QueryTask | Undelivered) -> bool:
         """Give it to the poll that has waited longest; return whether there was one."""
-        poll = _first(queue)
+        poll = queue.first_poll()
         if poll is None:
             return False
         del queue.polls[poll]
@@ -368,7 +310,10 @@ class Matching:
         queue = self._queues.get(name)
         if queue is None:
             self._sweep()
-            queue = self._queues[name] = TaskQueue()
+            backlog = Backlog(self.levels, fair=self._limits.fairness)
+            queue = self._queues[name] = TaskQueue(backlog, self.levels)
+            if (config := self._configured(name)) is not None:
+                queue.limit.configure(config, self._clock.now_ms())
         queue.last_use_ms = self._clock.now_ms()
         return queue
 
@@ -383,13 +328,3 @@ class Matching:
             queue.undelivered = deque(one for one in queue.undelivered if one.current())
         for name in [name for name, queue in self._queues.items() if queue.idle(before_ms)]:
             del self._queues[name]
-
-
-def _first(queue: TaskQueue) -> Poll | None:
-    """Return the poll that has waited longest, of those that still wait."""
-    while queue.polls:
-        poll = next(iter(queue.polls))
-        if not poll.found.done():
-            return poll
-        del queue.polls[poll]
-    return None

@@ -7,7 +7,6 @@ response that nobody waits for goes to the next poller of the same queue, as lon
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
 
 from temporalio.api.common.v1 import WorkerVersionCapabilities
 from temporalio.api.enums.v1 import TaskQueueKind
@@ -25,20 +24,17 @@ from stormsail.engine.core.requests import (
     WorkflowTaskToken,
 )
 from stormsail.engine.core.work import TaskKind
+from stormsail.engine.shell.backlog import QueueName, WaitingTask
 from stormsail.engine.shell.clock import Clock
 from stormsail.engine.shell.deliver import Deliver, Extras
+from stormsail.engine.shell.dispatch_limit import SYSTEM_RATE
 from stormsail.engine.shell.histories import patience_ms
-from stormsail.engine.shell.matching import Found, Matching, QueryTask, QueueName, Undelivered, WaitingTask
+from stormsail.engine.shell.matching import Matching
 from stormsail.engine.shell.overload import Admission
 from stormsail.engine.shell.queries import Queries
 from stormsail.engine.shell.runs import Runs
-from stormsail.engine.shell.workers import UNLIMITED_RATE, Workers
-
-_IDLE_POLL_MS: Final = 1_000
-"""A poller that waited longer for a task that came fresh was one too many."""
-
-_OLD_BACKLOG_MS: Final = 200
-_SUGGESTIONS_APART_MS: Final = 100
+from stormsail.engine.shell.task_queue import Found, QueryTask, TaskQueue, Undelivered
+from stormsail.engine.shell.workers import Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +88,7 @@ class Polls:
                 case Undelivered():
                     return Delivery(found.queue, found.response, found.current)
 
-        if not self._seen(queue, request, request.worker_version_capabilities, UNLIMITED_RATE):
+        if not self._seen(queue, request, request.worker_version_capabilities, SYSTEM_RATE):
             return b""
         sticky = request.task_queue.kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY
         return await self._poll(queue, request.worker_instance_key, deadline_s, hand_out, sticky=sticky)
@@ -111,11 +107,12 @@ class Polls:
                 case QueryTask():
                     raise AssertionError("a query in an activity task queue")
 
-        rate = UNLIMITED_RATE
-        if request.task_queue_metadata.HasField("max_tasks_per_second"):
-            rate = request.task_queue_metadata.max_tasks_per_second.value
-            self._matching.limit(queue, rate)
-        if not self._seen(queue, request, request.worker_version_capabilities, rate):
+        # The last poll decides: one that asks for no limit ends the limit of the one before, as on Temporal's server.
+        metadata = request.task_queue_metadata
+        rate = metadata.max_tasks_per_second.value if metadata.HasField("max_tasks_per_second") else None
+        self._matching.limit(queue, rate)
+        shown_rate = SYSTEM_RATE if rate is None else rate
+        if not self._seen(queue, request, request.worker_version_capabilities, shown_rate):
             return b""
         return await self._poll(queue, request.worker_instance_key, deadline_s, hand_out)
 
@@ -238,7 +235,7 @@ class Polls:
             if refused.status in ("RESOURCE_EXHAUSTED", "UNAVAILABLE"):
                 self._matching.put_back(found)
                 raise
-            self._matching.done(found)
+            self._matching.in_vain(found)
             return None
         self._matching.done(found)
         return started
@@ -278,17 +275,23 @@ class Polls:
 
     def _scaling(self, found: WaitingTask, waited_ms: int) -> int:
         """Suggest a poll more or fewer to workers that scale their polls."""
-        if not found.backlog and waited_ms >= _IDLE_POLL_MS:
+        limits = self._limits
+        if not found.backlog and waited_ms >= limits.scaling_idle_poll_ms:
             return -1
-        count, age_ms = self._matching.backlog(found.queue)
-        if count == 0 or age_ms <= _OLD_BACKLOG_MS:
-            return 0
         queue = self._matching.seen_polling(found.queue)
         now_ms = self._clock.now_ms()
-        if now_ms - queue.suggested_at_ms < _SUGGESTIONS_APART_MS:
+        per_second = limits.scaling_decisions_per_s * max(1, len(queue.pollers.pollers))
+        if (now_ms - queue.suggested_at_ms) * per_second < 1_000 or queue.limited is not None:
+            return 0
+        count, age_ms = self._matching.backlog(found.queue)
+        if not (count and age_ms > limits.scaling_old_backlog_ms) and not self._comes_too_fast(queue, now_ms):
             return 0
         queue.suggested_at_ms = now_ms
         return 1
+
+    def _comes_too_fast(self, queue: TaskQueue, now_ms: int) -> bool:
+        added, dispatched = queue.rates(now_ms)
+        return added > dispatched * self._limits.scaling_add_to_dispatch_ratio
 
     def _workflow_task_current(self, token: WorkflowTaskToken) -> bool:
         key = token.key

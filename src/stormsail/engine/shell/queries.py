@@ -29,14 +29,17 @@ from stormsail.engine.core.errors import (
 )
 from stormsail.engine.core.ids import Ids, RunKey
 from stormsail.engine.core.limits import Limits
+from stormsail.engine.core.priority import carried
 from stormsail.engine.core.requests import ResetSticky
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.work import TaskKind
 from stormsail.engine.shell import tokens
+from stormsail.engine.shell.backlog import QueueName
 from stormsail.engine.shell.clock import Clock, wait_until
-from stormsail.engine.shell.matching import Matching, QueryTask, QueueName
+from stormsail.engine.shell.matching import Matching
 from stormsail.engine.shell.overload import Admission, busy_workflow
 from stormsail.engine.shell.runs import Runs
+from stormsail.engine.shell.task_queue import QueryTask
 
 FAILING_ATTEMPTS: Final = 3
 """From this attempt of a workflow task on, the run is taken for unable to answer."""
@@ -200,13 +203,15 @@ class Queries:
             if self._matching.sticky_alive(sticky):
                 sticky_ms = state.sticky_timeout_ms or _STICKY_FALLBACK_MS
                 sticky_until_ms = min(until_ms, self._clock.now_ms() + sticky_ms)
-                if (result := await self._send_to(key, query, sticky, sticky_until_ms, last_resort=False)) is not None:
+                if (
+                    result := await self._send_to(state, query, sticky, sticky_until_ms, last_resort=False)
+                ) is not None:
                     return result
             if state.open:
                 await self._forget_sticky(key)
         self._runs.check_serving()
         normal = QueueName(key.namespace, TaskKind.WORKFLOW, state.task_queue)
-        result = await self._send_to(key, query, normal, until_ms, last_resort=True)
+        result = await self._send_to(state, query, normal, until_ms, last_resort=True)
         if result is None:
             self._runs.check_serving()
             raise _timed_out()
@@ -219,12 +224,13 @@ class Queries:
             return  # closed meanwhile: nothing to forget
 
     async def _send_to(
-        self, key: RunKey, query: WorkflowQuery, queue: QueueName, until_ms: int, *, last_resort: bool
+        self, state: RunState, query: WorkflowQuery, queue: QueueName, until_ms: int, *, last_resort: bool
     ) -> WorkflowQueryResult | None:
         """Put the query before the pollers of one queue; None when it is not answered in time."""
         loop = asyncio.get_running_loop()
-        task = QueryTask(self._ids.uuid(), key, query, queue, loop.create_future())
-        sent = self._sent[task.query_id] = _Sent(key.namespace, loop.create_future())
+        priority = carried(state.priority)
+        task = QueryTask(self._ids.uuid(), state.key, query, queue, loop.create_future(), priority)
+        sent = self._sent[task.query_id] = _Sent(state.key.namespace, loop.create_future())
 
         def given_up(taken: "asyncio.Future[bool]") -> None:
             if not taken.cancelled() and not taken.result() and not sent.answer.done():

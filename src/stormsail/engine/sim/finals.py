@@ -56,7 +56,7 @@ class Finals:
         if wanted != found:
             self._broken("L1", f"matching holds other tasks than the runs have: {sorted(map(str, wanted ^ found))[:3]}")
         for queue in engine.matching._queues.values():
-            if queue.waiting.keys() - found:
+            if {waiting.name for waiting in queue.backlog} - found:
                 self._broken("B1", "a queue holds tasks that are none")
 
     async def read_all(self) -> Histories:

@@ -114,7 +114,7 @@ def keeps_started(engine: Engine) -> None:
             kept.add(waiting.name)
             engine.matching._tasks[waiting.name] = waiting
             queue = engine.matching._queue(waiting.queue)
-            queue.waiting[waiting.name] = waiting
+            queue.backlog.put_back(waiting)
         else:
             drop(waiting.name)
 

@@ -19,6 +19,7 @@ from stormsail.engine.store.outbox import Outbox
 from stormsail.engine.store.runs import Runs
 from stormsail.engine.store.schedules import Schedules
 from stormsail.engine.store.search_attributes import SearchAttributes
+from stormsail.engine.store.task_queues import TaskQueueConfigs
 from stormsail.engine.store.visibility import Visibility
 
 
@@ -36,6 +37,7 @@ class Store:
         self._runs = Runs(database, self.search_attributes)
         self.namespaces = Namespaces(database, namespaces_max=limits.namespaces_max)
         self.batches = Batches(database)
+        self.task_queue_configs = TaskQueueConfigs(database, configs_max=limits.task_queue_configs_max)
         self.visibility = Visibility(database.list_reader, self.search_attributes, page_max=limits.visibility_page_max)
         self.outbox = Outbox(database)
         self.schedules = Schedules(database, self.search_attributes, page_max=limits.visibility_page_max)

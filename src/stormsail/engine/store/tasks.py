@@ -5,9 +5,10 @@ Not a row a task: a turn then would write several, and each SQLite step costs mo
 
 import json
 import zlib
-from typing import Final
+from typing import Any, Final
 
 from stormsail.engine.core.ids import RunKey
+from stormsail.engine.core.priority import ORDINARY, TaskPriority
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.work import Task, TaskKind, tasks
 
@@ -21,8 +22,7 @@ def pack(state: RunState) -> bytes | None:
     waiting = tasks(state)
     if not waiting:
         return None
-    rows = [[t.kind, t.queue, t.scheduled_event_id, t.attempt, t.sticky, t.ready_at_ms] for t in waiting.values()]
-    packed = _JSON.encode(rows).encode()
+    packed = _JSON.encode([_row(task) for task in waiting.values()]).encode()
     return _crc(state.key, packed) + packed
 
 
@@ -32,9 +32,16 @@ def unpack(key: RunKey, stored: bytes) -> list[Task] | None:
     if _crc(key, packed) != crc:
         return None
     return [
-        Task(TaskKind(kind), queue, scheduled_event_id, attempt, sticky, ready_at_ms)
-        for kind, queue, scheduled_event_id, attempt, sticky, ready_at_ms in json.loads(packed)
+        Task(TaskKind(kind), queue, scheduled_event_id, attempt, sticky, ready_at_ms, TaskPriority(*priority))
+        for kind, queue, scheduled_event_id, attempt, sticky, ready_at_ms, *priority in json.loads(packed)
     ]
+
+
+def _row(task: Task) -> list[Any]:
+    """Return a task as a row; its priority is there only where somebody gave it one."""
+    row = [task.kind, task.queue, task.scheduled_event_id, task.attempt, task.sticky, task.ready_at_ms]
+    given = task.priority
+    return row if given == ORDINARY else [*row, given.key, given.fairness_key, given.fairness_weight]
 
 
 def _crc(key: RunKey, packed: bytes) -> bytes:

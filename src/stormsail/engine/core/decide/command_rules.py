@@ -11,10 +11,11 @@ from temporalio.api.command.v1 import (
     ContinueAsNewWorkflowExecutionCommandAttributes,
     ScheduleActivityTaskCommandAttributes,
 )
-from temporalio.api.common.v1 import Priority, RetryPolicy
+from temporalio.api.common.v1 import RetryPolicy
 from temporalio.api.enums.v1 import TaskQueueKind
 from temporalio.api.taskqueue.v1 import TaskQueue
 
+from stormsail.engine.core import priority
 from stormsail.engine.core.decide.begin import as_duration, run_timeout_ms, task_timeout_ms
 from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.limits import Limits
@@ -24,7 +25,6 @@ from stormsail.engine.core.state import RunState
 DURATION_MAX_S: Final = 100 * 365 * 24 * 3600
 RESERVED_QUEUE_PREFIX: Final = "/_sys/"
 INTERNAL_QUEUE_PREFIX: Final = "temporal-sys-per-ns-tq"
-FAIRNESS_KEY_MAX: Final = 64
 
 
 def duration_fault(duration: Duration) -> str:
@@ -37,15 +37,6 @@ def duration_fault(duration: Duration) -> str:
     if seconds > DURATION_MAX_S or (seconds == DURATION_MAX_S and nanos):
         duration.seconds, duration.nanos = DURATION_MAX_S, 0
     return ""
-
-
-def priority_fault(priority: Priority) -> str:
-    """Return what is wrong with a priority, "" for nothing."""
-    if priority.priority_key < 0:
-        return "priority key can't be negative"
-    if len(priority.fairness_key.encode()) > FAIRNESS_KEY_MAX:
-        return "fairness key length exceeds limit"
-    return "must be greater than zero" if priority.fairness_weight < 0 else ""
 
 
 def complete_retry_policy(policy: RetryPolicy, limits: Limits) -> None:
@@ -106,7 +97,7 @@ def complete_activity(attributes: ScheduleActivityTaskCommandAttributes, run_ms:
         if too_long(text, limits):
             size = len(text.encode())
             raise InvalidArgument(f"{name} exceeds length limit. Length={size} Limit={limits.id_length_max}")
-    if fault := priority_fault(attributes.priority):
+    if fault := priority.fault(attributes.priority):
         raise InvalidArgument(f"invalid priorities: {fault}")
     _complete_activity_timeouts(attributes, run_ms)
 

@@ -18,7 +18,7 @@ from temporalio.api.history.v1 import (
     StartChildWorkflowExecutionInitiatedEventAttributes,
 )
 
-from stormsail.engine.core import cron
+from stormsail.engine.core import cron, priority
 from stormsail.engine.core.decide.begin import (
     as_duration,
     attributes_with_value,
@@ -31,7 +31,6 @@ from stormsail.engine.core.decide.command_rules import (
     complete_retry_policy,
     complete_task_queue,
     duration_fault,
-    priority_fault,
     too_long,
 )
 from stormsail.engine.core.errors import InvalidArgument
@@ -188,7 +187,7 @@ def _complete_child(carrying: Carrying, command: StartChildWorkflowExecutionComm
         raise InvalidArgument(f"invalid WorkflowRetryPolicy on {name}: {wrong.message}. {where}") from None
     if fault := cron.fault(command.cron_schedule, carrying.turn.now_ms):
         raise InvalidArgument(f"invalid CronSchedule on {name}: {fault}. {where}")
-    if fault := priority_fault(command.priority):
+    if fault := priority.fault(command.priority):
         raise InvalidArgument(fault)
     try:
         complete_task_queue(command.task_queue, state.task_queue, limits)

@@ -1,0 +1,236 @@
+"""The order in which the waiting tasks of one queue go out: by priority, then fairly among keys, then by age.
+
+Within a priority each fairness key has turns (*passes*) in the measure of its weight, by stride scheduling: a task's
+pass is its key's last one and a stride more, and no less than the pass that went out last. So a key with a hundred
+thousand tasks holds up another key's first one by a turn at most. Each step costs O(log n) of the keys, however many
+tasks wait.
+"""
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from stormsail.engine.core.ids import RunKey
+from stormsail.engine.core.work import Task, TaskKind
+
+TaskName = tuple[RunKey, TaskKind, int]
+Place = tuple[int, int]
+"""A pass, and when it came: what goes first within a priority is less."""
+
+KEYS_REMEMBERED_MAX: Final = 10_000
+"""Fairness keys whose last turn is remembered although nothing of them waits. A forgotten one begins anew."""
+_STRIDE: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class QueueName:
+    """One task queue of one kind in one namespace."""
+
+    namespace: str
+    kind: TaskKind
+    name: str
+
+
+@dataclass(slots=True, eq=False)
+class WaitingTask:
+    """A task that waits in a queue or is in a poller's hand."""
+
+    key: RunKey
+    task: Task
+    queue: QueueName
+    backlog: bool = False
+    """Whether it had to wait for a poller."""
+    place: Place = (0, 0)
+    """Where it stands in its backlog, which it keeps while it is in hand."""
+
+    @property
+    def name(self) -> TaskName:
+        """The task's name among all."""
+        return (self.key, *self.task.ref)
+
+
+_Line = OrderedDict[TaskName, WaitingTask]
+
+
+@dataclass(slots=True)
+class _Level:
+    """The tasks of one priority. The head of each key that is neither empty nor held back stands in `heads`; what is
+    there beside is out of date, and passed over."""
+
+    lines: dict[str, _Line] = field(default_factory=dict)
+    """By fairness key; in the order of their places."""
+    heads: list[tuple[int, int, str]] = field(default_factory=list)
+    arrivals: _Line = field(default_factory=OrderedDict)
+    """All of them, the oldest first."""
+    last_pass: dict[str, int] = field(default_factory=dict)
+    """By fairness key."""
+    gone_pass: int = 0
+    """The greatest that went out."""
+    held: set[str] = field(default_factory=set)
+    """Keys at their own rate limit."""
+
+
+class Backlog:
+    """The waiting tasks of one queue."""
+
+    def __init__(self, levels: int, *, fair: bool = True) -> None:
+        """Order by that many priorities. Where it is not `fair`, the age alone decides within one."""
+        self._levels = [_Level() for _ in range(levels)]
+        self._fair = fair
+        self._drawn = 0
+        self._size = 0
+        self._held: list[tuple[float, int, str]] = []
+        """Until when which key is held back, at which level; the first to be let go comes first."""
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __contains__(self, waiting: object) -> bool:
+        if not isinstance(waiting, WaitingTask):
+            return False
+        return self._at(self._level_of(waiting)).arrivals.get(waiting.name) is waiting
+
+    def __iter__(self) -> Iterator[WaitingTask]:
+        """Yield all that waits, level by level, the oldest first; not in the order in which they go out."""
+        for level in self._levels:
+            yield from level.arrivals.values()
+
+    def add(self, waiting: WaitingTask, weight: float) -> None:
+        """Put a task in. `weight`: how many turns its fairness key has where others have one."""
+        level = self._at(self._level_of(waiting))
+        self._drawn += 1
+        waiting.place = (self._turn(level, waiting.task.priority.fairness_key, weight), self._drawn)
+        level.arrivals[waiting.name] = waiting
+        self._size += 1
+        key = waiting.task.priority.fairness_key
+        line = level.lines.setdefault(key, OrderedDict())
+        line[waiting.name] = waiting
+        if len(line) == 1:
+            self._offer(level, key)
+
+    def put_back(self, waiting: WaitingTask) -> None:
+        """Take back what was taken out, to where it stood."""
+        level = self._at(self._level_of(waiting))
+        key, name = waiting.task.priority.fairness_key, waiting.name
+        line = level.lines.setdefault(key, OrderedDict())
+        ahead: list[WaitingTask] = []
+        while line and _first(line).place < waiting.place:
+            ahead.append(line.popitem(last=False)[1])
+        for other in (waiting, *reversed(ahead)):
+            line[other.name] = other
+            line.move_to_end(other.name, last=False)
+        level.arrivals[name] = waiting
+        level.arrivals.move_to_end(name, last=False)
+        self._size += 1
+        self._offer(level, key)
+
+    def remove(self, waiting: WaitingTask) -> None:
+        """Take a task out, wherever it stands. No effect when it is not there."""
+        level = self._at(self._level_of(waiting))
+        if level.arrivals.get(waiting.name) is waiting:
+            self._take_out(level, waiting)
+
+    def first_level(self, now_ms: float) -> int | None:
+        """Return the priority of what would go out now; None when nothing would."""
+        found = self._head(now_ms)
+        return None if found is None else found[0]
+
+    def pop(self, now_ms: float, ready_ms: Callable[[str], float] | None = None) -> WaitingTask | None:
+        """Take out what goes next; None when nothing may go now. `ready_ms`: from when on a fairness key's next task
+        may go, where keys have a rate limit."""
+        while (found := self._head(now_ms)) is not None:
+            number, key = found
+            level = self._at(number)
+            ready_at_ms = ready_ms(key) if ready_ms is not None else 0
+            if ready_at_ms > now_ms:
+                level.held.add(key)
+                heapq.heappush(self._held, (ready_at_ms, number, key))
+                continue
+            waiting = _first(level.lines[key])
+            self._take_out(level, waiting)
+            level.gone_pass = max(level.gone_pass, waiting.place[0])
+            return waiting
+        return None
+
+    def held_until_ms(self) -> float | None:
+        """Return when the next of the keys that are at their limit may go on; None when there is none."""
+        return self._held[0][0] if self._held else None
+
+    def let_go(self, until_ms: float | None = None) -> None:
+        """Let those keys go on whose time has come by then, or all of them: their limits have changed."""
+        while self._held and (until_ms is None or self._held[0][0] <= until_ms):
+            _, number, key = heapq.heappop(self._held)
+            level = self._at(number)
+            level.held.discard(key)
+            self._offer(level, key)
+
+    def count(self, level: int) -> int:
+        """Return how many tasks of a priority wait."""
+        return len(self._at(level).arrivals)
+
+    def oldest_ms(self, level: int) -> int:
+        """Return when the oldest task of a priority became ready; 0 when none waits."""
+        arrivals = self._at(level).arrivals
+        return _first(arrivals).task.ready_at_ms if arrivals else 0
+
+    def _level_of(self, waiting: WaitingTask) -> int:
+        return waiting.task.priority.level(len(self._levels))
+
+    def _at(self, number: int) -> _Level:
+        return self._levels[number - 1]
+
+    def _turn(self, level: _Level, key: str, weight: float) -> int:
+        """Return the pass of a key's new task."""
+        if not self._fair:
+            return 0
+        stride = max(1, int(_STRIDE / weight))
+        turn = max(level.gone_pass, level.last_pass.get(key, 0) + stride)
+        if key not in level.last_pass:
+            turn = max(level.gone_pass, stride)
+            if len(level.last_pass) > KEYS_REMEMBERED_MAX + 2 * len(level.lines):
+                level.last_pass = {each: turn for each, turn in level.last_pass.items() if each in level.lines}
+        level.last_pass[key] = turn
+        return turn
+
+    def _head(self, now_ms: float) -> tuple[int, str] | None:
+        """Return the priority and the fairness key of what goes next, of those that are not held back."""
+        self.let_go(now_ms)
+        for number, level in enumerate(self._levels, 1):
+            while level.heads:
+                turn, drawn, key = level.heads[0]
+                line = level.lines.get(key)
+                if line and key not in level.held and _first(line).place == (turn, drawn):
+                    return number, key
+                heapq.heappop(level.heads)
+        return None
+
+    def _offer(self, level: _Level, key: str) -> None:
+        """Let the head of a key's line stand among the heads."""
+        line = level.lines.get(key)
+        if not line or key in level.held:
+            return
+        if len(level.heads) > 2 * len(level.lines) + 64:
+            level.heads = [
+                (*_first(other).place, each) for each, other in level.lines.items() if each not in level.held
+            ]
+            heapq.heapify(level.heads)
+        else:
+            heapq.heappush(level.heads, (*_first(line).place, key))
+
+    def _take_out(self, level: _Level, waiting: WaitingTask) -> None:
+        name, key = waiting.name, waiting.task.priority.fairness_key
+        del level.arrivals[name]
+        self._size -= 1
+        line = level.lines[key]
+        was_first = _first(line) is waiting
+        del line[name]
+        if not line:
+            del level.lines[key]
+        elif was_first:
+            self._offer(level, key)
+
+
+def _first(line: _Line) -> WaitingTask:
+    return next(iter(line.values()))

@@ -1,0 +1,163 @@
+"""Configurations of task queues over gRPC: what they may say, and how they are shown."""
+
+from typing import Any
+
+import pytest
+from temporalio.api.enums.v1 import (
+    BuildIdTaskReachability,
+    DescribeTaskQueueMode,
+    RateLimitSource,
+    TaskQueueKind,
+    TaskQueueType,
+)
+from temporalio.api.taskqueue.v1 import RateLimit, TaskQueue, TaskQueueVersionSelection
+from temporalio.api.workflowservice.v1 import (
+    DescribeTaskQueueRequest,
+    ListTaskQueuePartitionsRequest,
+    PollActivityTaskQueueRequest,
+    UpdateTaskQueueConfigRequest,
+)
+
+from engine.api.rpc import Rpc
+
+WORKFLOW = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
+ACTIVITY = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+ENHANCED = DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED
+STICKY = TaskQueue(name="s", kind=TaskQueueKind.TASK_QUEUE_KIND_STICKY)
+Update = UpdateTaskQueueConfigRequest.RateLimitUpdate
+
+
+def update(**fields: Any) -> UpdateTaskQueueConfigRequest:
+    named: dict[str, Any] = {"namespace": "default", "task_queue": "q", "task_queue_type": ACTIVITY, "identity": "ann"}
+    return UpdateTaskQueueConfigRequest(**{**named, **fields})
+
+
+def rate(per_second: float, reason: str = "why") -> Update:
+    return Update(rate_limit=RateLimit(requests_per_second=per_second), reason=reason)
+
+
+def describe(**fields: Any) -> DescribeTaskQueueRequest:
+    named: dict[str, Any] = {"namespace": "default", "task_queue": TaskQueue(name="q"), "task_queue_type": ACTIVITY}
+    return DescribeTaskQueueRequest(**{**named, **fields})
+
+
+async def test_a_configuration_is_shown_as_it_was_made_with_who_made_it(rpc: Rpc) -> None:
+    await rpc.call(update(update_queue_rate_limit=rate(5), set_fairness_weight_overrides={"a": 2, "b": 0.5}))
+    made = (await rpc.call(update(update_fairness_key_rate_limit_default=rate(2, "each")))).config
+    assert made.queue_rate_limit.rate_limit.requests_per_second == 5
+    told = made.queue_rate_limit.metadata
+    assert (told.reason, told.update_identity, told.HasField("update_time")) == ("why", "ann", True)
+    assert made.fairness_keys_rate_limit_default.rate_limit.requests_per_second == 2
+    assert made.fairness_keys_rate_limit_default.metadata.reason == "each"
+    assert dict(made.fairness_weight_overrides) == {"a": 2, "b": 0.5}
+    described = await rpc.call(describe(report_config=True))
+    assert described.config == made
+    assert described.effective_rate_limit.requests_per_second == 5
+    assert described.effective_rate_limit.rate_limit_source == RateLimitSource.RATE_LIMIT_SOURCE_API
+    assert not (await rpc.call(describe())).HasField("config")
+    assert not (await rpc.call(describe(report_config=True, task_queue_type=WORKFLOW))).HasField("config")
+
+
+async def test_what_is_unset_is_gone_and_says_why(rpc: Rpc) -> None:
+    await rpc.call(update(update_queue_rate_limit=rate(5), set_fairness_weight_overrides={"a": 2, "b": 3}))
+    unset = update(update_queue_rate_limit=Update(reason="gone"), unset_fairness_weight_overrides=["a", "nothing"])
+    left = (await rpc.call(unset)).config
+    assert not left.queue_rate_limit.HasField("rate_limit")
+    assert left.queue_rate_limit.metadata.reason == "gone"
+    assert dict(left.fairness_weight_overrides) == {"b": 3}
+    described = await rpc.call(describe())
+    assert described.effective_rate_limit.rate_limit_source == RateLimitSource.RATE_LIMIT_SOURCE_SYSTEM
+
+
+async def test_the_limit_that_a_worker_asks_for_is_shown_until_a_configuration_overrides_it(rpc: Rpc) -> None:
+    poll = PollActivityTaskQueueRequest(namespace="default", task_queue=TaskQueue(name="q"), identity="worker")
+    poll.task_queue_metadata.max_tasks_per_second.value = 7
+    await rpc.call(poll, timeout=1.5)
+    shown = (await rpc.call(describe())).effective_rate_limit
+    assert (shown.requests_per_second, shown.rate_limit_source) == (7, RateLimitSource.RATE_LIMIT_SOURCE_WORKER)
+    await rpc.call(update(update_queue_rate_limit=rate(3)))
+    shown = (await rpc.call(describe())).effective_rate_limit
+    assert (shown.requests_per_second, shown.rate_limit_source) == (3, RateLimitSource.RATE_LIMIT_SOURCE_API)
+
+
+REFUSED: dict[str, tuple[UpdateTaskQueueConfigRequest, str]] = {
+    "a rate on a workflow queue": (
+        update(task_queue_type=WORKFLOW, update_queue_rate_limit=rate(5)),
+        "Setting rate limit on workflow task queues is not allowed.",
+    ),
+    "a rate for each key of a workflow queue": (
+        update(task_queue_type=WORKFLOW, update_fairness_key_rate_limit_default=rate(5)),
+        "Setting fairness key rate limit on workflow task queues is not allowed.",
+    ),
+    "a negative rate": (
+        update(update_queue_rate_limit=rate(-5)),
+        "RequestsPerSecond for UpdateQueueRateLimit rate limit must be non-negative.",
+    ),
+    "a negative rate for each key": (
+        update(update_fairness_key_rate_limit_default=rate(-5)),
+        "RequestsPerSecond for UpdateFairnessKeyRateLimitDefault rate limit must be non-negative.",
+    ),
+    "a long reason": (
+        update(update_queue_rate_limit=rate(5, "x" * 1_001)),
+        "UpdateQueueRateLimit.Reason field too long (max 1000 characters).",
+    ),
+    "a long identity": (update(identity="x" * 1_001), "Identity field too long (max 1000 characters)."),
+    "a weight of nothing": (
+        update(set_fairness_weight_overrides={"a": 0}),
+        'invalid fairness weight weight for key "a": must be greater than zero',
+    ),
+    "a weight of no key": (
+        update(set_fairness_weight_overrides={"": 1}),
+        "fairness weight override key must not be empty",
+    ),
+    "a long key": (update(set_fairness_weight_overrides={"x" * 65: 1}), "fairness key length exceeds limit"),
+    "a key set and unset": (
+        update(set_fairness_weight_overrides={"x": 1}, unset_fairness_weight_overrides=["x"]),
+        'fairness weight override key "x" present in both set and unset lists',
+    ),
+    "too many keys": (
+        update(set_fairness_weight_overrides={str(number): 1 for number in range(1_001)}),
+        "too many fairness weight overrides in request: got 1001, maximum 1000",
+    ),
+}
+"""Requests, with the words of Temporal's dev server; tests/conformance/test_task_queue_parity.py asks it."""
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_a_configuration_that_breaks_a_rule_is_refused(rpc: Rpc, name: str) -> None:
+    request, words = REFUSED[name]
+    refusal = await rpc.refused(request)
+    assert (refusal.code, refusal.text) == ("INVALID_ARGUMENT", words)
+
+
+async def test_weights_are_bounded_over_all_requests(rpc: Rpc) -> None:
+    await rpc.call(update(set_fairness_weight_overrides={str(number): 1 for number in range(999)}))
+    await rpc.call(update(set_fairness_weight_overrides={"a": 1}))
+    refusal = await rpc.refused(update(set_fairness_weight_overrides={"b": 1}))
+    assert refusal.text == "fairness weight overrides update rejected: exceeding maximum key size"
+
+
+async def test_a_queue_is_its_only_partition(rpc: Rpc) -> None:
+    named = ListTaskQueuePartitionsRequest(namespace="default", task_queue=TaskQueue(name="q"))
+    listed = await rpc.call(named)
+    for partitions in (listed.activity_task_queue_partitions, listed.workflow_task_queue_partitions):
+        assert [partition.key for partition in partitions] == ["q"]
+    refusal = await rpc.refused(ListTaskQueuePartitionsRequest(namespace="default"))
+    assert refusal.text == "taskQueue is not set"
+
+
+async def test_sticky_queues_have_no_stats(rpc: Rpc) -> None:
+    refusal = await rpc.refused(describe(task_queue=STICKY, task_queue_type=WORKFLOW, report_stats=True))
+    assert refusal.text == "DescribeTaskQueue stats are only supported for the root partition"
+    refusal = await rpc.refused(describe(task_queue=STICKY, api_mode=ENHANCED))
+    assert refusal.text.startswith("Enhanced DescribeTaskQueue is not valid for a sticky queue")
+
+
+async def test_the_older_mode_tells_of_the_build_ids_that_are_asked_for(rpc: Rpc) -> None:
+    versions = TaskQueueVersionSelection(build_ids=["never"], unversioned=True)
+    described = await rpc.call(describe(api_mode=ENHANCED, versions=versions, report_task_reachability=True))
+    reachable = {name: version.task_reachability for name, version in described.versions_info.items()}
+    assert reachable == {
+        "": BuildIdTaskReachability.BUILD_ID_TASK_REACHABILITY_REACHABLE,
+        "never": BuildIdTaskReachability.BUILD_ID_TASK_REACHABILITY_UNREACHABLE,
+    }
