@@ -25,15 +25,15 @@ _SELECT_WAITING: Final = (
     "WHERE tasks IS NOT NULL AND rid > ? ORDER BY rid LIMIT ?"
 )
 
-_COLUMNS: Final = (
+COLUMNS: Final = (
     "rid, namespace, workflow_id, run_id, status, next_event, due_ms, tasks, workflow_type, task_queue, "
     "start_ms, execution_ms, close_ms, history_events, history_size_bytes, state_transitions, execution_duration_ms, "
     "parent_workflow_id, parent_run_id, root_workflow_id, root_run_id, progress_crc, progress"
 )
-_PUT_HEAD: Final = f"INSERT INTO run ({_COLUMNS}) VALUES "  # noqa: S608 - constants of this file only
-_PUT_ROW: Final = "(" + ", ".join(["?"] * len(_COLUMNS.split(","))) + ")"
+_PUT_HEAD: Final = f"INSERT INTO run ({COLUMNS}) VALUES "  # noqa: S608 - constants of this file only
+_PUT_ROW: Final = "(" + ", ".join(["?"] * len(COLUMNS.split(","))) + ")"
 _PUT_TAIL: Final = " ON CONFLICT (rid) DO UPDATE SET " + ", ".join(
-    f"{column} = excluded.{column}" for column in _COLUMNS.split(", ")[4:]
+    f"{column} = excluded.{column}" for column in COLUMNS.split(", ")[4:]
 )
 # A run is closed before its follower is opened, also where they are committed together: two open ones are refused.
 CLOSE_RUN: Final = Statement(rank=0, head=_PUT_HEAD, row=_PUT_ROW, tail=_PUT_TAIL)
@@ -91,25 +91,11 @@ class Runs:
 
     def load(self, key: RunKey) -> RunState | None:
         """Rebuild a run from its history and progress; None when there is no such run."""
-        with self._reader.snapshot():
-            found = self._reader.read(
-                "SELECT rid, workflow_id, status, next_event, progress_crc, progress FROM run "
-                "WHERE namespace = ? AND run_id = ?",
-                (key.namespace, key.run_id),
-            )
-            if not found or found[0][1] != key.workflow_id:
-                return None
-            rid, _, status, next_event, crc, packed = found[0]
-            if _progress_crc(key.run_id, status, next_event, packed) != crc:
-                raise RunDamaged(key, "the checksum of its progress does not match")
-            rows = list(history.read_all(self._reader, key, rid, next_event))
+        found = load_run(self._reader, key)
+        if found is None:
+            return None
+        rid, state = found
         self._remember(key, rid)
-        try:
-            state = replay.replay(key, rows, packed)
-        except InvalidTransition as error:
-            raise RunDamaged(key, str(error)) from error
-        if state.status != status or state.next_event_id != next_event:
-            raise RunDamaged(key, f"its history ends in status {state.status} where {status} was committed")
         return state
 
     def current(self, namespace: str, workflow_id: str) -> RunKey | None:
@@ -211,6 +197,64 @@ class Runs:
             del self._rids[next(iter(self._rids))]
 
 
+def load_run(reader: Reader, key: RunKey) -> tuple[int, RunState] | None:
+    """Rebuild a run from its history and progress, with its row id; None when there is no such run.
+
+    Raises RunDamaged where a checksum does not match, events are missing, or they do not make a legal history.
+    """
+    with reader.snapshot():
+        found = reader.read(
+            "SELECT rid, workflow_id, status, next_event, progress_crc, progress FROM run "
+            "WHERE namespace = ? AND run_id = ?",
+            (key.namespace, key.run_id),
+        )
+        if not found or found[0][1] != key.workflow_id:
+            return None
+        rid, _, status, next_event, crc, packed = found[0]
+        if _progress_crc(key.run_id, status, next_event, packed) != crc:
+            raise RunDamaged(key, "the checksum of its progress does not match")
+        rows = list(history.read_all(reader, key, rid, next_event))
+    try:
+        state = replay.replay(key, rows, packed)
+    except InvalidTransition as error:
+        raise RunDamaged(key, str(error)) from error
+    if state.status != status or state.next_event_id != next_event:
+        raise RunDamaged(key, f"its history ends in status {state.status} where {status} was committed")
+    return rid, state
+
+
+def row_of(state: RunState, rid: int) -> Row:
+    """Return the row that a run has in this state: `due_ms`, `tasks` and what lists show are derived from it."""
+    shown = visibility_row(state)
+    packed = progress.pack(state)
+    closed = not state.open
+    return (
+        rid,
+        shown.namespace,
+        shown.workflow_id,
+        shown.run_id,
+        shown.status,
+        state.next_event_id,
+        deadlines.deadline_ms(state),
+        tasks.pack(state),
+        shown.workflow_type,
+        shown.task_queue,
+        shown.start_ms,
+        shown.execution_ms,
+        shown.close_ms,
+        shown.history_events if closed else None,
+        shown.history_size_bytes if closed else None,
+        shown.state_transitions if closed else None,
+        shown.execution_duration_ms if closed else None,
+        shown.parent_workflow_id or None,
+        shown.parent_run_id or None,
+        shown.root_workflow_id or None,
+        shown.root_run_id or None,
+        _progress_crc(state.key.run_id, state.status, state.next_event_id, packed),
+        packed,
+    )
+
+
 def _flatten(turn: Turn, into: list[Turn]) -> None:
     for other in turn.also:
         _flatten(other, into)
@@ -232,36 +276,11 @@ def _rows(turn: Turn, rid: int) -> list[tuple[Statement, Row]]:
     if before is not None and not changed and before.status == state.status:
         rows.append((MOVE_RUN, (rid, state.next_event_id, due_ms, waiting, crc, packed)))
         return rows
-    shown = visibility_row(state)
-    closed = not state.open
-    put = (
-        rid,
-        shown.namespace,
-        shown.workflow_id,
-        shown.run_id,
-        shown.status,
-        state.next_event_id,
-        due_ms,
-        waiting,
-        shown.workflow_type,
-        shown.task_queue,
-        shown.start_ms,
-        shown.execution_ms,
-        shown.close_ms,
-        shown.history_events if closed else None,
-        shown.history_size_bytes if closed else None,
-        shown.state_transitions if closed else None,
-        shown.execution_duration_ms if closed else None,
-        shown.parent_workflow_id or None,
-        shown.parent_run_id or None,
-        shown.root_workflow_id or None,
-        shown.root_run_id or None,
-        crc,
-        packed,
-    )
-    rows.append((CLOSE_RUN if closed else OPEN_RUN, put))
-    if changed and (before is not None or shown.memo or shown.search_attributes):
-        rows.append((PUT_ATTRIBUTES, (rid, shown.memo, shown.search_attributes)))
+    rows.append((OPEN_RUN if state.open else CLOSE_RUN, row_of(state, rid)))
+    if changed:
+        shown = visibility_row(state)
+        if before is not None or shown.memo or shown.search_attributes:
+            rows.append((PUT_ATTRIBUTES, (rid, shown.memo, shown.search_attributes)))
     return rows
 
 
