@@ -15,7 +15,7 @@ from stormsail.engine.core.work import Task
 from stormsail.engine.store import history, outbox, tasks
 from stormsail.engine.store.database import Database, Member, Statement
 from stormsail.engine.store.errors import RunConflict, RunDamaged, WriteRejected
-from stormsail.engine.store.reader import Row
+from stormsail.engine.store.reader import Reader, Row
 from stormsail.engine.store.search_attributes import DELETE_INDEXED, SearchAttributes
 
 RIDS_CACHED_MAX: Final = 50_000
