@@ -56,7 +56,8 @@ def test_a_step_is_told_by_icon_and_word_not_by_colour_alone() -> None:
 def test_a_step_that_waits_for_a_person_says_so_once_an_attempt(capsys: pytest.CaptureFixture[str]) -> None:
     view = PlainView()
     for attempt in (1, 1, 2):
-        view.show(progress(step("createServerGroup", StepStatus.PAUSED, "no").model_copy(update={"attempt": attempt})))
+        failed = step("createServerGroup", StepStatus.PAUSED, "no")
+        view.show(progress(failed.model_copy(update={"attempt": attempt, "error": "no"})))
     said = capsys.readouterr().err
     assert said.count("‖ waits     createServerGroup hello-v001 (2.5 s)  no") == 1
     assert said.count("`stormsail operation retry`, `skip`, `rerun` or `cancel`") == 2

@@ -1,24 +1,30 @@
 """Operations on the model cloud without any engine: a virtual clock, retries at once, cancels at a chosen call."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
+from stormsail.delivery.model.canary import Analysis, Measurement
 from stormsail.delivery.model.operation import OperationRequest, OperationResult, workflow_id_of
 from stormsail.delivery.model.server_group import Observation
+from stormsail.delivery.model.steering import SteerRequest
 from stormsail.delivery.model.traffic_guard import TrafficGuards
 from stormsail.delivery.operations.cloud import OperationFailure
 from stormsail.delivery.operations.conduct import Conduct, Ending
 from stormsail.delivery.operations.judging import down_outcome, is_watched, refusal, up_outcome
 from stormsail.delivery.operations.operation import Registered
-from stormsail.delivery.operations.orders import ChangeOrder, ChangeOutcome, DownOrder, UpOrder, WaitOutcome
+from stormsail.delivery.operations.orders import ChangeOrder, ChangeOutcome, CheckOrder, DownOrder, UpOrder, WaitOutcome
 from stormsail.delivery.operations.registry import OPERATIONS, resolve
+from stormsail.delivery.operations.steering import Steering
 from stormsail.delivery.providers.errors import NotFound, Permanent, ProviderError
 from stormsail.delivery.providers.model.cloud import ModelCloud
 from stormsail.delivery.providers.model.faults import Fault, Faults
 from stormsail.delivery.providers.model.provider import NO_FAULTS, ModelProvider
 
 T = TypeVar("T")
+
+Measure = Callable[[Analysis], Measurement]
 
 ACCOUNT: Final = "model"
 APPLICATION: Final = "web"
@@ -55,8 +61,14 @@ class DirectCloud:
     """The Cloud protocol on a model provider; each attempt takes a quarter of a virtual second."""
 
     def __init__(
-        self, cloud: ModelCloud, clock: Clock, faults: Faults, at_call: Mapping[int, Callable[[], None]]
+        self,
+        cloud: ModelCloud,
+        clock: Clock,
+        faults: Faults,
+        at_call: Mapping[int, Callable[[], None]],
+        measure: Measure,
     ) -> None:
+        self._measure = measure
         self._provider = ModelProvider(cloud, ACCOUNT, faults=faults, clock_ms=clock)
         self._clock = clock
         self._at_call = at_call
@@ -107,6 +119,10 @@ class DirectCloud:
         observation = await self._tried(lambda: self._provider.observe(APPLICATION))
         return down_outcome(order, observation.find(order.server_group))
 
+    async def check(self, call: str, order: CheckOrder) -> Measurement:
+        self._count()
+        return self._measure(order.analysis)
+
     async def sleep(self, seconds: float) -> None:
         self._count()
         self._clock.now_ms += int(seconds * 1000)
@@ -140,14 +156,26 @@ async def run_directly(
     faults: Faults = NO_FAULTS,
     cancel_at_call: int = 0,
     at_call: Mapping[int, Callable[[], None]] | None = None,
+    measure: Measure = lambda _: Measurement(value=1.0),
+    person: Callable[[Steering], None] = lambda _: None,
+    steer_at_call: Mapping[int, SteerRequest] | None = None,
     operations: Mapping[str, Registered[Any]] = OPERATIONS,
     **payload: Any,
 ) -> OperationResult | None:
-    """Run an operation as the runner does. None means that it ended cancelled."""
+    """Run an operation as the runner does. None means that it ended cancelled.
+
+    `person` is told whenever something waits for one, and may steer.
+    """
     request = OperationRequest(operation_type=operation_type, payload=payload, application=APPLICATION, account=ACCOUNT)
     happenings = dict(at_call or {})
-    direct = DirectCloud(cloud, clock, faults, happenings)
-    conduct = Conduct(direct, ACCOUNT, APPLICATION, identity)
+    direct = DirectCloud(cloud, clock, faults, happenings, measure)
+
+    def steered() -> None:
+        asyncio.get_running_loop().call_soon(person, conduct.steering)
+
+    conduct = Conduct(direct, ACCOUNT, APPLICATION, identity, steered)
+    for number, asked in (steer_at_call or {}).items():
+        happenings[number] = functools.partial(conduct.steering.ask, asked)
     happenings[cancel_at_call] = conduct.stop
     try:
         registered, wanted = resolve(request, workflow_id_of(request), operations)

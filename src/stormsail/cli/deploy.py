@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from stormsail.cli.canary_steps import CanaryStepParam, check_steps
 from stormsail.cli.options import (
     ChangeOptions,
     Duration,
@@ -29,7 +30,7 @@ from stormsail.cli.options import (
 @click.option("--max", "most", type=click.IntRange(0), help="Most instances. [default: --instances]")
 @click.option(
     "--strategy",
-    type=click.Choice(["redblack", "rollingredblack", "highlander", "none"]),
+    type=click.Choice(["redblack", "rollingredblack", "canary", "highlander", "none"]),
     default="redblack",
     show_default=True,
     help="How traffic moves to the new version.",
@@ -40,6 +41,14 @@ from stormsail.cli.options import (
     default=(),
     metavar="P,P,...",
     help="rollingredblack: the shares of the traffic to take over one after the other; 100 comes last.",
+)
+@click.option(
+    "--step",
+    "steps",
+    type=CanaryStepParam(),
+    multiple=True,
+    metavar="STEP",
+    help="canary: what it goes through, in this order; see below. Repeat for more.",
 )
 @click.option(
     "--max-initial",
@@ -87,12 +96,29 @@ def deploy(
     rollingredblack takes the traffic over in shares and grows to the size of the old version. highlander destroys every
     other version once the new one is healthy: there is no way back. none leaves the others as they are.
 
+    canary gives the new version a share of the requests and more of them step by step. What fails, and what a person
+    aborts with `operation abort`, gives the old version every request back.
+
+    \b
+    Steps of a canary:
+      weight=10             10 % of the requests; the first step, and each larger than the one before
+      pause=5m, pause       wait so long, or until `operation approve`
+      approval="look first" wait until `operation approve`
+      web=URL@PATH>=0.99    what stands at PATH of the JSON that URL answers must be so
+      command="./ok.sh"     run beside the worker: must end with 0
+      analysis=@file.json   any analysis; docs/canary.md shows all that one may say
+
     \b
     Examples:
       stormsail deploy hello --command "python examples/hello.py --port {port} --version v1" --version v1 --instances 2
       stormsail deploy hello --command "python examples/hello.py --port {port} --version v2" --version v2 --dry-run
       stormsail deploy hello --command "..." --version v3 --strategy rollingredblack --target-percentages 25,50
+      stormsail deploy hello --command "..." --strategy canary --step weight=10 --step pause=5m --step approval
     """
+    if asked["steps"] and asked["strategy"] != "canary":
+        raise click.UsageError(f"--step is of canary; --strategy is {asked['strategy']}")
+    if asked["strategy"] == "canary":
+        check_steps(asked["steps"])
     if asked["target_percentages"] and asked["strategy"] != "rollingredblack":
         raise click.UsageError(f"--target-percentages is of rollingredblack; --strategy is {asked['strategy']}")
     if not asked["command_line"] and not asked["image"]:
@@ -136,6 +162,8 @@ def payload_for(application: str, asked: dict[str, Any]) -> dict[str, Any]:
     }
     if asked["strategy"] == "rollingredblack":
         payload |= {"targetPercentages": [*asked["target_percentages"]], "maxInitialAsgs": asked["max_initial"]}
+    if asked["strategy"] == "canary":
+        payload["canary"] = {"steps": [*asked["steps"]]}
     if asked["max_remaining"] is not None:
         payload["maxRemainingAsgs"] = asked["max_remaining"]
     capacity = capacity_of(asked["instances"], asked["least"], asked["most"])

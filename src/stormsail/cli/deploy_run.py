@@ -1,7 +1,7 @@
 """The part of `deploy` and `rollback` that talks to the engine; imported only when one of them runs."""
 
 import contextlib
-from typing import Any
+from typing import Any, Final
 
 from stormsail.cli.changes import Plan, carry_out, output_lines, request_for
 from stormsail.cli.connection import connected, run
@@ -9,10 +9,13 @@ from stormsail.cli.errors import CommandFailed, ExitCode
 from stormsail.cli.options import ACCOUNT, ChangeOptions, Place
 from stormsail.cli.output import note
 from stormsail.delivery.client import ApplicationNotFound, DeliveryClient, DeliveryError
+from stormsail.delivery.model.canary import CanarySettings
 from stormsail.delivery.model.names import InvalidName, Moniker, checked, next_sequence
 from stormsail.delivery.model.operation import OperationResult
 from stormsail.delivery.model.server_group import Observation, ServerGroup
 from stormsail.delivery.strategies.rolling_redblack import percentages
+
+NOTHING_SERVES: Final = "nothing serves yet, so it takes every request at once and the steps are passed over"
 
 
 def run_deploy(application: str, payload: dict[str, Any], place: Place, change: ChangeOptions, output: str) -> int:
@@ -117,7 +120,7 @@ def deploy_lines(cluster: Moniker, groups: tuple[ServerGroup, ...], payload: dic
     count = payload["capacity"]["desired"]
     serving = [group for group in groups if group.enabled]
     strategy = payload["strategy"]
-    if strategy == "rollingredblack" and serving and serving[-1].capacity.desired:
+    if strategy in ("rollingredblack", "canary") and serving and serving[-1].capacity.desired:
         count = serving[-1].capacity.desired  # It grows to what it replaces, whatever was asked.
     lines = [f"deploy {name}{version}: {count} instance{'' if count == 1 else 's'}, strategy {strategy}"]
     if serving and strategy == "redblack":
@@ -125,6 +128,9 @@ def deploy_lines(cluster: Moniker, groups: tuple[ServerGroup, ...], payload: dic
     if serving and strategy == "rollingredblack":
         shares = ", ".join(f"{percent}%" for percent in percentages(payload["targetPercentages"]))
         lines.append(f"take the traffic of {label(serving[-1])} over in shares: {shares}")
+    if strategy == "canary":
+        steps = ", ".join(map(str, CanarySettings.model_validate(payload["canary"]).steps))
+        lines.append(f"give it requests of {label(serving[-1])} step by step: {steps}" if serving else NOTHING_SERVES)
     others = [group for group in groups if group.name != name]
     if others and strategy == "highlander":
         lines.append(f"then destroy {', '.join(map(label, others))}, once {name} is healthy: there is no way back")

@@ -98,8 +98,13 @@ class PlainView:
                 stamped(step_line(step.model_copy(update={"started_at_ms": 0}) if begun else step))
             if step.status is StepStatus.PAUSED and (index, step.attempt) not in self.told:
                 self.told.add((index, step.attempt))
-                note("next:  `stormsail operation retry`, `skip`, `rerun` or `cancel`; it waits for one of them")
+                note(f"next:  `stormsail operation {_next(step)}; it waits for one of them")
             self.shown[index] = now
+
+
+def _next(step: Step) -> str:
+    # What failed says why; what only waits for a person has nothing to say there.
+    return "retry`, `skip`, `rerun` or `cancel`" if step.error else "approve`, `promote` or `abort`"
 
 
 @contextlib.contextmanager

@@ -14,6 +14,10 @@ _DONE: Final = {
     Verb.RETRY: "retried",
     Verb.SKIP: "skipped",
     Verb.RERUN: "rerun with another input",
+    Verb.APPROVE: "approved",
+    Verb.PROMOTE: "promoted",
+    Verb.PAUSE: "will wait before its next step",
+    Verb.ABORT: "aborted",
     Verb.CANCEL: "cancelled",
 }
 
@@ -33,7 +37,7 @@ def run_steer(
 
     whole, record = run(main)
     shown = {"operation_id": whole, **record.model_dump(mode="json")}
-    show_one(shown, f"{record.step}: {_DONE[record.verb]}", "operation_id", output)
+    show_one(shown, f"{record.step or 'the rollout'}: {_DONE[record.verb]}", "operation_id", output)
     note(f"next:  `stormsail operation watch {short_id(whole)}` follows it to its end")
     return int(ExitCode.OK)
 

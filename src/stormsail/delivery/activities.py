@@ -14,13 +14,16 @@ from typing import Final
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from stormsail.delivery.checks import ask_prometheus, ask_web, run_command
 from stormsail.delivery.guard_file import ReadGuards, no_rules
+from stormsail.delivery.model.canary import Measurement
 from stormsail.delivery.model.operation import ApplicationList
 from stormsail.delivery.model.server_group import Observation, ServerGroup
 from stormsail.delivery.operations.judging import down_outcome, is_watched, refusal, up_outcome
 from stormsail.delivery.operations.orders import (
     ChangeOrder,
     ChangeOutcome,
+    CheckOrder,
     DownOrder,
     ObserveOrder,
     UpOrder,
@@ -95,6 +98,23 @@ class CloudActivities:
         """Read an application from the cloud."""
         async with _attempt():
             return await self._provider(order.account).observe(order.application)
+
+    @activity.defn
+    async def run_check(self, order: CheckOrder) -> Measurement:
+        """Take one measurement of an analysis. Programs are run only for accounts whose groups are programs here."""
+        async with _attempt():
+            analysis = order.analysis
+            if analysis.web is not None:
+                return await ask_web(analysis.web, analysis.timeout)
+            if analysis.prometheus is not None:
+                return await ask_prometheus(analysis.prometheus, analysis.timeout)
+            assert analysis.command is not None, "the model lets no other through"
+            if self._provider(order.account).name != "local":
+                raise Permanent(
+                    f"command checks run only for accounts of this machine, and {order.account} is none: use web or "
+                    "prometheus"
+                )
+            return await run_command(analysis.command, analysis.timeout)
 
     @activity.defn
     async def list_applications(self, order: ObserveOrder) -> ApplicationList:

@@ -17,6 +17,7 @@ from stormsail.delivery.client_types import NoWorker, OperationEnded, SteeringRe
 from stormsail.delivery.engine_link import EngineLink, decoded
 from stormsail.delivery.model.operation import OperationProgress, OperationResult, Step, StepStatus
 from stormsail.delivery.model.steering import MEMO_STEERING, STEER, SteeringMemo, SteeringRecord, SteerRequest, Verb
+from stormsail.delivery.operations.course import COURSE_VERBS
 
 ANSWER_WAIT_S: Final = 20.0
 """How long a worker may take to act on a request."""
@@ -43,6 +44,9 @@ async def steer(
         progress = await _answered(ask, task_queue)
         step = next(iter(steerable(progress, request.step)), None)
         request = request.model_copy(update={"attempt": step.attempt if step is not None else 0})
+        if request.verb in COURSE_VERBS and step is not None:
+            # Of two who approve at once, the second must not approve what comes next.
+            request = request.model_copy(update={"step": step.call})
     try:
         await link.ask(lambda: handle.signal(STEER, request))
     except RPCError as error:

@@ -88,6 +88,7 @@ async def run_worker(
                 calls.cancel_change,
                 calls.observe,
                 calls.list_applications,
+                calls.run_check,
                 calls.wait_for_up_instances,
                 calls.wait_for_down_instances,
             ],

@@ -64,6 +64,8 @@ class StrictCloud:
         """By target group, then instance: when it was registered and when it was taken away, or 0."""
         self._launched: dict[str, tuple[int, str]] = {}
         """By instance: its number and its image."""
+        self._behind: dict[str, str] = {}
+        """By target group: the load balancer that it came behind when a listener was changed, which moto forgets."""
         self._client_tokens: dict[str, tuple[str, bytes]] = {}
         self._past: list[tuple[float, bytes]] = []
         """What would have been told of all groups, and since when."""
@@ -72,8 +74,7 @@ class StrictCloud:
 
     def target_group(self, name: str) -> str:
         """Make a target group behind a listener of a load balancer; return its ARN."""
-        asked = {"Name": name, "Protocol": "HTTP", "Port": "80", "VpcId": self.network, "TargetType": "instance"}
-        arn = _text(self._ask("elasticloadbalancing", "CreateTargetGroup", **asked), "TargetGroupArn")
+        arn = self._target_group(name)
         subnets = {"Subnets.member.1": self.subnet}
         balancer = self._ask("elasticloadbalancing", "CreateLoadBalancer", Name=f"lb-{name}", Type="network", **subnets)
         self._ask(
@@ -85,6 +86,37 @@ class StrictCloud:
             **{"DefaultActions.member.1.Type": "forward", "DefaultActions.member.1.TargetGroupArn": arn},
         )
         return arn
+
+    def beside(self, first: str, second: str) -> str:
+        """Make a target group that the listener of another one forwards to as well, with weight 0; return its ARN."""
+        arn = self._target_group(second)
+        with self.proxy.held():
+            found = self._ask("elasticloadbalancing", "DescribeTargetGroups", **{"Names.member.1": first})
+            there = _text(found, "TargetGroupArn")
+            balancer = _text(_find(found, "LoadBalancerArns")[0], "member")
+            listeners = self._ask("elasticloadbalancing", "DescribeListeners", LoadBalancerArn=balancer)
+            forward = {"DefaultActions.member.1.Type": "forward"}
+            for number, (one, weight) in enumerate(((there, "100"), (arn, "0")), 1):
+                member = f"DefaultActions.member.1.ForwardConfig.TargetGroups.member.{number}"
+                forward |= {f"{member}.TargetGroupArn": one, f"{member}.Weight": weight}
+            listener = _text(listeners, "ListenerArn")
+            self._ask("elasticloadbalancing", "ModifyListener", ListenerArn=listener, **forward)
+            self._behind[arn] = balancer
+        return arn
+
+    def weights(self) -> dict[str, int]:
+        """Return how listeners divide requests among target groups that share one, by name."""
+        with self.proxy.held():
+            found = {}
+            for balancer in _all(self._ask("elasticloadbalancing", "DescribeLoadBalancers"), "LoadBalancerArn"):
+                listeners = self._ask("elasticloadbalancing", "DescribeListeners", LoadBalancerArn=balancer)
+                for group in (one for many in _find(listeners, "TargetGroups") for one in many):
+                    found[_text(group, "TargetGroupArn").split("/")[1]] = int(_text(group, "Weight"))
+            return found
+
+    def _target_group(self, name: str) -> str:
+        asked = {"Name": name, "Protocol": "HTTP", "Port": "80", "VpcId": self.network, "TargetType": "instance"}
+        return _text(self._ask("elasticloadbalancing", "CreateTargetGroup", **asked), "TargetGroupArn")
 
     def remove_target_group(self, arn: str) -> None:
         """Remove a target group, with the load balancer that sends to it."""
@@ -281,6 +313,16 @@ class StrictCloud:
             number, _ = self._launched.get(_text(item, "instanceId"), (0, ""))
             instant = time.gmtime(LAUNCHED_FIRST_S + number)
             _find(item, "launchTime")[0].text = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", instant)
+        return ET.tostring(root)
+
+    def _on_describe_target_groups(self, parameters: Parameters) -> bytes:
+        root = ET.fromstring(self._forward("elasticloadbalancing", parameters))
+        for member in _find(root, "TargetGroups")[0]:
+            balancers = _find(member, "LoadBalancerArns")[0]
+            arn = _text(member, "TargetGroupArn")
+            if arn in self._behind and not len(balancers):
+                space = balancers.tag.rpartition("}")[0] + "}"
+                ET.SubElement(balancers, f"{space}member").text = self._behind[arn]
         return ET.tostring(root)
 
     def _on_register_targets(self, parameters: Parameters) -> bytes:

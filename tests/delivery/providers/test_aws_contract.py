@@ -6,14 +6,27 @@ import pytest
 
 from contracts.instance_contract import InstanceContract
 from contracts.provider_contract import ProviderContract, Subject
+from contracts.weight_contract import WeightContract
 from delivery.providers.aws_account import launch, opened
 from delivery.providers.aws_cloud import SICK, StrictCloud, Timing
+from stormsail.delivery.model.server_group import LaunchSpec
 from stormsail.delivery.providers.provider import Provider
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-class TestAwsProvider(ProviderContract, InstanceContract):
+class TestAwsProvider(ProviderContract, InstanceContract, WeightContract):
+    @pytest.fixture
+    def apart(self, cloud: StrictCloud, subject: Subject) -> LaunchSpec:
+        targets = subject.launch.settings["target_groups"]
+        return launch(
+            cloud,
+            *(
+                cloud.beside(name.split("/")[-2] if "/" in name else name, f"beside-{number}")
+                for number, name in enumerate(targets)
+            ),
+        )
+
     @pytest.fixture(params=["one target group", "two, slowly"])
     async def subject(self, request: pytest.FixtureRequest, cloud: StrictCloud) -> AsyncIterator[Subject]:
         targets = ["shop-blue"]

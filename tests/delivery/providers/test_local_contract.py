@@ -7,6 +7,7 @@ import pytest
 
 from contracts.instance_contract import InstanceContract
 from contracts.provider_contract import ProviderContract, Subject
+from contracts.weight_contract import WeightContract
 from delivery.providers.local_account import hello, running
 from stormsail.delivery.model.server_group import LaunchSpec
 from stormsail.delivery.providers.local.process import count_processes
@@ -16,7 +17,7 @@ from stormsail.delivery.providers.provider import Provider
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-class TestLocalProvider(ProviderContract, InstanceContract):
+class TestLocalProvider(ProviderContract, InstanceContract, WeightContract):
     @pytest.fixture
     async def subject(self, tmp_path: Path) -> AsyncIterator[Subject]:
         opened: list[Provider] = []

@@ -19,6 +19,7 @@ from contracts.provider_contract import finish, observe_until
 from delivery.providers import rolling_caller
 from delivery.providers.local_account import Traffic, get, hello, running
 from stormsail.delivery.model.server_group import Capacity, Health
+from stormsail.delivery.providers.local import process
 from stormsail.delivery.providers.local.converge import look
 from stormsail.delivery.providers.local.process import count_processes
 from stormsail.delivery.providers.local.provider import LocalProvider, open_provider, stop_everything
@@ -29,6 +30,7 @@ from stormsail.delivery.providers.provider import (
     DisableServerGroup,
     EnableServerGroup,
     ResizeServerGroup,
+    ShiftTraffic,
 )
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -215,3 +217,29 @@ def _get_slow(address: str, seconds: int = 3) -> str:
         return ""
     finally:
         connection.close()
+
+
+async def test_a_share_of_the_requests_is_about_what_was_given_and_a_restarted_balancer_keeps_it(
+    provider: LocalProvider, tmp_path: Path
+) -> None:
+    for name, version, count in (("shop-v000", "v1", 2), ("shop-v001", "v2", 1)):
+        await finish(
+            provider, name, CreateServerGroup(name=name, capacity=Capacity.fixed(count), launch=hello(version))
+        )
+    await finish(provider, "e0", EnableServerGroup(name="shop-v000"))
+    await finish(provider, "s1", ShiftTraffic(name="shop-v001", percent=20))
+    await finish(provider, "e1", EnableServerGroup(name="shop-v001"))
+    address = (await provider.observe("shop")).address
+
+    async def share_of_v2() -> float:
+        answers = [await asyncio.to_thread(get, address) for _ in range(200)]
+        assert {status for status, _ in answers} == {200}
+        return sum('"v2"' in body for _, body in answers) / len(answers)
+
+    assert await share_of_v2() == pytest.approx(0.2, abs=0.03)
+    balancer = process.look(Home(tmp_path).application("shop").balancer).run
+    assert balancer is not None
+    os.kill(balancer.pid, signal.SIGKILL)
+    await provider.reconcile()
+    await observe_until(provider, "shop", lambda seen: all(group.count(Health.UP) for group in seen.server_groups))
+    assert await share_of_v2() == pytest.approx(0.2, abs=0.03)

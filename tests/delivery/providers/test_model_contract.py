@@ -6,13 +6,14 @@ import pytest
 
 from contracts.instance_contract import InstanceContract
 from contracts.provider_contract import ProviderContract, Subject
+from contracts.weight_contract import WeightContract
 from stormsail.delivery.model.server_group import LaunchSpec
 from stormsail.delivery.providers.model.cloud import ModelCloud
 from stormsail.delivery.providers.model.provider import ModelProvider, wall_clock_ms
 from stormsail.delivery.providers.provider import Provider
 
 
-class TestModelProvider(ProviderContract, InstanceContract):
+class TestModelProvider(ProviderContract, InstanceContract, WeightContract):
     @pytest.fixture(params=[0, 2], ids=["at once", "resumed twice"])
     async def subject(self, request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
         cloud = ModelCloud(wall_clock_ms, changes_take=request.param)

@@ -19,6 +19,7 @@ from stormsail.delivery.worker import run_worker
 
 pytestmark = pytest.mark.timeout(300)
 
+STEPS = [{"setWeight": 25}, {"analysis": {"command": {"command": ["true"]}}}, {"setWeight": 60}]
 CAPACITY = {"min": 2, "desired": 4, "max": 4}
 
 
@@ -65,6 +66,7 @@ async def shop(engine: EngineProcess, tmp_path: Path) -> AsyncIterator[Shop]:
         ("redblack", {"scaleDown": True}, ["shop-v000", "shop-v001"]),
         ("rollingredblack", {"targetPercentages": [25, 50], "scaleDown": True}, ["shop-v000", "shop-v001"]),
         ("highlander", {}, ["shop-v001"]),
+        ("canary", {"canary": {"steps": STEPS}, "scaleDown": True}, ["shop-v000", "shop-v001"]),
     ],
 )
 async def test_no_request_fails_while_a_strategy_replaces_what_serves(
@@ -85,7 +87,7 @@ async def test_no_request_fails_while_a_strategy_replaces_what_serves(
     assert [(group.name, group.count(Health.UP)) for group in seen.server_groups if group.enabled] == [("shop-v001", 4)]
 
 
-@pytest.mark.parametrize("strategy", ["redblack", "rollingredblack", "highlander"])
+@pytest.mark.parametrize("strategy", ["redblack", "rollingredblack", "highlander", "canary"])
 async def test_no_request_fails_while_a_strategy_gives_up_a_version_that_is_never_healthy(
     shop: Shop, strategy: str
 ) -> None:
@@ -93,7 +95,8 @@ async def test_no_request_fails_while_a_strategy_gives_up_a_version_that_is_neve
     traffic = Traffic((await shop.provider.observe("shop")).address)
     with traffic.flowing():
         traffic.wait_for_more()
-        result = await shop.deploy("v2", strategy, "--unhealthy", targetPercentages=[50], healthTimeout=1)
+        more: dict[str, Any] = {"canary": {"steps": STEPS}} if strategy == "canary" else {"targetPercentages": [50]}
+        result = await shop.deploy("v2", strategy, "--unhealthy", healthTimeout=1, **more)
         await asyncio.to_thread(traffic.wait_for_more)
     assert [error.kind for error in result.errors] == ["NeverHealthy"]
     assert traffic.failures == []

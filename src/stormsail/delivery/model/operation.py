@@ -86,6 +86,21 @@ class Step(BaseModel):
     """Why its newest attempt failed."""
 
 
+class RolloutProgress(BaseModel):
+    """Where a rollout in steps is on its way."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: int
+    """The number of the present step, from 1; one more than `steps` once only the end is left."""
+    steps: int
+    doing: str = ""
+    weight: int = 0
+    """The percentage of the requests that the new version gets."""
+    held: bool = False
+    """Whether a person asked it to wait before its next step."""
+
+
 class OperationProgress(BaseModel):
     """The answer to the `progress` query: every step so far, oldest first."""
 
@@ -96,6 +111,8 @@ class OperationProgress(BaseModel):
     steps: tuple[Step, ...] = ()
     steering: tuple[SteeringRecord, ...] = ()
     """What people asked of its steps, oldest first."""
+    rollout: RolloutProgress | None = None
+    """Where its rollout is, where it has one in steps."""
 
 
 class OperationResult(BaseModel):

@@ -15,7 +15,7 @@ class Health(StrEnum):
     DOWN = "Down"
     STARTING = "Starting"
     OUT_OF_SERVICE = "OutOfService"
-    """Healthy, but takes no traffic because its group is disabled."""
+    """Healthy, but takes no traffic because its group is disabled, or was given no share of the requests."""
     UNKNOWN = "Unknown"
 
 
@@ -84,6 +84,8 @@ class ServerGroup(BaseModel):
     """Whether the load balancer sends it traffic."""
     weight_percent: int = Field(default=100, ge=0, le=100)
     """The share of its instances that take traffic while it is enabled."""
+    request_percent: int | None = Field(default=None, ge=0, le=100)
+    """The share of its cluster's requests that it was given by weight; None: its part by its instances."""
     instances: tuple[Instance, ...] = ()
     launch: LaunchSpec
     created_at_ms: int

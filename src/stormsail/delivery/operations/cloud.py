@@ -7,9 +7,10 @@ written against this Protocol knows nothing of Temporal.
 from collections.abc import Sequence
 from typing import Protocol
 
+from stormsail.delivery.model.canary import Measurement
 from stormsail.delivery.model.operation import OperationError
 from stormsail.delivery.model.server_group import Observation
-from stormsail.delivery.operations.orders import ChangeOrder, ChangeOutcome, DownOrder, UpOrder, WaitOutcome
+from stormsail.delivery.operations.orders import ChangeOrder, ChangeOutcome, CheckOrder, DownOrder, UpOrder, WaitOutcome
 
 
 class OperationFailure(Exception):
@@ -61,6 +62,10 @@ class Cloud(Protocol):
 
     async def wait_for_down(self, call: str, order: DownOrder) -> WaitOutcome:
         """Wait for a server group to stop taking traffic, or to be gone."""
+        ...
+
+    async def check(self, call: str, order: CheckOrder) -> Measurement:
+        """Take one measurement. What cannot be measured for a while is a measurement without a value."""
         ...
 
     async def sleep(self, seconds: float) -> None:

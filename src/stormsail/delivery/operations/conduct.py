@@ -5,24 +5,30 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, TypeVar, cast
+from typing import Final, TypeVar, cast
 
-from pydantic import BaseModel
-
+from stormsail.delivery.model.canary import Analysis, Measurement
 from stormsail.delivery.model.operation import Step, StepStatus
 from stormsail.delivery.model.server_group import Observation
 from stormsail.delivery.model.steering import SteerRequest, Verb
 from stormsail.delivery.operations.cloud import Cloud, OperationFailure
+from stormsail.delivery.operations.course import Course
 from stormsail.delivery.operations.judging import guard_broken
-from stormsail.delivery.operations.orders import HEALTH_TIMEOUT_S, ChangeOrder, DownOrder, HealthGuard, Outage, UpOrder
-from stormsail.delivery.operations.steering import Kind, SteeredCall, Steering, changed_input
+from stormsail.delivery.operations.orders import (
+    HEALTH_TIMEOUT_S,
+    ChangeOrder,
+    CheckOrder,
+    DownOrder,
+    HealthGuard,
+    Outage,
+    UpOrder,
+)
+from stormsail.delivery.operations.steering import Kind, SteeredCall, Steering, Trying, changed_input
+from stormsail.delivery.operations.step_list import STEP_DETAIL_MAX, StepList
 from stormsail.delivery.providers.provider import Change
 
 T = TypeVar("T")
 Order = TypeVar("Order", UpOrder, DownOrder)
-
-STEP_DETAIL_MAX: Final = 500
-"""Characters of a step's detail; the rest is in the result's error."""
 
 
 class Ending(StrEnum):
@@ -96,6 +102,10 @@ SAME_TOKEN_AGAIN: Final = frozenset(
 """Failures after which a change is carried on under its token. After any other the provider has ended that token."""
 
 
+PASSES_OVER: Final = frozenset({Verb.SKIP, Verb.APPROVE, Verb.PROMOTE})
+"""What ends a call without its having been done."""
+
+
 class Conduct:
     """One operation under way. `identity` is the same for every replay, retry and reset of the operation.
 
@@ -124,7 +134,7 @@ class Conduct:
         self.steering = Steering(cloud.now_ms, steered)
         self._identity = identity
         self._calls = 0
-        self._steps: list[Step] = []
+        self._steps = StepList(cloud.now_ms)
         self._undos: list[Undo] = []
         self._in_flight: ChangeOrder | None = None
         self._stopped = False
@@ -133,7 +143,17 @@ class Conduct:
     @property
     def steps(self) -> tuple[Step, ...]:
         """Every step so far, oldest first."""
-        return tuple(self._steps)
+        return self._steps.all
+
+    @property
+    def course(self) -> Course | None:
+        """The rollout in steps that is under way, or that was."""
+        return self.steering.course
+
+    def set_out(self, steps: int) -> Course:
+        """Begin a rollout in steps: from now on it can be approved, promoted, paused and aborted as a whole."""
+        self.steering.course = Course(steps)
+        return self.steering.course
 
     @property
     def stopped(self) -> bool:
@@ -154,22 +174,20 @@ class Conduct:
     async def step(self, name: str, target: str = "") -> AsyncIterator[None]:
         """Show what happens inside as one step of the operation."""
         self._refuse_when_stopped()
-        index = len(self._steps)
-        started_at_ms = self.cloud.now_ms()
-        self._steps.append(Step(name=name, target=target, status=StepStatus.RUNNING, started_at_ms=started_at_ms))
+        index = self._steps.begin(name, target)
         try:
             yield
         except OperationFailure as failure:
-            self._end_step(index, StepStatus.TERMINAL, str(failure))
+            self._steps.end(index, StepStatus.TERMINAL, str(failure))
             raise
         except asyncio.CancelledError:
-            self._end_step(index, StepStatus.CANCELED, "")
+            self._steps.end(index, StepStatus.CANCELED, "")
             raise
-        self._end_step(index, StepStatus.SUCCEEDED, "")
+        self._steps.end(index, StepStatus.SUCCEEDED, "")
 
     def note(self, detail: str) -> None:
         """Say in words what the newest step found or does."""
-        self._steps[-1] = self._steps[-1].model_copy(update={"detail": detail[:STEP_DETAIL_MAX]})
+        self._steps.note(detail)
 
     async def observe(self, good: HealthGuard | None = None) -> Observation:
         """Read the application from the cloud, now.
@@ -330,6 +348,32 @@ class Conduct:
             if detail is not None:
                 self.note(detail)
 
+    async def check(self, step: str, analysis: Analysis) -> Measurement | None:
+        """Take one measurement; None when a person had the check passed over. Shown in the step that is under way."""
+        self._refuse_when_stopped()
+        order = CheckOrder(account=self.account, analysis=analysis)
+        call = SteeredCall(self._call(step), step, Kind.CHECK, order)
+        measured = await self._steered(call, lambda name: self.cloud.check(name, order))
+        self._refuse_when_stopped()
+        return measured
+
+    async def approval(self, step: str, target: str, message: str) -> None:
+        """Wait until a person approves, as one step."""
+        async with self.step(step, target):
+            call = SteeredCall(self._call(step), step, Kind.APPROVAL, None, trying=Trying.PAUSED)
+            index = self._steps.show(call)
+            assert index is not None, "a step is under way"
+            self._steps.update(index, status=StepStatus.PAUSED, detail=message[:STEP_DETAIL_MAX])
+            self.steering.begin(call)
+            self.steering.pause(call)
+            try:
+                await call.commanded()
+                self._steps.show_again(call, index, self._taken(call))
+                self.steering.resumed()
+            finally:
+                self.steering.end(call)
+            self._refuse_when_stopped()
+
     async def wait(self, step: str, seconds: float) -> None:
         """Wait durably as one step; nothing happens for 0 seconds."""
         if seconds <= 0:
@@ -388,7 +432,7 @@ class Conduct:
 
         `again` prepares the next attempt that a person asked for.
         """
-        index = self._show(call)
+        index = self._steps.show(call)
         self.steering.begin(call)
         try:
             while True:
@@ -406,49 +450,37 @@ class Conduct:
                         if not self.pauses or self._winding_down:
                             raise
                         index = await self._paused(call, index, failure)
-                command = call.take()
-                if command.verb is not Verb.SKIP:
+                command = self._taken(call)
+                passes = command.verb in PASSES_OVER
+                if not passes:
                     again(command, failure)
-                self._show_again(call, index, command)
-                if command.verb is Verb.SKIP:
+                self.steering.resumed()
+                self._steps.show_again(call, index, command)
+                if passes:
                     return None
         finally:
             self.steering.end(call)
 
+    def _taken(self, call: SteeredCall) -> SteerRequest:
+        """Return what was asked of a call. Raises OperationFailure of kind `Aborted` where that ends the rollout."""
+        command = call.take()
+        self._refuse_when_aborted()
+        return command
+
+    def _refuse_when_aborted(self) -> None:
+        aborted = self.course.aborted if self.course is not None else None
+        if aborted is not None and not self._winding_down:
+            why = f": {aborted.reason}" if aborted.reason else ""
+            raise OperationFailure("Aborted", f"aborted by {aborted.by or 'somebody'}{why}")
+
     async def _paused(self, call: SteeredCall, index: int | None, failure: OperationFailure) -> int:
         """Show that a call waits for a person, and wait; return the step that shows it."""
         if index is None:
-            index = len(self._steps)
-            self._steps.append(Step(name=call.step, call=call.call, started_at_ms=self.cloud.now_ms()))
-        self._update(index, status=StepStatus.PAUSED, error=str(failure), detail=str(failure)[:STEP_DETAIL_MAX])
+            index = self._steps.begin(call.step, "", call.call)
+        self._steps.update(index, status=StepStatus.PAUSED, error=str(failure), detail=str(failure)[:STEP_DETAIL_MAX])
         self.steering.pause(call)
         await call.commanded()
         return index
-
-    def _show(self, call: SteeredCall) -> int | None:
-        """Show a call as its step's newest; None where it stands outside of a step."""
-        index = len(self._steps) - 1
-        if index < 0 or self._steps[index].status is not StepStatus.RUNNING:
-            return None
-        self._update(index, call=call.call, input=_shown(call.input), error="")
-        return index
-
-    def _show_again(self, call: SteeredCall, index: int | None, command: SteerRequest) -> None:
-        self.steering.resumed()
-        if index is None:
-            return
-        skipped = command.verb is Verb.SKIP
-        said = f"{'skipped' if skipped else command.verb} by {command.by or 'somebody'}"
-        self._update(
-            index,
-            status=StepStatus.SKIPPED if skipped else StepStatus.RUNNING,
-            attempt=call.attempt,
-            detail=f"{said}: {command.reason}" if command.reason else said,
-            input=_shown(call.input),
-        )
-
-    def _update(self, index: int, **fields: Any) -> None:
-        self._steps[index] = self._steps[index].model_copy(update=fields)
 
     async def _stop_change(self, order: ChangeOrder) -> str:
         """Stop a change in flight; return what went wrong, or an empty text."""
@@ -467,18 +499,4 @@ class Conduct:
     def _refuse_when_stopped(self) -> None:
         if self._stopped and not self._winding_down:
             raise asyncio.CancelledError
-
-    def _end_step(self, index: int, status: StepStatus, detail: str) -> None:
-        step = self._steps[index]
-        skipped = step.status is StepStatus.SKIPPED and status is StepStatus.SUCCEEDED
-        self._update(
-            index,
-            status=StepStatus.SKIPPED if skipped else status,
-            ended_at_ms=self.cloud.now_ms(),
-            detail=detail[:STEP_DETAIL_MAX] or step.detail,
-            error=detail if status is StepStatus.TERMINAL else step.error,
-        )
-
-
-def _shown(given: BaseModel | None) -> dict[str, Any]:
-    return {} if given is None else given.model_dump(mode="json")
+        self._refuse_when_aborted()

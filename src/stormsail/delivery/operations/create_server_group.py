@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from stormsail.delivery.model.canary import CanarySettings
 from stormsail.delivery.model.names import InvalidName, next_sequence
 from stormsail.delivery.model.server_group import Capacity, LaunchSpec, Observation, ServerGroup
 from stormsail.delivery.operations.cloud import OperationFailure
@@ -72,6 +73,8 @@ class DeployInput(ClusterInput):
     """rollingredblack: how many groups may serve when it begins; -1 allows any number."""
     target_percentages: tuple[Annotated[int, Field(ge=1, le=100)], ...] = ()
     """rollingredblack: the shares of the traffic to take over one after the other; 100 is appended."""
+    canary: CanarySettings = Field(default_factory=CanarySettings)
+    """canary: what it goes through on its way to all of the requests."""
     pipeline_before_cleanup: dict[str, Any] | None = None
     """Refused where it names a pipeline: to leave a validation out silently would be no safe answer."""
     delay_before_cleanup: float = Field(
@@ -135,7 +138,14 @@ class CreateServerGroupOperation:
         pinned = source if strategy.pins_source else None
         if pinned is not None:
             await pin_minimum(conduct, pinned)
-        await _create(conduct, wanted, name, EMPTY if strategy.starts_empty else capacity, source)
+        await _create(
+            conduct,
+            wanted,
+            name,
+            EMPTY if strategy.starts_empty else capacity,
+            source,
+            destroys=strategy.destroys_failed or wanted.rollback.destroy_latest,
+        )
         finished = await _take_over(conduct, strategy, _rollout(wanted, cluster, name, capacity, source))
         if pinned is not None:
             await restore_minimum(conduct, pinned)
@@ -160,6 +170,8 @@ class CreateServerGroupOperation:
             raise invalid(
                 ("pipelineBeforeCleanup", "pipelines are not run here: register a strategy with a validation in Python")
             )
+        if wanted.canary.steps and wanted.strategy != "canary":
+            raise invalid(("canary.steps", f"steps are of the strategy canary, and this is {wanted.strategy}"))
         if list(wanted.target_percentages) != sorted(set(wanted.target_percentages)):
             raise invalid(("targetPercentages", "each share must be larger than the one before it"))
         return strategy
@@ -180,6 +192,7 @@ def _rollout(
         delay_before_cleanup_s=wanted.delay_before_cleanup,
         delay_before_scale_down_s=wanted.delay_before_scale_down,
         scale_down=wanted.scale_down,
+        steps=wanted.canary.steps,
     )
 
 
@@ -228,6 +241,8 @@ async def _create(
     name: str,
     capacity: Capacity,
     source: ServerGroup | None,
+    *,
+    destroys: bool,
 ) -> None:
     """Make the group, disabled, and remember how to take it away again."""
     ticket = conduct.ticket("createServerGroup")
@@ -235,7 +250,7 @@ async def _create(
     none_served = source is None or not source.enabled
 
     async def destroy(ending: Ending) -> bool:
-        if created and ending is not Ending.CANCEL and not wanted.rollback.destroy_latest:
+        if created and (ending is Ending.KEEP or (ending is Ending.ROLL_BACK and not destroys)):
             return False
         group = (await conduct.observe()).find(name)
         if group is None or group.token not in ticket.tokens:

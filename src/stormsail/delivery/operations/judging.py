@@ -18,8 +18,10 @@ from stormsail.delivery.providers.provider import (
     DestroyServerGroup,
     DisableServerGroup,
     ResizeServerGroup,
+    ShiftTraffic,
     TerminateInstances,
 )
+from stormsail.delivery.providers.sharing import WHOLE
 
 TRAFFIC_GUARD: Final = "TrafficGuard"
 SICK_SHOWN_MAX: Final = 3
@@ -86,6 +88,8 @@ def takes_traffic(order: ChangeOrder) -> bool:
             return percent == 100
         case ResizeServerGroup(capacity=capacity):
             return capacity.desired == 0
+        case ShiftTraffic(percent=percent):
+            return percent in (0, 100)
         case DestroyServerGroup() | TerminateInstances() | DeregisterInstances():
             return True
     return False
@@ -107,7 +111,9 @@ def traffic_broken(order: ChangeOrder, observation: Observation, guards: Traffic
         named = order.change.instances
         lost = sum(one.health is Health.UP and one.id in named for one in group.instances) if group.enabled else 0
     after = now - lost
-    if after == now or after / now > guards.min_capacity_ratio:
+    if isinstance(order.change, ShiftTraffic):
+        after = _after_shift(order.change, group, observation)
+    if after >= now or after / now > guards.min_capacity_ratio:
         return ""
     rule = guards.rule_for(order.account, group.location, group.moniker)
     if order.outage is Outage.ASKED_FOR if rule is None else not rule.enabled:
@@ -117,6 +123,14 @@ def traffic_broken(order: ChangeOrder, observation: Observation, guards: Traffic
     if rule is None:
         return f"{where}: enable another server group first, or ask for the outage with allowOutage"
     return f"{where}, which the traffic guard of {rule} forbids: enable another server group first"
+
+
+def _after_shift(change: ShiftTraffic, group: ServerGroup, observation: Observation) -> int:
+    """Count who would take the requests that are moved: the group itself, or the others that are enabled."""
+    others = [one for one in observation.cluster(group.cluster) if one.enabled and one.name != group.name]
+    if not group.enabled:
+        return sum(healthy(one) for one in others)  # What is said beforehand takes nothing.
+    return healthy(group) if change.percent == WHOLE else sum(healthy(one) for one in others) or healthy(group)
 
 
 def healthy(group: ServerGroup) -> int:

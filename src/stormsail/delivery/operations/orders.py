@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from stormsail.delivery.model.canary import Analysis
 from stormsail.delivery.providers.provider import Change
 
 HEALTH_TIMEOUT_S = 1800.0
@@ -99,6 +100,15 @@ class DownOrder(BaseModel):
     weight_percent_max: int = Field(default=0, ge=0, le=100)
     gone: bool = False
     timeout_s: float = HEALTH_TIMEOUT_S
+
+
+class CheckOrder(BaseModel):
+    """Take one measurement of an analysis, whose texts are filled in."""
+
+    model_config = ConfigDict(frozen=True)
+
+    account: str
+    analysis: Analysis
 
 
 class WaitOutcome(BaseModel):

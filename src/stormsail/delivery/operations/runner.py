@@ -59,6 +59,7 @@ class UntypedCloudOperationRunner:
             status=self._status,
             steps=self._conduct.steps,
             steering=self._conduct.steering.records,
+            rollout=self._conduct.course.progress if self._conduct.course is not None else None,
         )
 
     @workflow.signal(name=STEER)

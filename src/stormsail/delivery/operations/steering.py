@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 
 from stormsail.delivery.model.steering import SteeringMemo, SteeringRecord, SteerRequest, Verb
+from stormsail.delivery.operations.course import COURSE_VERBS, INTERRUPTS, Course, Standing
 
 RECORDS_MAX: Final = 200
 MEMO_RECORDS_MAX: Final = 20
@@ -38,6 +39,8 @@ class Kind(StrEnum):
     WAIT = "wait"
     SLEEP = "sleep"
     READ = "read"
+    CHECK = "check"
+    APPROVAL = "approval"
 
 
 TAKES: Final[Mapping[tuple[Kind, Trying], frozenset[Verb]]] = {
@@ -48,6 +51,8 @@ TAKES: Final[Mapping[tuple[Kind, Trying], frozenset[Verb]]] = {
     (Kind.SLEEP, Trying.RUNNING): frozenset({Verb.SKIP}),
     (Kind.READ, Trying.RUNNING): frozenset({Verb.RETRY}),
     (Kind.READ, Trying.PAUSED): frozenset({Verb.RETRY}),
+    (Kind.CHECK, Trying.RUNNING): frozenset({Verb.RETRY}),
+    (Kind.CHECK, Trying.PAUSED): frozenset({Verb.RETRY}),
 }
 """What a call takes. A change half made is not left as it is, so it is skipped only once nobody carries it on."""
 
@@ -87,6 +92,15 @@ class SteeredCall:
         return command
 
 
+def standing_of(call: SteeredCall | None) -> Standing:
+    """Return how a rollout stands, whose newest call this is."""
+    if call is None:
+        return Standing.MOVES
+    if call.kind is Kind.APPROVAL:
+        return Standing.WAITS
+    return Standing.TARRIES if call.kind in (Kind.SLEEP, Kind.CHECK) else Standing.MOVES
+
+
 class Steering:
     """The calls of one operation that can be steered now, and everything that was ever asked of it."""
 
@@ -95,6 +109,8 @@ class Steering:
         self._changed = changed
         self._calls: dict[str, SteeredCall] = {}
         self._records: list[SteeringRecord] = []
+        self.course: Course | None = None
+        """The rollout in steps that is under way, if there is one."""
         self.closed = ""
         """Why nothing can be steered at all, while that is so."""
         self.winding_down = False
@@ -132,6 +148,9 @@ class Steering:
         """Take a request or turn it down, and keep a record either way. One that was seen before changes nothing."""
         if any(record.id == request.id for record in self._records):
             return
+        if request.verb in COURSE_VERBS:
+            self._ask_course(request)
+            return
         call, refused = self._target(request)
         changes = self._changes(call, request) if call is not None and not refused else None
         if isinstance(changes, str):
@@ -141,6 +160,30 @@ class Steering:
         self._keep(request.id, request.verb, step, request.by, request.reason, refused, before=before, after=after)
         if call is not None and not refused:
             call.give(request)
+        self._changed()
+
+    def _ask_course(self, request: SteerRequest) -> None:
+        """Take what is asked of the rollout as a whole, or turn it down."""
+        call = next(reversed(self._calls.values()), None)
+        standing = standing_of(call)
+        refused = self.closed
+        if not refused and self.course is None:
+            refused = "this operation is no rollout in steps (strategy canary): retry, skip, rerun or cancel it"
+        elif not refused and self.winding_down:
+            refused = "the operation puts the previous state back already"
+        elif not refused and call is not None and request.verb in (Verb.APPROVE, Verb.PROMOTE):
+            if request.step not in ("", call.call, call.step):
+                refused = f"{request.step} is over, and the rollout is at {call.call}: look at it again before you ask"
+            elif request.attempt not in (0, call.attempt):
+                refused = self._late(call, request)
+        if not refused and self.course is not None:
+            refused = self.course.refusal(request, standing)
+        step = call.call if call is not None else ""
+        self._keep(request.id, request.verb, step, request.by, request.reason, refused)
+        if not refused and self.course is not None:
+            self.course.take(request)
+            if call is not None and call.command is None and request.verb in INTERRUPTS[standing]:
+                call.give(request)
         self._changed()
 
     def cancelled(self, identity: str, by: str, reason: str) -> None:
@@ -177,11 +220,7 @@ class Steering:
 
     def _refusal(self, call: SteeredCall, request: SteerRequest) -> str:
         if request.attempt not in (0, call.attempt):
-            who = next((one.by for one in reversed(self._records) if one.accepted and one.step == call.call), "")
-            return (
-                f"{call.call} is at attempt {call.attempt}, not {request.attempt} any more"
-                f"{f': {who} was first' if who else ''}; look at it again before you ask"
-            )
+            return self._late(call, request)
         if call.command is not None:
             return f"{call.call} has just been asked to {call.command.verb} by {call.command.by or 'somebody'}"
         if self.winding_down and request.verb is not Verb.RETRY:
@@ -193,6 +232,13 @@ class Steering:
         if request.verb is Verb.SKIP and not request.reason.strip():
             return f"skipping {call.call} needs a reason"
         return ""
+
+    def _late(self, call: SteeredCall, request: SteerRequest) -> str:
+        who = next((one.by for one in reversed(self._records) if one.accepted and one.step == call.call), "")
+        return (
+            f"{call.call} is at attempt {call.attempt}, not {request.attempt} any more"
+            f"{f': {who} was first' if who else ''}; look at it again before you ask"
+        )
 
     def _changes(self, call: SteeredCall, request: SteerRequest) -> tuple[dict[str, Any], dict[str, Any]] | str:
         """Return the changed fields before and after, or why they cannot be changed so."""

@@ -11,12 +11,14 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState, TimeoutError, is_cancelled_exception
 
 from stormsail.delivery.activities import CloudActivities
+from stormsail.delivery.model.canary import Measurement
 from stormsail.delivery.model.server_group import Observation
 from stormsail.delivery.operations.cloud import OperationFailure
 from stormsail.delivery.operations.operation import RETRY_TIMEOUT_S
 from stormsail.delivery.operations.orders import (
     ChangeOrder,
     ChangeOutcome,
+    CheckOrder,
     DownOrder,
     ObserveOrder,
     UpOrder,
@@ -30,6 +32,9 @@ HEARTBEAT_TIMEOUT: Final = timedelta(seconds=5)
 
 ATTEMPT_MAX: Final = timedelta(minutes=1)
 """How long one attempt may take beyond what it waits for on purpose; the next one carries on."""
+
+CHECK_RETRY_S: Final = 60.0
+"""How long a check that cannot be made is tried again before a person is asked."""
 
 RETRY: Final = RetryPolicy(
     initial_interval=timedelta(milliseconds=500),
@@ -87,6 +92,17 @@ class TemporalCloud:
             waiting_max=timedelta(seconds=order.timeout_s),
         )
 
+    async def check(self, call: str, order: CheckOrder) -> Measurement:
+        """Take one measurement, tried again for a while; then it is one without a value."""
+        name = order.analysis.title
+        longest = timedelta(seconds=min(self.retry_timeout_s, CHECK_RETRY_S))
+        try:
+            return await self._call(CloudActivities.run_check, call, order, summary=name, retried_max=longest)
+        except OperationFailure as failure:
+            if failure.kind == "Permanent":
+                raise OperationFailure("CheckImpossible", f"{name}: {failure}") from failure
+            return Measurement(detail=str(failure))
+
     async def sleep(self, seconds: float) -> None:
         """Wait durably."""
         await workflow.sleep(seconds)
@@ -103,6 +119,7 @@ class TemporalCloud:
         *,
         summary: str,
         waiting_max: timedelta = timedelta(0),
+        retried_max: timedelta | None = None,
     ) -> T:
         """Run one activity. What it waits for on purpose is added to the time that failing calls are tried again."""
         try:
@@ -112,7 +129,7 @@ class TemporalCloud:
                 activity_id=call,
                 summary=summary,
                 start_to_close_timeout=ATTEMPT_MAX + waiting_max,
-                schedule_to_close_timeout=timedelta(seconds=self.retry_timeout_s) + waiting_max,
+                schedule_to_close_timeout=(retried_max or timedelta(seconds=self.retry_timeout_s)) + waiting_max,
                 heartbeat_timeout=HEARTBEAT_TIMEOUT,
                 retry_policy=RETRY,
                 # Winding down must not begin while a worker still carries the change forward.

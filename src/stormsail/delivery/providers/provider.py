@@ -26,9 +26,15 @@ What each change means, on every provider:
   With `expected` set, a group whose capacity is not `expected` when the change is first begun is a Conflict.
   The newest instances are removed first.
 * `EnableServerGroup`: `percent` of the instances take traffic once they are healthy. `done` means the load balancer
-  knows them as healthy and sends them traffic.
+  knows them as healthy and sends them traffic, or what share of it the group was given.
 * `DisableServerGroup`: `percent` of the instances stop taking *new* requests at once; `done` means those in flight have
   ended or the drain limit has passed. The instances keep running. At 100 the group is disabled.
+* `ShiftTraffic`: while it is enabled the group takes `percent` of its cluster's requests, and the other enabled groups
+  share the rest by their instances; with `percent` None it takes its part by its instances again. At 0 it stays
+  enabled and healthy and gets none: its instances are OutOfService. Where nobody would get any, all that are enabled
+  share by instances. Of a disabled group it may be said beforehand, and counts once the group is enabled. `done` means
+  that the load balancer distributes new requests so. Load balancers that know few weights round, but never to 0 nor
+  from it. One that cannot tell the group's instances from those of another enabled group is a Conflict.
 * `DestroyServerGroup`: the group is disabled, drained, and all of it is removed. Destroying what is gone is done.
 * `TerminateInstances`: the named instances are drained, stopped and removed. The group starts others in their place,
   unless `shrink` is set: then its desired count (and its minimum where that is larger) falls by as many as there were.
@@ -98,6 +104,16 @@ class DisableServerGroup(BaseModel):
     percent: int = Field(default=100, ge=1, le=100)
 
 
+class ShiftTraffic(BaseModel):
+    """Give a server group a share of its cluster's requests, or with None its part by its instances."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["shiftTraffic"] = "shiftTraffic"
+    name: str
+    percent: int | None = Field(default=None, ge=0, le=100)
+
+
 class DestroyServerGroup(BaseModel):
     """Remove a server group and all its instances."""
 
@@ -145,6 +161,7 @@ Change = Annotated[
     | ResizeServerGroup
     | EnableServerGroup
     | DisableServerGroup
+    | ShiftTraffic
     | DestroyServerGroup
     | TerminateInstances
     | RegisterInstances

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from stormsail.delivery.strategies.canary import Canary
 from stormsail.delivery.strategies.highlander import Highlander
 from stormsail.delivery.strategies.none import KeepAll
 from stormsail.delivery.strategies.redblack import RedBlack
@@ -14,4 +15,5 @@ STRATEGIES: Final[Mapping[str, Strategy]] = {
     "redblack": RedBlack(),
     "rollingredblack": RollingRedBlack(),
     "highlander": Highlander(),
+    "canary": Canary(),
 }

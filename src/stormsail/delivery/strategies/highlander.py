@@ -22,6 +22,7 @@ class Highlander:
     pins_source = False
     rolls_back = False
     starts_empty = False
+    destroys_failed = False
 
     def objection(self, groups: Sequence[ServerGroup], initial_max: int) -> str:  # noqa: ARG002
         """Suit any cluster."""

@@ -14,6 +14,7 @@ class KeepAll:
     pins_source = False
     rolls_back = False
     starts_empty = False
+    destroys_failed = False
 
     def objection(self, groups: Sequence[ServerGroup], initial_max: int) -> str:  # noqa: ARG002
         """Suit any cluster."""

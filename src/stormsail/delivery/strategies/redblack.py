@@ -58,6 +58,7 @@ class RedBlack:
     pins_source = True
     rolls_back = True
     starts_empty = False
+    destroys_failed = False
 
     def objection(self, groups: Sequence[ServerGroup], initial_max: int) -> str:  # noqa: ARG002
         """Suit any cluster."""
@@ -69,7 +70,7 @@ class RedBlack:
         disabled: tuple[str, ...] = ()
         scaled_down: tuple[str, ...] = ()
         good = HealthGuard(server_group=rollout.server_group, up_at_least=rollout.up_at_least)
-        with _tidying_up():
+        with tidying_up():
             for phase in phases(rollout):
                 match phase:
                     case Phase.SHRINK:
@@ -98,11 +99,11 @@ async def _disable(conduct: Conduct, rollout: Rollout, good: HealthGuard) -> tup
 
 
 @contextmanager
-def _tidying_up() -> Iterator[None]:
-    """Mark failures that leave a good new group as ones to keep it after."""
+def tidying_up() -> Iterator[None]:
+    """Mark failures that leave a good new group as ones to keep it after. An abort is none: somebody wants it gone."""
     try:
         yield
     except OperationFailure as failure:
-        if failure.kind == "Unhealthy":
+        if failure.kind in ("Unhealthy", "Aborted"):
             raise
         raise OperationFailure(failure.kind, str(failure), keep=True) from failure

@@ -73,6 +73,7 @@ class RollingRedBlack:
     pins_source = True
     rolls_back = True
     starts_empty = True
+    destroys_failed = False
 
     def __init__(self, validate: Validate | None = None) -> None:
         self._validate = validate

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from stormsail.delivery.model.canary import CanaryStep
 from stormsail.delivery.model.server_group import Capacity, ServerGroup
 from stormsail.delivery.operations.conduct import Conduct
 
@@ -33,6 +34,8 @@ class Rollout:
     delay_before_cleanup_s: float = 0.0
     delay_before_scale_down_s: float = 0.0
     scale_down: bool = False
+    steps: tuple[CanaryStep, ...] = ()
+    """What a canary goes through on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,11 @@ class Strategy(Protocol):
     @property
     def starts_empty(self) -> bool:
         """Whether the new group is made without instances, to be grown and enabled by the strategy."""
+        ...
+
+    @property
+    def destroys_failed(self) -> bool:
+        """Whether a new group that failed is destroyed in any case, and not only where the deployment asks for that."""
         ...
 
     def objection(self, groups: Sequence[ServerGroup], initial_max: int) -> str:

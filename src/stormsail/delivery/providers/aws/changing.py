@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Final
 
+from stormsail.delivery.model.names import parse_name
 from stormsail.delivery.model.server_group import Capacity
 from stormsail.delivery.providers.aws import launch, ledger
 from stormsail.delivery.providers.aws.calls import Calls
@@ -12,6 +13,7 @@ from stormsail.delivery.providers.aws.ledger import Entry, State, Traffic
 from stormsail.delivery.providers.aws.reading import Reading
 from stormsail.delivery.providers.aws.traffic import steer
 from stormsail.delivery.providers.aws.view import Ended, Group, Member
+from stormsail.delivery.providers.aws.weights import balance, check_apart, forwards
 from stormsail.delivery.providers.errors import Conflict, NotFound
 from stormsail.delivery.providers.provider import (
     DeregisterInstances,
@@ -22,13 +24,16 @@ from stormsail.delivery.providers.provider import (
     Progress,
     RegisterInstances,
     ResizeServerGroup,
+    ShiftTraffic,
     TerminateInstances,
 )
 
 PROTECTED_AT_ONCE_MAX: Final = 50
 """Instances that one call protects."""
 
-LaterChange = ResizeServerGroup | EnableServerGroup | DisableServerGroup | DestroyServerGroup | InstanceChange
+LaterChange = (
+    ResizeServerGroup | EnableServerGroup | DisableServerGroup | ShiftTraffic | DestroyServerGroup | InstanceChange
+)
 
 
 class Changing:
@@ -60,6 +65,7 @@ class Changing:
         admitted = entry is None
         if entry is None:
             await self._check_instances(group, change)
+            await self._check_shift(group, change)
             entry = self._entry(group, token, change)
             group = await self._admit(group, entry, change)
         if entry.state is State.DONE:
@@ -88,6 +94,8 @@ class Changing:
         if entry.state is State.BEGUN:
             entry = dataclasses.replace(entry, state=State.CANCELLED)
             back = {ledger.TRAFFIC: entry.before} if entry.kind in ledger.TRAFFICS else {}
+            if entry.kind in ledger.SHIFTS:
+                back = {ledger.REQUESTS: entry.before}
             key, _, out = group.tags.get(ledger.OUT_BEFORE, "").partition(" ")
             if key == entry.key:
                 back[ledger.OUT] = out
@@ -96,8 +104,9 @@ class Changing:
         if entry.kind in ledger.SIZES:
             progress = await self._resize(group, dataclasses.replace(entry, after=entry.before))
         else:
+            weighed = await self._balance(group)
             steered = await steer(self._calls, self._reading, group, group.traffic)
-            progress = Progress(done=not steered.changed, detail="puts the traffic back as it was")
+            progress = Progress(done=not steered.changed and not weighed, detail="puts the traffic back as it was")
         return progress.model_copy(update={"output": {}})
 
     def _known(self, group: Group, token: str, change: LaterChange) -> Entry | None:
@@ -126,6 +135,9 @@ class Changing:
                 left = min(group.traffic.share, 100 - change.percent)
                 at_ms = group.traffic.enabled_at_ms
                 before, after = str(group.traffic), str(Traffic(left > 0, left or 100, at_ms))
+            case ShiftTraffic():
+                before = _percent(group.request_percent)
+                after = _percent(change.percent)
             case TerminateInstances():
                 capacity, gone = group.capacity, _named(group, change)
                 before = after = ledger.sizes(capacity)
@@ -156,6 +168,23 @@ class Changing:
             has = ", ".join(one.id for one in group.staying) or "none"
             raise NotFound(f"server group {group.name} has no instance {missing[0]}; it has {has}")
 
+    async def _check_shift(self, group: Group, change: LaterChange) -> None:
+        """Raise Conflict for a share that no listener can give, before anything is written down."""
+        if isinstance(change, ShiftTraffic) and change.percent is not None:
+            found = await forwards(self._calls, group.target_groups)
+            check_apart(group, await self._cluster(group), found)
+
+    async def _balance(self, group: Group) -> bool:
+        """Bring the weights of its listeners in line; return whether any had to change. Most have none to speak of."""
+        found = await forwards(self._calls, group.target_groups)
+        return bool(found) and await balance(self._calls, found, await self._cluster(group))
+
+    async def _cluster(self, group: Group) -> tuple[Group, ...]:
+        """Read the groups of a cluster; the one that is given is known better than it is told of."""
+        app, cluster = parse_name(group.name).app, parse_name(group.name).cluster
+        there = [one for one in await self._reading.groups(app) if parse_name(one.name).cluster == cluster]
+        return tuple(group if one.name == group.name else one for one in there)
+
     async def _admit(self, group: Group, entry: Entry, change: LaterChange) -> Group:
         """Write down what is to be done, before any of it is."""
         if group.deleting:
@@ -163,6 +192,8 @@ class Changing:
         written = dict([entry.tag])
         if entry.kind in ledger.TRAFFICS:
             written[ledger.TRAFFIC] = entry.after
+        if entry.kind in ledger.SHIFTS:
+            written[ledger.REQUESTS] = entry.after
         out = _out(group, change)
         if out is not None and (out or group.out):
             written[ledger.OUT] = " ".join(sorted(out))
@@ -191,6 +222,9 @@ class Changing:
                 return await self._terminate(group, entry, change)
             case EnableServerGroup() | DisableServerGroup():
                 return await self._steer(group, entry)
+            case ShiftTraffic():
+                weighed = await self._balance(group)
+                return Progress(done=not weighed, detail=f"{group.name} is given {entry.after or 'its part'}")
             case RegisterInstances() | DeregisterInstances():
                 steered = await steer(self._calls, self._reading, group, group.traffic)
                 waiting = steered.waiting & set(change.instances) if isinstance(change, RegisterInstances) else ()
@@ -258,10 +292,16 @@ class Changing:
         traffic = ledger.traffic_of(entry.after)
         if str(group.traffic) != entry.after:
             await write_tags(self._calls, group.name, [(ledger.TRAFFIC, entry.after)])
+        meant = dataclasses.replace(group, tags={**group.tags, ledger.TRAFFIC: entry.after})
+        # Who is taken out gets no more requests before its instances go; who comes gets some once they are there.
+        if not traffic.share and await self._balance(meant):
+            return Progress(done=False, detail="its target groups get no requests any more")
         steered = await steer(self._calls, self._reading, group, traffic)
         if entry.kind == "enableServerGroup":
             detail = f"{steered.up} of {steered.wanted} instances are healthy and take traffic"
-            return Progress(done=not steered.changed and steered.up >= steered.wanted, detail=detail)
+            ready = not steered.changed and steered.up >= steered.wanted
+            weighed = ready and await self._balance(meant)
+            return Progress(done=ready and not weighed, detail=detail)
         detail = f"{steered.ending} instances end the requests that they have"
         return Progress(done=not steered.changed and steered.ending == 0, detail=detail)
 
@@ -270,11 +310,18 @@ class Changing:
         if group.deleting:
             return Progress(done=False, detail=f"waits for {len(group.members)} instances of {group.name} to end")
         await self._creating.end_token(group.token, group.name, Ended.DESTROYED, None)
+        gone = dataclasses.replace(group, tags={**group.tags, ledger.TRAFFIC: str(Traffic())})
+        if await self._balance(gone):
+            return Progress(done=False, detail=f"the target groups of {group.name} get no requests any more")
         steered = await steer(self._calls, self._reading, group, Traffic())
         if steered.changed or steered.ending:
             return Progress(done=False, detail=f"{steered.ending} instances of {group.name} end their requests")
         await self._creating.remove(group)
         return Progress(done=False, detail=f"waits for {len(group.members)} instances of {group.name} to end")
+
+
+def _percent(percent: int | None) -> str:
+    return "" if percent is None else str(percent)
 
 
 def _named(group: Group, change: InstanceChange) -> tuple[Member, ...]:

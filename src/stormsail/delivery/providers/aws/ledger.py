@@ -19,6 +19,8 @@ APPLICATION: Final = "stormsail:application"
 SERVER_GROUP: Final = "stormsail:server-group"
 TOKEN: Final = "stormsail:token"  # noqa: S105
 TRAFFIC: Final = "stormsail:traffic"
+REQUESTS: Final = "stormsail:requests"
+"""The percentage of its cluster's requests that a group was given; empty when it was given none by weight."""
 OUT: Final = "stormsail:out"
 """The instances that were taken out of traffic one by one."""
 OUT_BEFORE: Final = "stormsail:out-before"
@@ -33,6 +35,7 @@ ENTRIES_MAX: Final = 22
 
 SIZES: Final = frozenset({"createServerGroup", "resizeServerGroup"})
 TRAFFICS: Final = frozenset({"enableServerGroup", "disableServerGroup"})
+SHIFTS: Final = frozenset({"shiftTraffic"})
 OUTS: Final = frozenset({"registerInstances", "deregisterInstances", "enableServerGroup"})
 
 
@@ -86,7 +89,7 @@ class Entry:
         """Whether another entry came later and decides about the same thing."""
         if other.number <= self.number or other.state is State.CANCELLED:
             return False
-        same = any({self.kind, other.kind} <= family for family in (SIZES, TRAFFICS, OUTS))
+        same = any({self.kind, other.kind} <= family for family in (SIZES, TRAFFICS, SHIFTS, OUTS))
         return same or other.kind == "destroyServerGroup"
 
 

@@ -17,6 +17,7 @@ from typing import Final
 
 from stormsail.delivery.model.names import InvalidName, parse_name
 from stormsail.delivery.model.server_group import LaunchSpec, Observation, ServerGroup
+from stormsail.delivery.providers.aws import weights
 from stormsail.delivery.providers.aws.calls import Calls
 from stormsail.delivery.providers.aws.changing import Changing
 from stormsail.delivery.providers.aws.creating import VERSION, Creating
@@ -102,12 +103,14 @@ class AwsProvider:
         groups = await self._reading.groups(application)
         records: Mapping[str, Record] = await self._reading.records(application) if groups else {}
         targets = await self._reading.targets(arn for group in groups for arn in group.target_groups)
+        forwards = await weights.forwards(self._calls, (arn for group in groups for arn in group.target_groups))
+        silent = weights.silent(forwards)
         address = await self._reading.address(groups)
         return Observation(
             account=self._account,
             application=application,
             as_of_ms=now_ms,
-            server_groups=tuple(self._observed(group, records, targets) for group in groups),
+            server_groups=tuple(self._observed(group, records, targets, silent) for group in groups),
             address=address,
         )
 
@@ -129,7 +132,9 @@ class AwsProvider:
             return await self._creating.carry(token, change)
         return await self._changing.carry(token, change)
 
-    def _observed(self, group: Group, records: Mapping[str, Record], targets: Targets) -> ServerGroup:
+    def _observed(
+        self, group: Group, records: Mapping[str, Record], targets: Targets, silent: frozenset[str]
+    ) -> ServerGroup:
         record = records.get(group.token)
         # A template that somebody removed by hand must not hide the group from those who would destroy it.
         launch = record.launch if record is not None else LaunchSpec(version=group.tags.get(VERSION, ""))
@@ -145,7 +150,8 @@ class AwsProvider:
             capacity=group.capacity,
             enabled=share > 0,
             weight_percent=share or 100,
-            instances=tuple(instance_of(group, member, targets) for member in group.members),
+            request_percent=group.request_percent,
+            instances=tuple(instance_of(group, member, targets, silent) for member in group.members),
             launch=launch,
             created_at_ms=group.created_at_ms,
             enabled_at_ms=group.traffic.enabled_at_ms,

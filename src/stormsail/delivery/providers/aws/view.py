@@ -100,6 +100,12 @@ class Group:
         return ledger.traffic_of(self.tags.get(ledger.TRAFFIC, ""))
 
     @property
+    def request_percent(self) -> int | None:
+        """The percentage of its cluster's requests that it was given, if it was."""
+        said = self.tags.get(ledger.REQUESTS, "")
+        return int(said) if said.isdecimal() else None
+
+    @property
     def out(self) -> frozenset[str]:
         """The instances that are kept out of traffic one by one."""
         return frozenset(self.tags.get(ledger.OUT, "").split())
@@ -157,9 +163,11 @@ def healthy_everywhere(group: Group, member: Member, targets: Targets) -> bool:
     return all((target := targets[arn].get(member.id)) and target.state == "healthy" for arn in group.target_groups)
 
 
-def instance_of(group: Group, member: Member, targets: Targets) -> Instance:
-    """Return a member as the contract tells of instances."""
+def instance_of(group: Group, member: Member, targets: Targets, silent: frozenset[str] = frozenset()) -> Instance:
+    """Return a member as the contract tells of instances. No request goes to the `silent` target groups."""
     health, detail = _health(group, member, targets)
+    if health is Health.UP and group.target_groups and silent.issuperset(group.target_groups):
+        health, detail = Health.OUT_OF_SERVICE, "healthy; its listener gives its target groups no requests"
     return Instance(
         id=member.id,
         health=health,

@@ -16,6 +16,7 @@ from stormsail.delivery.providers.local.converge import Situation, launched, ref
 from stormsail.delivery.providers.local.launch import LOOPBACK
 from stormsail.delivery.providers.local.specification import INSTANCES_MAX, checked_directory, launch_settings
 from stormsail.delivery.providers.local.state import ApplicationFiles, GroupRecord, Home, TokenRecord
+from stormsail.delivery.providers.local.weights import misweighed
 from stormsail.delivery.providers.provider import (
     Change,
     CreateServerGroup,
@@ -26,6 +27,7 @@ from stormsail.delivery.providers.provider import (
     Progress,
     RegisterInstances,
     ResizeServerGroup,
+    ShiftTraffic,
     TerminateInstances,
 )
 
@@ -119,6 +121,8 @@ def standing_of_cancel(situation: Situation, change: Change) -> Progress:
         return Progress(done=False, detail=f"waits for {len(group.instances)} instances to end")
     if isinstance(change, ResizeServerGroup | TerminateInstances):
         return _resized(situation, group)
+    if isinstance(change, ShiftTraffic):
+        return _weighed(situation, group)
     return _drained(situation, group)
 
 
@@ -166,6 +170,8 @@ def _wanted(
         return group.applying(token, change.kind, capacity=change.capacity)
     if isinstance(change, InstanceChange):
         return _instances_changed(group, token, change)
+    if isinstance(change, ShiftTraffic):
+        return group.applying(token, change.kind, request_percent=change.percent)
     share = group.percent if group.enabled else 0
     if isinstance(change, EnableServerGroup):
         percent, instances = max(share, change.percent), group.with_out(())
@@ -254,6 +260,8 @@ def _revert(application: ApplicationFiles, group: GroupRecord, token: str) -> bo
     }
     if mine.kind == "resizeServerGroup":
         before = {"capacity": mine.capacity}
+    elif mine.kind == "shiftTraffic":
+        before = {"request_percent": mine.request_percent}
     elif mine.kind in ("registerInstances", "deregisterInstances", "enableServerGroup"):
         before = {**(before if mine.kind == "enableServerGroup" else {}), "instances": group.with_out(mine.out)}
     changes = tuple(change for change in group.changes if change is not mine)
@@ -275,6 +283,8 @@ def _standing(application: ApplicationFiles, situation: Situation, group: GroupR
         return Progress(done=False, detail=situation.balancer_failure)
     if isinstance(change, CreateServerGroup | ResizeServerGroup | TerminateInstances):
         standing = _resized(situation, group)
+    elif isinstance(change, ShiftTraffic):
+        standing = _weighed(situation, group)
     elif isinstance(change, EnableServerGroup | RegisterInstances):
         standing = _enabled(situation, group)
     else:
@@ -297,6 +307,14 @@ def _enabled(situation: Situation, group: GroupRecord) -> Progress:
     wanted = group.with_traffic()
     have = sum(situation.takes_traffic(group.name, index) for index in wanted)
     return Progress(done=have == len(wanted), detail=f"{have} of {len(wanted)} instances are healthy and take traffic")
+
+
+def _weighed(situation: Situation, group: GroupRecord) -> Progress:
+    off = misweighed(situation.groups, situation.servers)
+    share = (
+        "its part by its instances" if group.request_percent is None else f"{group.request_percent}% of the requests"
+    )
+    return Progress(done=not off, detail=f"{group.name} takes {share}; {len(off)} servers are not weighed so yet")
 
 
 def _drained(situation: Situation, group: GroupRecord) -> Progress:

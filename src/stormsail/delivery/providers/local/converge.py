@@ -20,6 +20,7 @@ from stormsail.delivery.providers.local.process import Found, Order
 from stormsail.delivery.providers.local.runtime import RuntimeSocket, Server, server_name
 from stormsail.delivery.providers.local.specification import launch_settings
 from stormsail.delivery.providers.local.state import ApplicationFiles, GroupRecord
+from stormsail.delivery.providers.local.weights import misweighed, server_weights
 
 RESTART_SECONDS_MAX: Final = 60.0
 
@@ -50,6 +51,11 @@ class Situation:
         server, found = self.server(group, index), self.found.get((group, index))
         live = found is not None and found.alive and found.run is not None
         return server is not None and live and server.takes_traffic and server.port == _port(found)
+
+    def gets_requests(self, group: str, index: int) -> bool:
+        """Tell whether an instance takes traffic and has a part of it."""
+        server = self.server(group, index)
+        return server is not None and server.weight > 0 and self.takes_traffic(group, index)
 
     def to_check(self) -> tuple[Key, ...]:
         """Return the instances whose health decides what the next pass does."""
@@ -87,6 +93,7 @@ def converge(application: ApplicationFiles, checks: Mapping[Key, Check], now_ms:
     situation = look(application)
     if not failure:
         _send_traffic(application, situation, checks)
+        _weigh(application, situation)
         _take_traffic(application, situation, now_ms)
         situation = look(application)
         entry = application.entry()
@@ -188,16 +195,19 @@ def _start_balancer(application: ApplicationFiles) -> str:
 
 def _backends(situation: Situation) -> Sequence[haproxy.Backend]:
     """Return the servers that a load balancer started now would get."""
+    weights = server_weights(situation.groups)
     return [
-        haproxy.Backend(server_name(group.name, index), _port(found), group.launch.health_path)
+        haproxy.Backend(name, _port(found), group.launch.health_path, weights[name])
         for group in situation.groups
         for index in group.with_traffic()
         if (found := situation.found.get((group.name, index))) and found.alive and found.was_healthy
+        if (name := server_name(group.name, index))
     ]
 
 
 def _send_traffic(application: ApplicationFiles, situation: Situation, checks: Mapping[Key, Check]) -> None:
     line = RuntimeSocket(application.balancer)
+    weights = server_weights(situation.groups)
     for group in situation.groups:
         for index in group.with_traffic():
             found = situation.found[(group.name, index)]
@@ -205,12 +215,20 @@ def _send_traffic(application: ApplicationFiles, situation: Situation, checks: M
             if not _checked_healthy(found, checks.get((group.name, index))):
                 continue
             if server is None:
-                line.add(server_name(group.name, index), _port(found), group.launch.health_path)
+                name = server_name(group.name, index)
+                line.add(name, _port(found), group.launch.health_path, weights[name])
             elif not server.ready and server.port == _port(found):
                 line.ready(server.name)
             else:
                 continue
             _note_draining(application, group.name, index, 0)
+
+
+def _weigh(application: ApplicationFiles, situation: Situation) -> None:
+    """Have groups share the requests as is wanted; those that were just added have their weight."""
+    line = RuntimeSocket(application.balancer)
+    for name, weight in misweighed(situation.groups, situation.servers).items():
+        line.weigh(name, weight)
 
 
 def _take_traffic(application: ApplicationFiles, situation: Situation, now_ms: int) -> None:

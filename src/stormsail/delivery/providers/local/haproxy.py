@@ -17,7 +17,14 @@ from typing import Final
 
 from stormsail.delivery.providers.errors import Permanent, Transient
 from stormsail.delivery.providers.local import files, launch, process
-from stormsail.delivery.providers.local.runtime import BACKEND, CHECK_OPTIONS, HEALTH_MAP, SOCKET, RuntimeSocket
+from stormsail.delivery.providers.local.runtime import (
+    BACKEND,
+    CHECK_OPTIONS,
+    EVEN_WEIGHT,
+    HEALTH_MAP,
+    SOCKET,
+    RuntimeSocket,
+)
 from stormsail.delivery.providers.local.state import ApplicationFiles, Entry
 
 START_SECONDS_MAX: Final = 5.0
@@ -33,6 +40,7 @@ class Backend:
     name: str
     port: int
     health_path: str
+    weight: int = EVEN_WEIGHT
 
 
 def render(port: int, backends: Sequence[Backend], connections_max: int = CONNECTIONS_MAX) -> str:
@@ -70,7 +78,7 @@ def render(port: int, backends: Sequence[Backend], connections_max: int = CONNEC
         "  option httpchk",
         f'  http-check send meth GET uri-lf "%[srv_name,map({HEALTH_MAP},/health)]" ver HTTP/1.1 hdr Host localhost',
         "  http-check expect rstatus ^2",
-        *(f"  server {one.name} {launch.LOOPBACK}:{one.port} {CHECK_OPTIONS}" for one in backends),
+        *(f"  server {one.name} {launch.LOOPBACK}:{one.port} {CHECK_OPTIONS} weight {one.weight}" for one in backends),
     ]
     return "\n".join(lines) + "\n"
 

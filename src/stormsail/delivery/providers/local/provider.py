@@ -224,7 +224,7 @@ class LocalProvider:
             elif not found.alive:
                 health, detail = Health.DOWN, _described_end(application, group, one.index, found, now_ms)
             else:
-                health, detail = _running_health(found, checks[key], situation.takes_traffic(*key), one.leaving)
+                health, detail = _running_health(found, checks[key], situation.gets_requests(*key), one.leaving)
             instances.append(
                 Instance(
                     id=f"{group.name}:{one.index}",
@@ -241,6 +241,7 @@ class LocalProvider:
             capacity=group.capacity,
             enabled=group.enabled and not group.destroying,
             weight_percent=group.percent,
+            request_percent=group.request_percent,
             instances=tuple(instances),
             launch=group.launch,
             created_at_ms=group.created_at_ms,

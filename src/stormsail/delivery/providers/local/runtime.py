@@ -11,7 +11,10 @@ from stormsail.delivery.providers.errors import Transient
 BACKEND: Final = "servers"
 SOCKET: Final = "haproxy.sock"
 HEALTH_MAP: Final = "health.map"
-CHECK_OPTIONS: Final = "check inter 1s fastinter 200ms downinter 500ms rise 1 fall 3 weight 100"
+EVEN_WEIGHT: Final = 100
+"""The weight of a server where all are alike."""
+WEIGHT_MAX: Final = 256
+CHECK_OPTIONS: Final = "check inter 1s fastinter 200ms downinter 500ms rise 1 fall 3"
 """A dynamic server takes nothing from `default-server`. Three failures 200 ms apart take a dead server out; a slow
 answer, which only means a busy machine, does not."""
 
@@ -33,6 +36,8 @@ class Server:
     """Whether the load balancer's own health checks agree."""
     sessions: int
     """Requests in flight or queued for it, and connections in use."""
+    weight: int = EVEN_WEIGHT
+    """Its part of new requests, among all that are up; at 0 it gets none."""
 
     @property
     def takes_traffic(self) -> bool:
@@ -78,15 +83,22 @@ class RuntimeSocket:
                 ready=not admin & (_FORCED_MAINTENANCE | _FORCED_DRAIN),
                 up=row["srv_op_state"] == "2",
                 sessions=max(in_use.get(name, 0), waiting.get(name, 0)),
+                weight=int(row["srv_uweight"]),
             )
         return found
 
-    def add(self, name: str, port: int, health_path: str) -> None:
+    def add(self, name: str, port: int, health_path: str, weight: int = EVEN_WEIGHT) -> None:
         """Add a server and send it traffic. It is to be healthy already; added again, nothing changes."""
         self.ask(f"del map {HEALTH_MAP} {name}")
         self._tell(f"add map {HEALTH_MAP} {name} {health_path}")
-        self._tell(f"add server {BACKEND}/{name} 127.0.0.1:{port} {CHECK_OPTIONS}", "New server registered.")
+        self._tell(
+            f"add server {BACKEND}/{name} 127.0.0.1:{port} {CHECK_OPTIONS} weight {weight}", "New server registered."
+        )
         self.ready(name)
+
+    def weigh(self, name: str, weight: int) -> None:
+        """Change a server's part of new requests."""
+        self._tell(f"set server {BACKEND}/{name} weight {weight}")
 
     def ready(self, name: str) -> None:
         """Send a known server traffic."""

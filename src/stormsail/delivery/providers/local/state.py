@@ -51,6 +51,7 @@ class AppliedChange(BaseModel):
     capacity: Capacity
     enabled: bool
     percent: int
+    request_percent: int | None = None
     enabled_at_ms: int = 0
     out: tuple[int, ...] = ()
     """The indexes of the instances that were out of traffic."""
@@ -72,6 +73,8 @@ class GroupRecord(BaseModel):
     enabled_at_ms: int = 0
     """When traffic was last wanted for it; 0 when it never was."""
     percent: int = 100
+    request_percent: int | None = None
+    """The share of its cluster's requests, where it was given one by weight."""
     destroying: bool = False
     failure: str = ""
     """Why it could not be launched; it is being removed because of that."""
@@ -98,6 +101,7 @@ class GroupRecord(BaseModel):
             capacity=self.capacity,
             enabled=self.enabled,
             percent=self.percent,
+            request_percent=self.request_percent,
             enabled_at_ms=self.enabled_at_ms,
             out=tuple(one.index for one in self.instances if one.out),
         )
@@ -146,6 +150,7 @@ _SETS_THE_SAME: Final[dict[str, tuple[str, ...]]] = {
     "resizeServerGroup": ("resizeServerGroup",),
     "enableServerGroup": ("enableServerGroup", "disableServerGroup"),
     "disableServerGroup": ("enableServerGroup", "disableServerGroup"),
+    "shiftTraffic": ("shiftTraffic",),
     "destroyServerGroup": (),
     "terminateInstances": (),
     "registerInstances": ("registerInstances", "deregisterInstances", "enableServerGroup"),

@@ -22,8 +22,10 @@ from stormsail.delivery.providers.provider import (
     Progress,
     RegisterInstances,
     ResizeServerGroup,
+    ShiftTraffic,
     TerminateInstances,
 )
+from stormsail.delivery.providers.sharing import Part, request_shares
 
 ADDRESS: Final = "model:80"
 SETTINGS: Final = frozenset({"healthy_after_ms", "never_healthy", "not_launchable", "sick_under_traffic"})
@@ -49,11 +51,17 @@ class _Group:
     enabled: bool = False
     enabled_at_ms: int = 0
     weight_percent: int = 100
+    request_percent: int | None = None
     launched: list[tuple[str, int]] = field(default_factory=list)
     """(instance id, launched at), oldest first."""
     ever_launched: int = 0
     out: frozenset[str] = frozenset()
     """Instances that were taken out of traffic one by one."""
+
+    def in_traffic(self, position: int) -> bool:
+        """Tell whether an instance takes its part of the group's traffic."""
+        share = _share(len(self.launched), self.weight_percent) if self.enabled else 0
+        return position < share and self.launched[position][0] not in self.out
 
 
 @dataclass
@@ -128,6 +136,9 @@ class ModelCloud:
         if isinstance(change, CreateServerGroup) and group is not None:
             del self._groups[change.name]
             self._happened("cancel create", change.name)
+        if isinstance(change, ShiftTraffic) and group is not None and begun.before is not None:
+            group.request_percent = begun.before.request_percent
+            self._happened("cancel shift", change.name)
         if (
             isinstance(change, EnableServerGroup | DisableServerGroup)
             and group is not None
@@ -162,7 +173,10 @@ class ModelCloud:
         detail = f"{begun.change.kind} {begun.change.name}"
         if not begun.done and isinstance(begun.change, EnableServerGroup):
             group = self._group(begun.change.name)
-            up = sum(instance.health is Health.UP for instance in self._observed(group, "").instances)
+            # One that was given no share of the requests is ready for them all the same.
+            gets = self.request_shares(parse_name(group.name).cluster).get(group.name, 0) > 0
+            ready = {Health.UP} if gets else {Health.UP, Health.OUT_OF_SERVICE}
+            up = sum(instance.health in ready for instance in self._observed(group, "").instances)
             wanted = _share(len(group.launched), group.weight_percent)
             if up < wanted:
                 return Progress(done=False, detail=f"{up} of {wanted} instances are healthy and take traffic")
@@ -201,10 +215,12 @@ class ModelCloud:
                 left = min(100 - change.percent, group.weight_percent if group.enabled else 0)
                 group.enabled, group.weight_percent = left > 0, left or 100
                 self._happened("disable", change.name, f"{change.percent}%")
+            case ShiftTraffic():
+                self._group(change.name).request_percent = change.percent
+                self._happened("shift", change.name, "by instances" if change.percent is None else f"{change.percent}%")
             case DestroyServerGroup():
                 if self._groups.pop(change.name, None) is not None:
                     self._happened("destroy", change.name)
-
             case TerminateInstances():
                 self._terminate(self._group(change.name), change)
             case RegisterInstances():
@@ -238,9 +254,17 @@ class ModelCloud:
             if instance not in running and (there or not ever):
                 raise NotFound(f"{group.name} has no instance {instance!r}; it has {', '.join(running) or 'none'}")
 
+    def request_shares(self, cluster: str) -> dict[str, float]:
+        """Return which share of a cluster's requests each of its groups gets."""
+        groups = [group for group in self._groups.values() if parse_name(group.name).cluster == cluster]
+        parts = [
+            Part(one.name, sum(map(one.in_traffic, range(len(one.launched)))), one.request_percent) for one in groups
+        ]
+        return dict(request_shares(parts))
+
     def _serves(self, group: _Group, position: int) -> bool:
-        share = _share(len(group.launched), group.weight_percent) if group.enabled else 0
-        return position < share and group.launched[position][0] not in group.out
+        shares = self.request_shares(parse_name(group.name).cluster)
+        return group.in_traffic(position) and shares[group.name] > 0
 
     def _create(self, change: CreateServerGroup, token: str) -> None:
         if change.name in self._groups:
@@ -302,6 +326,7 @@ class ModelCloud:
             capacity=group.capacity,
             enabled=group.enabled,
             weight_percent=group.weight_percent,
+            request_percent=group.request_percent,
             instances=instances,
             launch=group.launch,
             created_at_ms=group.created_at_ms,
