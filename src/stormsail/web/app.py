@@ -7,6 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from stormsail.web.api import read
+from stormsail.web.pages.routes import install_pages
 from stormsail.web.sources.sources import Sources
 
 
@@ -28,4 +29,6 @@ def create_app(sources: Sources) -> FastAPI:
     )
     app.state.sources = sources
     app.include_router(read.router)
+    # Last: an address that no route before it knows is told as a page.
+    install_pages(app, stream="", footer=(f"engine {sources.engine.at.address}",))
     return app

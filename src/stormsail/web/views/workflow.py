@@ -160,7 +160,7 @@ def _view(source: Source, described: DescribeWorkflowExecutionResponse) -> Workf
         execution_timeout_ms=config.workflow_execution_timeout.ToMilliseconds(),
         run_timeout_ms=config.workflow_run_timeout.ToMilliseconds(),
         task_timeout_ms=config.default_workflow_task_timeout.ToMilliseconds(),
-        pending_activities=tuple(_activity(activity) for activity in described.pending_activities),
+        pending_activities=tuple(pending_activity(activity) for activity in described.pending_activities),
         pending_children=tuple(
             PendingChildView(child.workflow_id, child.run_id, child.workflow_type_name)
             for child in described.pending_children
@@ -178,7 +178,8 @@ def _view(source: Source, described: DescribeWorkflowExecutionResponse) -> Workf
     )
 
 
-def _activity(activity: PendingActivityInfo) -> PendingActivityView:
+def pending_activity(activity: PendingActivityInfo) -> PendingActivityView:
+    """Return what the engine says of an activity that has not ended."""
     state = PendingActivityState.Name(activity.state).removeprefix("PENDING_ACTIVITY_STATE_").lower()
     next_retry = _ms(activity.next_attempt_schedule_time)
     return PendingActivityView(

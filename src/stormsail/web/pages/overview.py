@@ -1,0 +1,60 @@
+"""The overview: where an operator begins."""
+
+import asyncio
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from stormsail.delivery.model.operation import RUNNER
+from stormsail.web.pages.asking import Asked, Pages
+from stormsail.web.pages.problems import PageRoute
+from stormsail.web.views.overview import read_overview
+from stormsail.web.views.retrying import RetryingRow, read_retrying
+
+router = APIRouter(route_class=PageRoute)
+
+
+@dataclass(frozen=True, slots=True)
+class BackingOff:
+    """One operation that fails and is tried again."""
+
+    run_id: str
+    title: str
+    cluster: str
+    activity_id: str
+    attempt: int
+    last_failure: str
+    next_retry_at_ms: int | None
+
+
+@router.get("/")
+async def overview(request: Request, sources: Asked, pages: Pages) -> Response:
+    """Show what needs a person first."""
+    view, retrying = await asyncio.gather(read_overview(sources), read_retrying(sources, f"WorkflowType = '{RUNNER}'"))
+    backing_off = [_backing_off(row) for row in retrying.rows]
+    return pages.page(
+        request,
+        "overview.html",
+        title="Overview",
+        section="overview",
+        topics=("operations", "engine", "workers"),
+        sources=view.sources,
+        view=view,
+        backing_off=backing_off,
+        running=[row for row in view.running if row.operation_id not in {one.run_id for one in backing_off}],
+    )
+
+
+def _backing_off(row: RetryingRow) -> BackingOff:
+    operation = row.workflow.memo.get("operation")
+    memo = operation if isinstance(operation, dict) else {}
+    return BackingOff(
+        run_id=row.workflow.run_id,
+        title=str(memo.get("operation_type") or row.workflow.workflow_type),
+        cluster=str(memo.get("cluster") or row.workflow.workflow_id),
+        activity_id=row.activity.activity_id,
+        attempt=row.activity.attempt,
+        last_failure=row.activity.last_failure,
+        next_retry_at_ms=row.activity.next_retry_at_ms,
+    )

@@ -1,0 +1,72 @@
+"""What a timeline asks for: a history's pages in their order, or only what came after the last event it has."""
+
+from typing import Any, Final
+
+from fastapi import APIRouter, HTTPException
+from starlette.responses import JSONResponse, Response
+from temporalio.api.history.v1 import HistoryEvent
+
+from stormsail.web.pages.asking import Asked
+from stormsail.web.pages.timeline import operations_of
+from stormsail.web.sources.engine import NotThere, Refused
+from stormsail.web.sources.held import SourceFailed
+from stormsail.web.sources.sources import Sources
+from stormsail.web.views.paging import BadCursor, cursor_of, token_of
+from stormsail.web.views.workflow import read_workflow
+
+router = APIRouter()
+
+PAGE: Final = 1000
+NEWS_PAGE: Final = 200
+NEWS_EVENTS_MAX: Final = 10_000
+"""A page that has been away for more events than this is told to begin again."""
+
+_KIND: Final = "timeline"
+
+
+@router.get("/workflows/{workflow_id:path}/{run_id}/timeline.json")
+async def timeline(
+    workflow_id: str, run_id: str, sources: Asked, token: str = "", after: int | None = None
+) -> Response:
+    """Return rows' changes, the newest event's number, and the token of the next page."""
+    try:
+        if after is not None:
+            events = await _since(sources, workflow_id, run_id, after)
+            answer = _answer(events, "")
+            view = await read_workflow(sources, workflow_id, run_id)
+            answer |= {
+                "close": view.workflow.closed_at_ms if view else None,
+                "pending": [
+                    {"key": one.activity_id, "attempt": one.attempt, "failure": one.last_failure[:300]}
+                    for one in view.pending_activities
+                ]
+                if view
+                else [],
+            }
+            return JSONResponse(answer)
+        page = await sources.engine.history_page(workflow_id, run_id, PAGE, token_of(_KIND, token))
+        return JSONResponse(_answer(page.history.events, cursor_of(_KIND, page.next_page_token)))
+    except NotThere as missing:
+        raise HTTPException(404, str(missing)) from missing
+    except (BadCursor, Refused) as refused:
+        raise HTTPException(400, str(refused) or "not a page of this timeline") from refused
+    except SourceFailed as failed:
+        raise HTTPException(503, str(failed)) from failed
+
+
+async def _since(sources: Sources, workflow_id: str, run_id: str, after: int) -> list[HistoryEvent]:
+    """Read the events after one, oldest first, from the newest back: that costs what is new, not what is there."""
+    events: list[HistoryEvent] = []
+    token = b""
+    while len(events) < NEWS_EVENTS_MAX:
+        page = await sources.engine.history_page_newest_first(workflow_id, run_id, NEWS_PAGE, token)
+        new = [event for event in page.history.events if event.event_id > after]
+        events += new
+        token = page.next_page_token
+        if not token or len(new) < len(page.history.events):
+            break
+    return events[::-1]
+
+
+def _answer(events: Any, token: str) -> dict[str, Any]:
+    return {"ops": operations_of(events), "last": events[-1].event_id if events else 0, "next": token}

@@ -1,0 +1,70 @@
+// Small manners of the page: ages that count, dialogs for changes, copying, the colour scheme. Shows nothing by itself.
+
+import { length } from "./timeline.js";
+import { refresh } from "./live.js";
+
+// Times are written by the server as instants; people read ages and their own clock.
+function ages(scope = document) {
+  const now = Date.now();
+  for (const time of scope.querySelectorAll("time[data-at]")) {
+    const at = Number(time.dataset.at);
+    const words = { age: () => ago(now - at), since: () => length(Math.max(0, now - at)), clock: () => clock(at), until: () => until(at - now) };
+    const text = (words[time.dataset.as] || words.age)();
+    if (time.textContent !== text) time.textContent = text;
+    if (!time.title) time.title = new Date(at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" });
+  }
+}
+
+function ago(ms) {
+  if (ms < 1500) return "just now";
+  return `${length(ms < 60e3 ? Math.floor(ms / 1000) * 1000 : Math.floor(ms / 60e3) * 60e3)} ago`;
+}
+
+function until(ms) { return ms <= 500 ? "now" : `in ${length(Math.ceil(ms / 1000) * 1000)}`; }
+
+function clock(at) {
+  const when = new Date(at);
+  const sameDay = when.toDateString() === new Date().toDateString();
+  return when.toLocaleString(undefined, sameDay ? { timeStyle: "medium" } : { dateStyle: "medium", timeStyle: "short" });
+}
+
+ages();
+setInterval(() => { if (!document.hidden) ages(); }, 1000);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) ages(); });
+
+// A change opens as a dialog with its plan; the server answers a finished one by where to go, or by "refresh".
+const dialog = document.getElementById("dialog");
+document.addEventListener("htmx:after:swap", () => {
+  ages();
+  if (dialog && !dialog.open && dialog.querySelector("form, [data-open]")) {
+    dialog.showModal();
+    dialog.querySelector("[autofocus], textarea, input:not([type=hidden]), select")?.focus();
+  }
+});
+dialog?.addEventListener("close", () => { dialog.replaceChildren(); });
+document.addEventListener("stormsail:done", () => { dialog?.close(); refresh(); });
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-do]");
+  if (!button) return;
+  if (button.dataset.do === "close") dialog?.close();
+  if (button.dataset.do === "copy") {
+    navigator.clipboard?.writeText(document.getElementById(button.dataset.of).textContent.trim())
+      .then(() => { button.textContent = "Copied"; setTimeout(() => { button.textContent = "Copy"; }, 1500); });
+  }
+});
+
+// Filters live in the URL: an empty field is left out of it.
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("form[data-filters]")) return;
+  for (const field of event.target.elements) if (field.name && field.value === "") field.disabled = true;
+});
+
+for (const choice of document.querySelectorAll("input[name=theme]")) {
+  choice.checked = (localStorage.getItem("stormsail-theme") || "system") === choice.value;
+  choice.addEventListener("change", () => {
+    if (choice.value === "system") { localStorage.removeItem("stormsail-theme"); delete document.documentElement.dataset.theme; }
+    else { localStorage.setItem("stormsail-theme", choice.value); document.documentElement.dataset.theme = choice.value; }
+    document.dispatchEvent(new CustomEvent("stormsail:theme"));
+  });
+}
