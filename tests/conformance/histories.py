@@ -23,7 +23,7 @@ _DROPPED: Final = frozenset(
         # A worker says its build in one or the other, by whether GetSystemInfo says build_id_based_versioning.
         "workerVersion",
         "binaryChecksum",
-        "prevAutoResetPoints",  # for resetting workflows, which is not served
+        "prevAutoResetPoints",  # with builds, and when they expire
         "autoResetPoints",
         "mostRecentWorkerVersionStamp",
         "BuildIds",  # a search attribute that Temporal sets from the worker's version

@@ -11,19 +11,22 @@ from temporalio.api.batch.v1 import (
     BatchOperationReset,
     BatchOperationSignal,
     BatchOperationTermination,
-    BatchOperationUnpauseActivities,
 )
-from temporalio.api.common.v1 import ResetOptions, WorkflowExecution
-from temporalio.api.enums.v1 import BatchOperationState, BatchOperationType, EventType
+from temporalio.api.command.v1 import Command
+from temporalio.api.common.v1 import ResetOptions, WorkerVersionStamp, WorkflowExecution
+from temporalio.api.enums.v1 import BatchOperationState, BatchOperationType, CommandType, EventType
 from temporalio.api.workflowservice.v1 import (
     CountWorkflowExecutionsRequest,
     DescribeBatchOperationRequest,
+    DescribeWorkflowExecutionRequest,
     GetWorkflowExecutionHistoryRequest,
     ListBatchOperationsRequest,
+    PauseActivityRequest,
     PollWorkflowTaskQueueRequest,
     RespondWorkflowTaskCompletedRequest,
     StartBatchOperationRequest,
     StopBatchOperationRequest,
+    TerminateWorkflowExecutionRequest,
 )
 
 from engine.api.rpc import Rpc
@@ -123,6 +126,78 @@ async def test_a_batch_resets_runs(rpc: Rpc, options: dict[str, Any], point: int
     assert (await events(rpc, "w")).index(EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED) == point - 1
 
 
+async def test_a_batch_resets_runs_to_where_a_build_began(rpc: Rpc) -> None:
+    await start(rpc)
+    for build_id in ("one", "two"):
+        task = await rpc.call(PollWorkflowTaskQueueRequest(namespace="default", task_queue=QUEUE))
+        await rpc.call(
+            RespondWorkflowTaskCompletedRequest(
+                task_token=task.task_token,
+                worker_version_stamp=WorkerVersionStamp(build_id=build_id),
+                force_create_new_workflow_task=True,
+            )
+        )
+    described = await rpc.call(
+        DescribeWorkflowExecutionRequest(namespace="default", execution=WorkflowExecution(workflow_id="w"))
+    )
+    points = described.workflow_execution_info.auto_reset_points.points
+    assert [(point.build_id, point.first_workflow_task_completed_id) for point in points] == [("one", 4), ("two", 7)]
+    for job, build_id, went_well in (("j1", "none", 0), ("j2", "two", 1)):
+        await rpc.call(batch(job_id=job, reset_operation=BatchOperationReset(options=ResetOptions(build_id=build_id))))
+        assert (await ended(rpc, job)).complete_operation_count == went_well
+    assert (await events(rpc, "w")).index(EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED) == 6
+
+
+async def test_a_batch_acts_on_pending_activities_of_a_type(rpc: Rpc) -> None:
+    named: dict[str, Any] = {"namespace": "default", "execution": WorkflowExecution(workflow_id="w")}
+    await start(rpc)
+    task = await rpc.call(PollWorkflowTaskQueueRequest(namespace="default", task_queue=QUEUE))
+    command = Command(
+        command_type=CommandType.COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK,
+        schedule_activity_task_command_attributes={
+            "activity_id": "a",
+            "activity_type": {"name": "A"},
+            "task_queue": {"name": "nobody"},
+            "start_to_close_timeout": {"seconds": 60},
+        },
+    )
+    await rpc.call(RespondWorkflowTaskCompletedRequest(task_token=task.task_token, commands=[command]))
+
+    async def pending() -> Any:
+        described = await rpc.call(DescribeWorkflowExecutionRequest(**named))
+        return described.pending_activities[0]
+
+    async def done(job: str, **operation: Any) -> None:
+        await rpc.call(batch(job_id=job, **operation))
+        found = await ended(rpc, job)
+        assert (found.complete_operation_count, found.failure_operation_count) == (1, 0)
+
+    await rpc.call(PauseActivityRequest(**named, type="A"))
+    await done("j1", reset_activities_operation={"type": "A", "keep_paused": True})
+    assert (await pending()).paused
+    await done("j2", unpause_activities_operation={"type": "A"})
+    assert not (await pending()).paused
+    options = {"start_to_close_timeout": {"seconds": 5}}
+    mask = {"paths": ["start_to_close_timeout"]}
+    await done(
+        "j3", update_activity_options_operation={"match_all": True, "activity_options": options, "update_mask": mask}
+    )
+    assert (await pending()).activity_options.start_to_close_timeout.seconds == 5
+    await done("j4", update_activity_options_operation={"match_all": True, "restore_original": True})
+    assert (await pending()).activity_options.start_to_close_timeout.seconds == 60
+
+
+async def test_a_batch_changes_options_of_the_open_runs_that_it_finds(rpc: Rpc) -> None:
+    for name in ("open", "closed"):
+        await start(rpc, name)
+    closed = WorkflowExecution(workflow_id="closed")
+    await rpc.call(TerminateWorkflowExecutionRequest(namespace="default", workflow_execution=closed))
+    update = {"workflow_execution_options": {"priority": {"priority_key": 2}}, "update_mask": {"paths": ["priority"]}}
+    await rpc.call(batch(visibility_query="WorkflowType = 'T'", update_workflow_options_operation=update))
+    assert (await ended(rpc)).total_operation_count == 1
+    assert EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED in await events(rpc, "open")
+
+
 async def test_one_batch_runs_at_a_time_no_faster_than_told_and_may_be_stopped(rpc: Rpc) -> None:
     for n in range(4):
         await start(rpc, f"w{n}")
@@ -144,6 +219,7 @@ async def test_one_batch_runs_at_a_time_no_faster_than_told_and_may_be_stopped(r
     assert await count(rpc, OPEN) == 0
 
 
+TYPE_OR_ALL = "Either activity type must be set, or match all should be set to true"
 NEEDED = "must provide required parameters: BatchType,Reason,Namespace, AND one of (Query OR Executions OR"
 UNKNOWN = DescribeBatchOperationRequest(namespace="default", job_id="unknown")
 REFUSED: list[tuple[Message, str, str]] = [
@@ -163,16 +239,37 @@ REFUSED: list[tuple[Message, str, str]] = [
     ),
     (batch(**TERMINATE, visibility_query="("), "INVALID_ARGUMENT", "invalid query: malformed SQL query"),
     (batch(signal_operation=BatchOperationSignal()), "INVALID_ARGUMENT", "must provide signal name"),
-    (batch(reset_operation=BatchOperationReset()), "INVALID_ARGUMENT", "must provide reset type or reset options"),
+    (batch(reset_operation=BatchOperationReset()), "INVALID_ARGUMENT", "unknown batch reset type Unspecified"),
+    (batch(reset_operation=BatchOperationReset(options={})), "INVALID_ARGUMENT", "batch reset missing target"),
+    (batch(unpause_activities_operation={}), "INVALID_ARGUMENT", "activity filter must be set"),
+    (batch(unpause_activities_operation={"type": ""}), "INVALID_ARGUMENT", TYPE_OR_ALL),
+    (batch(reset_activities_operation={}), "INVALID_ARGUMENT", "must provide ActivityType or MatchAll"),
+    (batch(reset_activities_operation={"match_all": False}), "INVALID_ARGUMENT", TYPE_OR_ALL),
     (
-        batch(unpause_activities_operation=BatchOperationUnpauseActivities()),
-        "UNIMPLEMENTED",
-        "unpause_activities_operation of StartBatchOperation is not served here",
+        batch(reset_activities_operation={"match_all": True, "jitter": {"seconds": -1}}),
+        "INVALID_ARGUMENT",
+        "Jitter is not a valid duration: negative duration",
     ),
     (
-        batch(reset_operation=BatchOperationReset(options=ResetOptions(build_id="b"))),
-        "UNIMPLEMENTED",
-        "build_id of a batch's reset options is not served here",
+        batch(update_activity_options_operation={"type": "A", "activity_options": {}, "restore_original": True}),
+        "INVALID_ARGUMENT",
+        "cannot set both activity options and restore original",
+    ),
+    (
+        batch(update_activity_options_operation={"type": "A"}),
+        "INVALID_ARGUMENT",
+        "Either activity type must be set, or restore original should be set to true",
+    ),
+    (batch(update_workflow_options_operation={}), "INVALID_ARGUMENT", "must provide UpdateOptions"),
+    (
+        batch(update_workflow_options_operation={"workflow_execution_options": {}}),
+        "INVALID_ARGUMENT",
+        "must provide UpdateMask",
+    ),
+    (
+        batch(terminate_activities_operation={}),
+        "INVALID_ARGUMENT",
+        "The operation type terminate_activities_operation is not supported for this namespace",
     ),
     (UNKNOWN, "NOT_FOUND", "workflow not found for ID: unknown"),
     (

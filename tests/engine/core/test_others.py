@@ -400,6 +400,9 @@ def test_the_answer_to_a_run_that_was_reset_goes_to_the_run_that_follows_it() ->
     made.complete(child())
     made.terminate()
     made.world.runs[made.state.key.run_id].reset_run_id = RUN_ID
+    made.world.runs[made.state.key.run_id].reset_event_id = 5
+    assert hear(made, 5, ChildStarted("first")).empty, "that run never asked for it"
+    made.world.runs[made.state.key.run_id].reset_event_id = 6
     (message,) = hear(made, 5, ChildStarted("first")).messages
     follower = replace(made.state.key, run_id=RUN_ID)
     assert message == RunMessage(follower, 5, follower, ChildStarted("first"))

@@ -4,19 +4,24 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import ResetReapplyExcludeType, ResetReapplyType
+from temporalio.api.common.v1 import Priority, WorkerVersionStamp, WorkflowExecution
+from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType, ResetReapplyType
+from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionCompletedEventAttributes
 from temporalio.api.workflow.v1 import PostResetOperation
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 
 from engine.core import given as g
 from engine.core.given import Given
+from engine.core.test_others import cancel, child, signal
 from stormsail.engine.core import progress
 from stormsail.engine.core.deadlines import deadline_ms
+from stormsail.engine.core.decide import decide_start
 from stormsail.engine.core.decide.reset import decide_reset
-from stormsail.engine.core.errors import InvalidArgument, Unimplemented
+from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.limits import DEFAULT_LIMITS
+from stormsail.engine.core.messages import Body, ChildClosed, ChildStarted, RunMessage, StartChild
 from stormsail.engine.core.replay import replay
+from stormsail.engine.core.requests import Delivered, StartChildWorkflow
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.core.visibility_row import visibility_row
 
@@ -52,12 +57,12 @@ def reset(given: Given, point: int, run_id: str = "", followers: Sequence[str] =
     return turn
 
 
-def worked(*commands: Any) -> Given:
+def worked(*commands: Any, **more: Any) -> Given:
     """A run with one workflow task done: events 1 to 4, then those of the commands."""
     given = Given()
     given.start()
     given.poll()
-    given.complete(*commands)
+    given.complete(*commands, **more)
     return given
 
 
@@ -178,13 +183,123 @@ def test_a_signal_may_follow_the_reset() -> None:
     operation = PostResetOperation(signal_workflow=PostResetOperation.SignalWorkflow(signal_name="after"))
     turn = reset(given, 4, post_reset_operations=[operation])
     assert turn.events[4].workflow_execution_signaled_event_attributes.signal_name == "after"
-    with pytest.raises(Unimplemented, match="update_workflow_options"):
-        reset(
-            given,
-            4,
-            request_id="other",
-            post_reset_operations=[PostResetOperation(update_workflow_options={})],
-        )
+    with pytest.raises(InvalidArgument, match="An operation of post_reset_operations is empty"):
+        reset(given, 4, request_id="other", post_reset_operations=[PostResetOperation()])
+
+
+def test_other_options_may_follow_the_reset() -> None:
+    given = worked()
+    update = {"workflow_execution_options": {"priority": {"priority_key": 2}}, "update_mask": {"paths": ["priority"]}}
+    turn = reset(given, 4, post_reset_operations=[PostResetOperation(update_workflow_options=update)])
+    assert g.names(turn)[4:] == ["WorkflowExecutionOptionsUpdated", "WorkflowTaskScheduled"]
+    assert turn.state.priority == Priority(priority_key=2)
+
+
+def heard(given: Given, asked: int, body: Body, run_id: str = "") -> Turn:
+    key = given.world.runs[run_id or given.world.newest].key
+    return given.world.ask(Delivered(RunMessage(key, asked, key, body)), key.run_id)
+
+
+CHILD_DONE = HistoryEvent(
+    event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
+    workflow_execution_completed_event_attributes=WorkflowExecutionCompletedEventAttributes(),
+)
+
+
+def test_a_child_that_was_there_at_the_point_tells_its_end_to_the_run_that_follows() -> None:
+    given = worked(child(), force_create_new_workflow_task=True)
+    old = given.world.newest
+    heard(given, 5, ChildStarted("child-run"))
+    given.poll()
+    turn = reset(given, 8)
+    assert turn.state.children[5].run_id == "child-run"
+    assert turn.messages == [], "it is not started again"
+    assert turn.also[0].messages == [], "nor does it hear that its parent closed"
+    (passed_on,) = heard(given, 5, ChildClosed("child-run", "child-run", CHILD_DONE), old).messages
+    assert passed_on.to == turn.state.key
+    told = given.world.ask(Delivered(passed_on), turn.state.key.run_id)
+    assert g.names(told) == ["ChildWorkflowExecutionCompleted"]
+
+
+def test_what_a_child_did_since_the_point_is_told_again() -> None:
+    given = worked(child(), force_create_new_workflow_task=True)
+    given.poll()
+    given.complete()
+    heard(given, 5, ChildStarted("child-run"))
+    heard(given, 5, ChildClosed("child-run", "child-run", CHILD_DONE))
+    turn = reset(given, 7)
+    assert g.names(turn)[8:] == [
+        "ChildWorkflowExecutionStarted",
+        "ChildWorkflowExecutionCompleted",
+        "WorkflowTaskScheduled",
+    ]
+    completed = turn.events[9].child_workflow_execution_completed_event_attributes
+    assert (completed.initiated_event_id, completed.started_event_id) == (5, turn.events[8].event_id)
+    assert turn.messages == []
+    left_out = reset(given, 7, run_id="", request_id="o", reset_reapply_type=ResetReapplyType.RESET_REAPPLY_TYPE_NONE)
+    assert "ChildWorkflowExecutionCompleted" not in g.names(left_out)
+
+
+def test_what_was_never_answered_is_asked_for_again_in_the_new_runs_name() -> None:
+    given = worked(child(), signal(), cancel(), force_create_new_workflow_task=True)
+    old = given.state
+    given.poll()
+    turn = reset(given, 9)
+    assert [(one.kind, one.initiated_event_id) for one in turn.messages] == [
+        ("StartChild", 5),
+        ("SendSignal", 6),
+        ("SendCancel", 7),
+    ]
+    assert {one.initiator for one in turn.messages} == {turn.state.key}
+    start = turn.messages[0].body
+    assert isinstance(start, StartChild)
+    assert start.request.request_id == f"{old.key.run_id}:5:0", "a child that has begun since is found by it"
+    given.poll()
+    again = reset(given, given.state.last_event_id, request_id="again")
+    body = again.messages[0].body
+    assert isinstance(body, StartChild)
+    assert body.request.request_id == start.request.request_id
+
+
+def test_a_child_that_is_found_tells_its_parents_next_run_that_it_is_there() -> None:
+    given = Given()
+    given.start()
+    (first,) = given.step(child(), force_create_new_workflow_task=True).messages
+    begun = decide_start(None, StartChildWorkflow(first), given.world.now_ms, given.world.ids, DEFAULT_LIMITS)
+    given.poll()
+    (again,) = reset(given, 7).messages
+    found = decide_start(begun.state, StartChildWorkflow(again), given.world.now_ms, given.world.ids, DEFAULT_LIMITS)
+    assert found.events == []
+    assert [(one.to, one.body) for one in found.messages] == [(again.initiator, ChildStarted(begun.state.key.run_id))]
+
+
+def test_each_build_has_a_point_to_go_back_to_over_the_runs_of_a_chain() -> None:
+    given = Given()
+    given.start()
+    for build_id in ("one", "two", "one"):
+        given.poll()
+        given.complete(worker_version_stamp=WorkerVersionStamp(build_id=build_id), force_create_new_workflow_task=True)
+    first = given.world.newest
+    given.poll()
+    given.complete(g.again())
+    given.after(2)
+    given.poll()
+    given.complete(child(), binary_checksum="sum")
+    given.signal()
+    given.poll()
+    given.complete(worker_version_stamp=WorkerVersionStamp(build_id="three"))
+    second = given.world.newest
+    shown = [
+        (one.build_id or one.binary_checksum, one.run_id, one.first_workflow_task_completed_id, one.resettable)
+        for one in given.state.reset_points
+    ]
+    assert shown == [
+        ("one", first, 4, True),
+        ("two", first, 7, True),
+        ("", first, 13, True),
+        ("sum", second, 4, True),
+        ("three", second, 9, False),
+    ]
 
 
 @pytest.mark.parametrize("point", [0, 1, 6, 100])

@@ -1,11 +1,11 @@
 """RPCs of batches: an operation on many runs, named one by one or by a query."""
 
-from typing import Final
+from typing import Any, Final
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.batch.v1 import BatchOperationInfo
-from temporalio.api.enums.v1 import BatchOperationType
+from temporalio.api.batch.v1 import BatchOperationInfo, BatchOperationUpdateWorkflowExecutionOptions
+from temporalio.api.enums.v1 import BatchOperationType, ResetType
 from temporalio.api.workflowservice.v1 import (
     DescribeBatchOperationRequest,
     DescribeBatchOperationResponse,
@@ -19,8 +19,9 @@ from temporalio.api.workflowservice.v1 import (
 
 from stormsail.engine.api import validate
 from stormsail.engine.api.transport import Call
+from stormsail.engine.api.workflow_admin import check_options
 from stormsail.engine.core.decide.reset import check_after
-from stormsail.engine.core.errors import InvalidArgument, NotFound, Unimplemented
+from stormsail.engine.core.errors import InvalidArgument, NotFound
 from stormsail.engine.shell.batches import reset_options
 from stormsail.engine.shell.engine import Engine
 from stormsail.engine.store.batches import Batch
@@ -31,19 +32,27 @@ _TYPES: Final = {
     "signal_operation": BatchOperationType.BATCH_OPERATION_TYPE_SIGNAL,
     "deletion_operation": BatchOperationType.BATCH_OPERATION_TYPE_DELETE,
     "reset_operation": BatchOperationType.BATCH_OPERATION_TYPE_RESET,
+    "update_workflow_options_operation": BatchOperationType.BATCH_OPERATION_TYPE_UPDATE_EXECUTION_OPTIONS,
+    "unpause_activities_operation": BatchOperationType.BATCH_OPERATION_TYPE_UNPAUSE_ACTIVITY,
+    "reset_activities_operation": BatchOperationType.BATCH_OPERATION_TYPE_RESET_ACTIVITY,
+    "update_activity_options_operation": BatchOperationType.BATCH_OPERATION_TYPE_UPDATE_ACTIVITY_OPTIONS,
 }
 """The operations that are served."""
+_OF_ACTIVITIES: Final = {
+    "unpause_activities_operation": "activity filter must be set",
+    "reset_activities_operation": "must provide ActivityType or MatchAll",
+    "update_activity_options_operation": "Either activity type must be set, or match all should be set to true",
+}
+"""Those on pending activities, and how one is refused that names none."""
 
 
 async def start_batch_operation(engine: Engine, _: Call, request: StartBatchOperationRequest) -> Message:
-    """Begin an operation on many runs: signal, cancel, terminate, delete or reset. Other operations are refused."""
+    """Begin an operation on many runs, or on pending activities of many runs."""
     _check_whom(engine, request)
     operation = request.WhichOneof("operation")
     if operation not in _TYPES:
-        raise Unimplemented(
-            f"{operation} of StartBatchOperation is not served here; {', '.join(_TYPES)} are. Call the operation's own"
-            " RPC for each run."
-        )
+        # Those on activities without a workflow. Temporal's server refuses them so where it does not have those.
+        raise InvalidArgument(f"The operation type {operation} is not supported for this namespace")
     if operation == "signal_operation":
         if not request.signal_operation.signal:
             raise InvalidArgument("must provide signal name")
@@ -51,6 +60,10 @@ async def start_batch_operation(engine: Engine, _: Call, request: StartBatchOper
         validate.blob(request.signal_operation.input, engine.limits)
     if operation == "reset_operation":
         _check_reset(request)
+    if operation == "update_workflow_options_operation":
+        _check_update(request.update_workflow_options_operation)
+    if operation in _OF_ACTIVITIES:
+        _check_activities(request)
     if request.visibility_query:
         engine.store.visibility.check(request.namespace, request.visibility_query)
     await engine.batches.begin(request)
@@ -142,12 +155,40 @@ def _check_whom(engine: Engine, request: StartBatchOperationRequest) -> None:
 
 
 def _check_reset(request: StartBatchOperationRequest) -> None:
-    target = reset_options(request).WhichOneof("target")
-    if target is None:
-        raise InvalidArgument("must provide reset type or reset options")
-    if target == "build_id":
-        raise Unimplemented("build_id of a batch's reset options is not served here; name a workflow task.")
-    check_after(request.reset_operation.post_reset_operations)
+    operation = request.reset_operation
+    if reset_options(request).WhichOneof("target") is None:
+        if operation.HasField("options"):
+            raise InvalidArgument("batch reset missing target")
+        known = operation.reset_type in ResetType.values()
+        shown = ResetType.Name(operation.reset_type) if known else str(operation.reset_type)
+        raise InvalidArgument(f"unknown batch reset type {shown.removeprefix('RESET_TYPE_').title().replace('_', '')}")
+    check_after(operation.post_reset_operations)
+
+
+def _check_update(operation: BatchOperationUpdateWorkflowExecutionOptions) -> None:
+    if not operation.HasField("workflow_execution_options"):
+        raise InvalidArgument("must provide UpdateOptions")
+    if not operation.HasField("update_mask"):
+        raise InvalidArgument("must provide UpdateMask")
+    check_options(operation.workflow_execution_options, operation.update_mask)
+
+
+def _check_activities(request: StartBatchOperationRequest) -> None:
+    name = request.WhichOneof("operation")
+    operation: Any = getattr(request, str(name))
+    which = operation.WhichOneof("activity")
+    if which is None:
+        raise InvalidArgument(_OF_ACTIVITIES[str(name)])
+    if not getattr(operation, which):
+        raise InvalidArgument("Either activity type must be set, or match all should be set to true")
+    if name == "update_activity_options_operation":
+        if operation.HasField("activity_options") and operation.restore_original:
+            raise InvalidArgument("cannot set both activity options and restore original")
+        if not operation.HasField("activity_options") and not operation.restore_original:
+            raise InvalidArgument("Either activity type must be set, or restore original should be set to true")
+        validate.priority(operation.activity_options.priority)
+    elif wrong := validate.duration(operation.jitter):
+        raise InvalidArgument(f"Jitter is not a valid duration: {wrong}")
 
 
 def _check_job(job_id: str) -> None:

@@ -24,6 +24,7 @@ def describe(state: RunState, now_ms: int) -> DescribeWorkflowExecutionResponse:
     info.state_transition_count = state.state_transitions
     info.first_run_id = state.start.first_execution_run_id
     info.auto_reset_points.SetInParent()
+    info.auto_reset_points.points.extend(state.reset_points)
     if state.priority is not None:
         info.priority.CopyFrom(state.priority)
     if state.versioning_override is not None:

@@ -34,6 +34,11 @@ Temporal's error detail in `grpc-status-details-bin`, where the SDKs look for it
   Temporal's server hands out those that are retried meanwhile.
 * A run cannot be pinned to a version of its workers, for worker deployments are not served: it is refused in
   Temporal's words for a version that the task queue does not have.
+* A run that a reset makes hears again what others answered its base run, and asks again only for what was not answered;
+  Temporal's server signals and cancels others a second time. Its reset points do not say when they expire, and runs
+  have no search attribute `BuildIds`.
+* A batch that unpauses activities of a type concerns the runs that its query finds; Temporal's server passes over the
+  query then.
 * Lists may be put in order with ORDER BY, which Temporal's SQL stores refuse. GROUP BY in a list is refused; they pass
   over it.
 

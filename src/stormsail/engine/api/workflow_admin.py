@@ -1,6 +1,7 @@
 """RPCs by which people put whole runs in order: delete, reset, pause, other options."""
 
 from google.protobuf.descriptor import Descriptor
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from temporalio.api.enums.v1 import ResetReapplyType
 from temporalio.api.workflow.v1 import WorkflowExecutionOptions
@@ -67,26 +68,25 @@ async def update_workflow_execution_options(
     execution = request.workflow_execution
     if not execution.workflow_id:
         raise InvalidArgument("WorkflowId is not set on request.")
-    check_options(request)
+    if not request.HasField("update_mask"):
+        raise InvalidArgument("UpdateMask is required")
+    if not request.HasField("workflow_execution_options"):
+        raise InvalidArgument("WorkflowExecutionOptions is required")
+    check_options(request.workflow_execution_options, request.update_mask)
     _check_run_id(execution.run_id)
     asked = UpdateWorkflowOptions(request)
     options = await engine.execute(request.namespace, execution.workflow_id, execution.run_id, asked)
     return UpdateWorkflowExecutionOptionsResponse(workflow_execution_options=options)
 
 
-def check_options(request: UpdateWorkflowExecutionOptionsRequest) -> None:
+def check_options(options: WorkflowExecutionOptions, mask: FieldMask) -> None:
     """Refuse options of a run that cannot be, and a mask that names what is none of them."""
-    if not request.HasField("update_mask"):
-        raise InvalidArgument("UpdateMask is required")
-    if not request.HasField("workflow_execution_options"):
-        raise InvalidArgument("WorkflowExecutionOptions is required")
-    for path in request.update_mask.paths:
+    for path in mask.paths:
         if not _names_field(WorkflowExecutionOptions.DESCRIPTOR, path):
             raise InvalidArgument(
                 f'error parsing UpdateMask: proto: invalid path "{path}" for message '
                 '"temporal.api.workflow.v1.WorkflowExecutionOptions"'
             )
-    options = request.workflow_execution_options
     validate.priority(options.priority)
     if options.HasField("time_skipping_config"):
         raise Unimplemented("The Time-Skipping feature is not enabled for namespace.")

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType, TaskQueueKind
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflow.v1 import ResetPointInfo
 
 from stormsail.engine.core import apply_others, apply_updates, events
 from stormsail.engine.core.machines import activity as activity_machine
@@ -46,6 +47,9 @@ ACTIVITY_ENDS: Final = frozenset(
 )
 LAST_OF_BUFFER: Final = ACTIVITY_ENDS | apply_others.CHILD_ENDS
 """Temporal puts these behind the other buffered events, so that a started event always precedes its end."""
+
+RESET_POINTS_MAX: Final = 20
+"""As in Temporal: of more builds the last ones are kept."""
 
 NIL_DATA: Final = frozenset({b"", b"null", b"[]"})
 """What a payload's data is when it stands for "no value": upserting it removes the key."""
@@ -167,6 +171,7 @@ def _run_started(state: RunState, event: HistoryEvent) -> None:
     state.user_metadata = event.user_metadata if event.HasField("user_metadata") else None
     state.priority = start.priority if start.HasField("priority") else None
     state.versioning_override = start.versioning_override if start.HasField("versioning_override") else None
+    state.reset_points = tuple(start.prev_auto_reset_points.points)
 
 
 def _run_closed(state: RunState, event: HistoryEvent) -> None:
@@ -226,6 +231,29 @@ def _task_completed(state: RunState, event: HistoryEvent) -> None:
     state.last_completed_task_started_event_id = attributes.started_event_id
     state.last_completed_task_event_id = event.event_id
     state.last_completed_task = attributes
+    _add_reset_point(state, event)
+
+
+def _add_reset_point(state: RunState, event: HistoryEvent) -> None:
+    """Note where a build did its first workflow task: it can be undone from there."""
+    completed = event.workflow_task_completed_event_attributes
+    versioned = completed.HasField("deployment_version")
+    build_id = completed.deployment_version.build_id if versioned else completed.worker_version.build_id
+    checksum = completed.binary_checksum
+    if any((one.build_id, one.binary_checksum) == (build_id, checksum) for one in state.reset_points):
+        return
+    # What a buffered event answers is pending still where history has this event.
+    pending = state.children or state.signals_sent or state.cancels_sent
+    answered = any(events.NAME_OF_TYPE[one.event_type] in apply_others.ANSWERS for one in state.buffered)
+    point = ResetPointInfo(
+        build_id=build_id,
+        binary_checksum=checksum,
+        run_id=state.key.run_id,
+        first_workflow_task_completed_id=event.event_id,
+        create_time=event.event_time,
+        resettable=not pending and not answered,
+    )
+    state.reset_points = (*state.reset_points, point)[-RESET_POINTS_MAX:]
 
 
 def _task_ended(state: RunState, _event: HistoryEvent) -> None:

@@ -157,6 +157,16 @@ def sent(state: RunState, event: HistoryEvent) -> list[RunMessage]:
     return sending(state, event) if sending is not None else []
 
 
+def again(state: RunState, event: HistoryEvent, first: RunKey) -> list[RunMessage]:
+    """Return what an event tells other runs once more, in the name of a run that was made of another one's history.
+    `first` is the run that told it before: a child that it began is found, and not begun again."""
+    telling = sent(state, event)
+    for message in telling:
+        if isinstance(message.body, StartChild):
+            message.body.request.request_id = _child_request_id(first, event)
+    return telling
+
+
 def pack(message: RunMessage) -> bytes:
     """Return a message as bytes: JSON, with protocol messages as base64."""
     body = {one.name: _packed(getattr(message.body, one.name)) for one in fields(message.body)}
@@ -198,11 +208,15 @@ def _start_child(state: RunState, event: HistoryEvent) -> list[RunMessage]:
     to = RunKey(asked.namespace or state.key.namespace, asked.workflow_id, "")
     request = _child_request(state, asked)
     request.namespace = to.namespace
-    request.request_id = f"{state.key.run_id}:{event.event_id}:0"  # as Temporal writes it
+    request.request_id = _child_request_id(state.key, event)
     if event.HasField("user_metadata"):
         request.user_metadata.CopyFrom(event.user_metadata)
     root = state.start.root_workflow_execution if state.start.HasField("root_workflow_execution") else state.execution
     return [RunMessage(state.key, event.event_id, to, StartChild(request, asked.namespace_id, root))]
+
+
+def _child_request_id(parent: RunKey, event: HistoryEvent) -> str:
+    return f"{parent.run_id}:{event.event_id}:0"  # as Temporal writes it
 
 
 def _child_request(

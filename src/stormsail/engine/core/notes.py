@@ -52,9 +52,10 @@ class RunBegunByReset:
 
 @dataclass(frozen=True, slots=True)
 class RunWasReset:
-    """Another run was made of this one's history."""
+    """Another run was made of this one's history, up to the event before this one."""
 
     run_id: str
+    event_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +195,8 @@ def note(state: RunState, change: Note) -> RunState:
         case RunBegunByReset(request_id, at_ms):
             state.reset_request_id, state.reset_at_ms = request_id, at_ms
             state.execution_started_at_ms = at_ms
-        case RunWasReset(run_id):
-            state.reset_run_id = run_id
+        case RunWasReset(run_id, event_id):
+            state.reset_run_id, state.reset_event_id = run_id, event_id
         case ActivityBegunAgain(scheduled_event_id, at_ms):
             again = state.activities[scheduled_event_id]
             state.activities[scheduled_event_id] = replace(

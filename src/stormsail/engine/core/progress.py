@@ -28,6 +28,7 @@ _PLAIN: Final = (
     "reset_request_id",
     "reset_at_ms",
     "reset_run_id",
+    "reset_event_id",
     "sticky_queue",
     "sticky_timeout_ms",
     "sticky_touched_at_ms",

@@ -21,7 +21,7 @@ from temporalio.api.history.v1 import (
     WorkflowTaskCompletedEventAttributes,
 )
 from temporalio.api.sdk.v1 import UserMetadata
-from temporalio.api.workflow.v1 import VersioningOverride
+from temporalio.api.workflow.v1 import ResetPointInfo, VersioningOverride
 
 from stormsail.engine.core.ids import RunKey
 
@@ -202,6 +202,10 @@ class RunState:
     """Progress: when that was. Its history tells of a start long before."""
     reset_run_id: str = ""
     """Progress: the run that a reset made of this one's history."""
+    reset_event_id: int = 0
+    """Progress: the first event of this run that the other one does not have."""
+    reset_points: tuple[ResetPointInfo, ...] = ()
+    """Where each build first did a workflow task, here or in the runs before; the oldest first."""
     attached_request_ids: dict[str, int] = field(default_factory=dict)
     """Of starts that found this run in use and asked to be attached to it, and the events that say so; 0 where that is
     buffered."""

@@ -9,10 +9,9 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import structlog
-from google.protobuf.message import Message
 from temporalio.api.common.v1 import ResetOptions, WorkflowExecution
 from temporalio.api.enums.v1 import (
     BatchOperationState,
@@ -24,17 +23,15 @@ from temporalio.api.enums.v1 import (
 from temporalio.api.errordetails.v1 import ResourceExhaustedFailure
 from temporalio.api.history.v1 import History
 from temporalio.api.workflowservice.v1 import (
-    RequestCancelWorkflowExecutionRequest,
     ResetWorkflowExecutionRequest,
-    SignalWorkflowExecutionRequest,
     StartBatchOperationRequest,
-    TerminateWorkflowExecutionRequest,
 )
 
 from stormsail.engine.core.errors import AlreadyStarted, InvalidArgument, NotFound, Refused, ResourceExhausted
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.limits import Limits
-from stormsail.engine.core.requests import RequestCancel, SignalWorkflow, Terminate
+from stormsail.engine.core.state import RunState
+from stormsail.engine.shell.batch_requests import asked_of_run
 from stormsail.engine.shell.clock import Clock, wait_until
 from stormsail.engine.shell.runs import Runs
 from stormsail.engine.store.batches import RUNNING, Batch
@@ -147,9 +144,10 @@ class Batches:
             return [(one.workflow_id, one.run_id) for one in named]
         found: list[tuple[str, str]] = []
         token = b""
+        also_closed = request.WhichOneof("operation") in _ALSO_CLOSED
         while True:
             page = self._store.visibility.list(request.namespace, request.visibility_query, 0, token)
-            found += [(row.workflow_id, row.run_id) for row in page.rows]
+            found += [(row.workflow_id, row.run_id) for row in page.rows if also_closed or row.close_ms is None]
             token = page.next_token
             if len(found) > self._limits.batch_runs_max:
                 raise ResourceExhausted(
@@ -209,57 +207,29 @@ class Batches:
     async def _do(self, request: StartBatchOperationRequest, workflow_id: str, run_id: str) -> None:
         execution = WorkflowExecution(workflow_id=workflow_id, run_id=run_id)
         once = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{request.namespace}/{request.job_id}/{workflow_id}/{run_id}"))
-        asked: SignalWorkflow | RequestCancel | Terminate
         match request.WhichOneof("operation"):
-            case "signal_operation":
-                signal = request.signal_operation
-                asked = SignalWorkflow(
-                    SignalWorkflowExecutionRequest(
-                        workflow_execution=execution,
-                        signal_name=signal.signal,
-                        input=_given(signal, "input"),
-                        header=_given(signal, "header"),
-                        identity=signal.identity,
-                        request_id=once,
-                    )
-                )
-            case "cancellation_operation":
-                asked = RequestCancel(
-                    RequestCancelWorkflowExecutionRequest(
-                        workflow_execution=execution,
-                        identity=request.cancellation_operation.identity,
-                        reason=request.reason,
-                        request_id=once,
-                    )
-                )
-            case "termination_operation":
-                end = request.termination_operation
-                asked = Terminate(
-                    TerminateWorkflowExecutionRequest(
-                        workflow_execution=execution,
-                        reason=request.reason,
-                        details=_given(end, "details"),
-                        identity=end.identity,
-                    )
-                )
             case "deletion_operation":
                 await self._delete(request.namespace, workflow_id, run_id, request.deletion_operation.identity)
-                return
-            case _:
+            case "reset_operation":
                 await self._reset(request, execution, once)
-                return
-        await self._runs.execute(request.namespace, workflow_id, run_id, asked)
+            case _:
+                asked = asked_of_run(request, execution, once)
+                await self._runs.execute(request.namespace, workflow_id, run_id, asked)
 
     async def _reset(self, request: StartBatchOperationRequest, execution: WorkflowExecution, once: str) -> None:
         operation = request.reset_operation
         options = reset_options(request)
-        key = self._runs.read(request.namespace, execution.workflow_id, execution.run_id).key
+        state = self._runs.read(request.namespace, execution.workflow_id, execution.run_id)
+        if options.WhichOneof("target") == "build_id":
+            key, point_event_id = _built_by(state, options)
+        else:
+            key, point_event_id = state.key, self._point(state.key, options)
         reset = ResetWorkflowExecutionRequest(
             namespace=request.namespace,
             workflow_execution=WorkflowExecution(workflow_id=key.workflow_id, run_id=key.run_id),
             reason=request.reason,
             request_id=once,
-            workflow_task_finish_event_id=self._point(key, options),
+            workflow_task_finish_event_id=point_event_id,
             reset_reapply_type=options.reset_reapply_type or operation.reset_reapply_type,
             reset_reapply_exclude_types=options.reset_reapply_exclude_types,
             post_reset_operations=operation.post_reset_operations,
@@ -304,6 +274,8 @@ class Batches:
             await wait_until(self._clock, asyncio.get_running_loop().create_future(), length_ms)
 
 
+_ALSO_CLOSED: Final = ("deletion_operation", "reset_operation")
+"""The operations that concern closed runs too, where a query finds them."""
 _TASK_EVENTS: Final = (
     EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED,
     EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
@@ -323,5 +295,15 @@ def reset_options(request: StartBatchOperationRequest) -> ResetOptions:
     return options
 
 
-def _given(message: Message, name: str) -> Any:
-    return getattr(message, name) if message.HasField(name) else None
+def _built_by(state: RunState, options: ResetOptions) -> tuple[RunKey, int]:
+    """Return the run and the event where a build first did a workflow task."""
+    for point in state.reset_points:
+        if point.build_id == options.build_id:
+            if not point.resettable:
+                raise InvalidArgument(f"Reset point for {options.build_id} is not resettable")
+            if point.run_id != state.key.run_id and options.current_run_only:
+                raise InvalidArgument(
+                    f"Reset point for {options.build_id} points to previous run and CurrentRunOnly is set"
+                )
+            return replace(state.key, run_id=point.run_id), point.first_workflow_task_completed_id
+    raise InvalidArgument(f"Can't find reset point for {options.build_id}")

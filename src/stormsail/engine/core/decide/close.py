@@ -198,6 +198,8 @@ def _linked(
     for name in ("workflow_execution_timeout", "workflow_execution_expiration_time"):
         if before.HasField(name):
             getattr(start, name).CopyFrom(getattr(before, name))
+    start.ClearField("prev_auto_reset_points")
+    start.prev_auto_reset_points.points.extend(state.reset_points)
     start.ClearField("priority")
     if state.priority is not None:
         start.priority.CopyFrom(state.priority)

@@ -72,7 +72,7 @@ def deliver(turn: Turn, request: Delivered, limits: Limits) -> None:
         case ChildStarted() | ChildNotStarted() | ChildClosed() | SignalAnswered() | CancelAnswered():
             if turn.state.open:
                 _take_answer(turn, message, limits)
-            elif turn.state.reset_run_id:
+            elif turn.state.reset_run_id and message.initiated_event_id < turn.state.reset_event_id:
                 # What the run has asked for is now the matter of the run that it was reset to, under the same event.
                 follower = replace(turn.state.key, run_id=turn.state.reset_run_id)
                 turn.messages.append(RunMessage(follower, message.initiated_event_id, follower, message.body))

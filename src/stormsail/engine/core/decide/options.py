@@ -17,24 +17,30 @@ def update(turn: Turn, request: UpdateWorkflowExecutionOptionsRequest) -> None:
     """Change the options that the mask names; what changes nothing is not recorded. Reply: all of them, as asked."""
     if not turn.state.open:
         raise NotFound(RUN_COMPLETED)
-    wanted = request.workflow_execution_options
+    turn.reply = change(turn, request.workflow_execution_options, request.update_mask.paths, request.identity)
+
+
+def change(
+    turn: Turn, wanted: WorkflowExecutionOptions, paths: Iterable[str], identity: str
+) -> WorkflowExecutionOptions:
+    """Change the options that the paths name. Returns all of them."""
     _check_override(turn.state, wanted)
     before = _options(turn.state)
-    after = merged(before, wanted, request.update_mask.paths)
-    turn.reply = after
+    after = _merged(before, wanted, paths)
     if after == before:
-        return
+        return after
     attributes = WorkflowExecutionOptionsUpdatedEventAttributes(
-        identity=request.identity, priority=after.priority if after.HasField("priority") else None
+        identity=identity, priority=after.priority if after.HasField("priority") else None
     )
     if after.HasField("versioning_override"):
         attributes.versioning_override.CopyFrom(versioning.canonical(after.versioning_override))
     else:
         attributes.unset_versioning_override = True
     turn.emit(attributes)
+    return after
 
 
-def merged(
+def _merged(
     into: WorkflowExecutionOptions, wanted: WorkflowExecutionOptions, paths: Iterable[str]
 ) -> WorkflowExecutionOptions:
     """Return options with those of others that the paths name."""

@@ -1,11 +1,12 @@
 """Resetting a workflow: a new run begins with part of a run's history, and hears again what that run was told since.
 
-Where Temporal goes on with children that were pending at that point, this refuses: their ends would be told to a run
-that is closed.
+What was pending at that point between the run and others stays so: the new run hears what came of it since, asks again
+for what was never answered, and answers that come yet are passed on to it (`deliveries.py`).
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from temporalio.api.enums.v1 import (
     EventType,
@@ -27,25 +28,28 @@ from temporalio.api.history.v1 import (
 from temporalio.api.workflow.v1 import PostResetOperation
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 
-from stormsail.engine.core import failures, notes, replay
-from stormsail.engine.core.decide import workflow_task
+from stormsail.engine.core import events, failures, notes, replay
+from stormsail.engine.core.apply_others import ANSWERS, CHILD_ENDS
+from stormsail.engine.core.decide import options, workflow_task
 from stormsail.engine.core.decide.workflow_task import HISTORY_SERVICE
 from stormsail.engine.core.errors import InvalidArgument, Unimplemented
 from stormsail.engine.core.events import Extras
 from stormsail.engine.core.ids import Ids, RunKey
 from stormsail.engine.core.limits import Limits
-from stormsail.engine.core.messages import RESETTER
+from stormsail.engine.core.messages import RESETTER, again
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 
 _ACTIVITY_STARTED: Final = EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED
 _SIGNALS: Final = ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL
 _UPDATES: Final = ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE
+_EVERYTHING: Final = frozenset(ResetReapplyExcludeType.values()) - {0}
 _BY_INCLUDED: Final = {
     ResetReapplyType.RESET_REAPPLY_TYPE_SIGNAL: frozenset({_UPDATES}),
-    ResetReapplyType.RESET_REAPPLY_TYPE_NONE: frozenset({_SIGNALS, _UPDATES}),
+    ResetReapplyType.RESET_REAPPLY_TYPE_NONE: _EVERYTHING,
 }
 """What the older way of asking leaves out."""
+_CHILD_EVENTS: Final = frozenset({*CHILD_ENDS, "ChildWorkflowExecutionStarted", "StartChildWorkflowExecutionFailed"})
 
 
 def decide_reset(
@@ -73,20 +77,25 @@ def decide_reset(
     check_after(request.post_reset_operations)
     turn = Turn.begin(RunState(key=RunKey(*base.key.workflow, ids.uuid())), now_ms)
     later = _begin_as(turn, base, history, point)
+    copied = list(turn.events)
     turn.note(notes.StartRequested(base.start_request_id))
     turn.note(notes.RunBegunByReset(request.request_id, now_ms))
     turn.note(notes.TransitionCounted())
     _cut_off(turn, base, point, request.reason)
     ending = _end(current, request.reason, now_ms)
-    for _, follower in followers:
-        later += [event for frames in follower for event, _ in replay.framed(frames)]
-    last = followers[-1][0] if followers else base.key
-    if ending is not None and last == current.key:
-        later += ending.events
-    _tell_again(turn, later, _excluded(request))
+    excluded = _excluded(request)
+    if excluded != _EVERYTHING:
+        _tell_answers(turn, later)
+        for _, follower in followers:
+            later += [event for frames in follower for event, _ in replay.framed(frames)]
+        last = followers[-1][0] if followers else base.key
+        if ending is not None and last == current.key:
+            later += ending.events
+        _tell_again(turn, later, excluded)
+    _ask_again(turn, base.key, copied)
     _do_after(turn, request.post_reset_operations)
     workflow_task.schedule(turn, limits)
-    turn.also += _linked(base, current, ending, turn.state.key.run_id, now_ms)
+    turn.also += _linked(base, current, ending, notes.RunWasReset(turn.state.key.run_id, point), now_ms)
     turn.reply = turn.state.key.run_id
     return turn
 
@@ -110,11 +119,6 @@ def _cut_off(turn: Turn, base: RunState, point: int, reason: str) -> None:
     if task is None:
         raise InvalidArgument(
             f"Can only reset workflow to event ID in range [WorkflowTaskScheduled +1, WorkflowTaskStarted + 1]: {point}"
-        )
-    if turn.state.children or turn.state.signals_sent or turn.state.cancels_sent:
-        raise InvalidArgument(
-            "WorkflowResetter encountered pending child workflows. Reset to an event before they were initiated, or "
-            "after they, and signals and cancellations of other workflows, have ended."
         )
     started_event_id = task.started_event_id
     if not started_event_id:
@@ -168,17 +172,50 @@ def _end(current: RunState, reason: str, now_ms: int) -> Turn | None:
     return turn
 
 
-def _linked(base: RunState, current: RunState, ending: Turn | None, run_id: str, now_ms: int) -> list[Turn]:
+def _linked(base: RunState, current: RunState, ending: Turn | None, made: notes.RunWasReset, now_ms: int) -> list[Turn]:
     """Return the turns of the other runs: the base run learns which run was made of its history."""
     turns = [ending] if ending is not None else []
     if ending is None or base.key != current.key:
         turns.append(Turn.on(base, now_ms))
-    turns[-1].note(notes.RunWasReset(run_id))
+    turns[-1].note(made)
     return turns
 
 
 def _excluded(request: ResetWorkflowExecutionRequest) -> frozenset[int]:
-    return frozenset(request.reset_reapply_exclude_types) | _BY_INCLUDED.get(request.reset_reapply_type, frozenset())
+    named = frozenset(request.reset_reapply_exclude_types) - {0}
+    return named | _BY_INCLUDED.get(request.reset_reapply_type, frozenset())
+
+
+def _tell_answers(turn: Turn, later: Sequence[HistoryEvent]) -> None:
+    """Tell the new run what its base run heard, since the point, of what both had asked of other runs before it."""
+    for event in later:
+        if events.NAME_OF_TYPE[event.event_type] not in ANSWERS:
+            continue
+        told: Any = events.attributes_of(event)
+        asked, state = told.initiated_event_id, turn.state
+        child = state.children.get(asked)
+        if events.NAME_OF_TYPE[event.event_type] not in _CHILD_EVENTS:
+            if asked in state.signals_sent or asked in state.cancels_sent:
+                turn.emit(told)
+        elif child is not None:
+            if "started_event_id" in told.DESCRIPTOR.fields_by_name:
+                told.started_event_id = child.started_event_id
+            turn.emit(told)
+
+
+def _ask_again(turn: Turn, base: RunKey, copied: Sequence[HistoryEvent]) -> None:
+    """Ask other runs once more for what was not answered: who asked before has closed, and is heard no more."""
+    state = turn.state
+    waiting = {event_id for event_id, child in state.children.items() if not child.run_id}
+    waiting |= state.signals_sent.keys() | state.cancels_sent.keys()
+    first = base
+    for event in reversed(copied):
+        failed = event.workflow_task_failed_event_attributes
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED and failed.base_run_id:
+            first = replace(base, run_id=failed.base_run_id)  # events before this one are of an earlier run
+        elif event.event_id in waiting:
+            turn.messages += again(state, event, first)
+    turn.messages.sort(key=lambda message: message.initiated_event_id)
 
 
 def _tell_again(turn: Turn, later: Sequence[HistoryEvent], excluded: frozenset[int]) -> None:
@@ -206,15 +243,22 @@ def _tell_again(turn: Turn, later: Sequence[HistoryEvent], excluded: frozenset[i
 def check_after(operations: Sequence[PostResetOperation]) -> None:
     """Refuse what is not served of what shall follow a reset."""
     for operation in operations:
-        if operation.WhichOneof("variant") != "signal_workflow":
-            raise Unimplemented(
-                f"{operation.WhichOneof('variant') or 'an empty variant'} of a reset's post_reset_operations is not"
-                " served here; signal_workflow is."
-            )
+        match operation.WhichOneof("variant"):
+            case "signal_workflow":
+                continue
+            case "update_workflow_options":
+                if operation.update_workflow_options.workflow_execution_options.HasField("time_skipping_config"):
+                    raise Unimplemented("The Time-Skipping feature is not enabled for namespace.")
+            case _:
+                raise InvalidArgument("An operation of post_reset_operations is empty; leave it out or say what to do.")
 
 
 def _do_after(turn: Turn, operations: Sequence[PostResetOperation]) -> None:
     for operation in operations:
+        if operation.WhichOneof("variant") == "update_workflow_options":
+            update = operation.update_workflow_options
+            options.change(turn, update.workflow_execution_options, update.update_mask.paths, "")
+            continue
         wanted = operation.signal_workflow
         signal = WorkflowExecutionSignaledEventAttributes(
             signal_name=wanted.signal_name,

@@ -38,6 +38,7 @@ from stormsail.engine.core.errors import AlreadyStarted, InvalidArgument, Unimpl
 from stormsail.engine.core.events import Extras
 from stormsail.engine.core.ids import Ids, RunKey
 from stormsail.engine.core.limits import Limits
+from stormsail.engine.core.messages import ChildStarted
 from stormsail.engine.core.requests import SignalWithStart, StartChildWorkflow, StartReply, StartWorkflow
 from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.state import RunState
@@ -108,6 +109,9 @@ def _answer_repeated(current: RunState, request: Start, now_ms: int) -> Turn | N
     if wanted.request_id == current.start_request_id:
         first = replace(current.key, run_id=current.start.first_execution_run_id)
         turn.reply = reply_about(current, started=isinstance(request, StartWorkflow), key=first)
+        if isinstance(request, StartChildWorkflow) and _of_another_run(current, request):
+            # Its parent was reset: the run that goes on for it hears what that one has heard, or may never hear.
+            turn.messages.append(request.message.answer(ChildStarted(first.run_id)))
         if isinstance(request, SignalWithStart):
             turn.reply = replace(turn.reply, link=_request_link(first, wanted.request_id, _SIGNALED))
         elif (
@@ -123,6 +127,10 @@ def _answer_repeated(current: RunState, request: Start, now_ms: int) -> Turn | N
         turn.reply = replace(reply_about(current, started=False), link=link)
         return turn
     return None
+
+
+def _of_another_run(child: RunState, request: StartChildWorkflow) -> bool:
+    return child.start.parent_workflow_execution.run_id != request.message.initiator.run_id
 
 
 def _first_task_held(state: RunState) -> bool:
