@@ -50,6 +50,7 @@ COMMANDS: Final = {
     "server": Lazy("stormsail.cli.server:server", "Run the engine alone.", ("servers", "engine")),
     "worker": Lazy("stormsail.cli.worker:worker", "Run a worker alone.", ("workers",)),
     "web": Lazy("stormsail.cli.web:web", "Run the page and the REST API alone."),
+    "auth": Lazy("stormsail.cli.auth:auth", "Make, list and revoke the keys that people sign in with."),
     "sim": Lazy("stormsail.cli.sim:sim", "Look for broken promises on a simulated machine and disk."),
     "version": Lazy("stormsail.cli.version:version", "Show the versions of Stormsail and what it stands on."),
     "completion": Lazy("stormsail.cli.completion:completion", "Print the completion script of a shell."),

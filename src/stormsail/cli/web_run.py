@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+from typing import Any
 
 from stormsail.cli.connection import quiet_sdk, tls_from_environment
 from stormsail.cli.errors import CommandFailed, ExitCode
@@ -11,19 +12,39 @@ from stormsail.cli.options import Place
 from stormsail.cli.output import note
 from stormsail.cli.process import follow_parent
 from stormsail.cli.server import stop_on_signals
-from stormsail.web.serve import PortTaken, serve
+from stormsail.delivery.records.database import RecordsUnavailable
+from stormsail.web.serve import NoKeys, PortTaken, serve
 from stormsail.web.settings import WebSettings
 from stormsail.web.sources.engine import EngineAddress
 
 
 def run_until_stopped(
-    place: Place, task_queue: str, ip: str, port: int, accounts: tuple[str, ...], parent: int | None
+    place: Place,
+    task_queue: str,
+    ip: str,
+    port: int,
+    accounts: tuple[str, ...],
+    guard: dict[str, Any],
+    parent: int | None,
 ) -> None:
     """Serve until a signal comes."""
     at = EngineAddress(
         place.address, place.namespace, tls_from_environment(), os.environ.get("TEMPORAL_API_KEY"), task_queue
     )
-    settings = WebSettings(place.data_dir, at, ip, port, accounts)
+    settings = WebSettings(
+        place.data_dir,
+        at,
+        ip,
+        port,
+        accounts,
+        records_url=guard["records_url"],
+        tls_cert=guard["tls_cert"],
+        tls_key=guard["tls_key"],
+        allowed_hosts=guard["allowed_hosts"],
+        sign_in=guard["sign_in"],
+        requests_max=guard["rate_limit"],
+        audit_days=guard["audit_days"],
+    )
     quiet_sdk()
 
     async def until_stopped() -> None:
@@ -48,3 +69,13 @@ def run_until_stopped(
             next_step="stop what listens there, or choose another --port (0 takes a free one)",
             code=ExitCode.CONFLICT,
         ) from taken
+    except NoKeys as open_to_all:
+        raise CommandFailed(
+            str(open_to_all),
+            next_step=f"make a key with `stormsail auth key create --data-dir {place.data_dir}`, or use --ip 127.0.0.1",
+            code=ExitCode.USAGE,
+        ) from open_to_all
+    except RecordsUnavailable as away:
+        raise CommandFailed(
+            str(away), next_step="look at the disk (`stormsail doctor`) or at what --records-url names"
+        ) from away

@@ -248,14 +248,16 @@ class DeliveryClient:
         requested_by: str = "",
         changes: Mapping[str, Any] | None = None,
         attempt: int = 0,
+        request_id: str = "",
     ) -> SteeringRecord:
         """Have a step retried now, skipped, or rerun with another input, and return the record of it.
 
         `attempt` is the one that the caller saw (`Step.attempt`); 0 means the one that the step is at now.
+        The same `request_id` again is the same request.
         Raises SteeringRefused, also for the second of two who ask at once, OperationEnded, or NoWorker.
         """
         handle = await self._handle(operation_id)
-        request = request_for(verb, step, requested_by, reason, changes, attempt)
+        request = request_for(verb, step, requested_by, reason, changes, attempt, request_id)
         return await steer(self._link, handle, lambda: self._progress(handle), request, self.task_queue)
 
     async def result(self, operation_id: str) -> OperationResult:

@@ -64,11 +64,17 @@ async def steer(
 
 
 def request_for(
-    verb: Verb, step: str, by: str, reason: str, changes: Mapping[str, Any] | None = None, attempt: int = 0
+    verb: Verb,
+    step: str,
+    by: str,
+    reason: str,
+    changes: Mapping[str, Any] | None = None,
+    attempt: int = 0,
+    request_id: str = "",
 ) -> SteerRequest:
-    """Return a new request."""
+    """Return a new request, or one that was made before under its id."""
     return SteerRequest(
-        id=str(uuid.uuid4()),
+        id=request_id or str(uuid.uuid4()),
         verb=verb,
         step=step,
         attempt=attempt,

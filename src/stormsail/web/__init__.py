@@ -28,5 +28,18 @@ For whoever builds a page on the read models:
 * Instants are Unix milliseconds and end in `_at_ms`; durations end in `_ms`. Cursors are opaque; empty means no more.
 
 Questions are shared: a reading younger than half a second (two for clouds) is shown again without asking, and many
-viewers of one thing are one question.
+viewers of one thing are one question. After a change everything is asked for again (`Sources.outdate`).
+
+For whoever changes something:
+
+* `web_of(request)` is the process's `Web` (`state.py`), `principal_of(request)` whoever asks; the door has let it
+  through. Pass `sees=principal.sees` to the read models, and call `principal.must(Role.EXECUTE, application, account)`
+  before a change of your own.
+* `changes/` has a function for every change: `operations.start_operation`, `plan_operation`, `steer_operation`,
+  `cancel_operation`; `workflows.signal_workflow`...; `schedules.pause_schedule`... Each takes a
+  `Caller(web, principal, "page", reason=..., idempotency_key=...)`, checks rights, writes the audit first, and returns
+  `Done`, whose `value` is the answer. What is turned down is a `Problem` with `detail`, `next`, `field`, `rule`.
+* A change by cookie must carry `web.sessions.csrf_token(principal.session)` in the header X-CSRF-Token, on every path.
+  Changes that another site's page asks for never reach a route.
+* Every answer has a strict Content-Security-Policy: no inline script or style, nothing from elsewhere.
 """

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 
 import uvicorn
 
-from stormsail.web.app import create_app
+from stormsail.delivery.records.database import Database, records_url, wall_ms
+from stormsail.delivery.records.keys import Keys
+from stormsail.web.app import create_app, open_web
 from stormsail.web.settings import WebSettings
 from stormsail.web.sources.sources import open_sources
 
@@ -15,17 +17,36 @@ GRACE_S = 2
 """How long open requests get to end; event streams are ended at once and resume elsewhere."""
 
 
+CONNECTIONS_MAX = 1000
+
+
+class NoKeys(Exception):
+    """Other machines could reach the page, and nobody would need a key."""
+
+
 class PortTaken(Exception):
     """Something else listens on the address."""
 
 
 async def serve(settings: WebSettings, *, stop: asyncio.Event, started: Callable[[str], None]) -> None:
-    """Serve until `stop` is set. `started` gets the page's address once it answers. Raises PortTaken."""
+    """Serve until `stop` is set. `started` gets the page's address once it answers. Raises PortTaken, NoKeys or
+    RecordsUnavailable."""
+    database = await Database.open(records_url(settings.data_dir, settings.records_url))
+    if not settings.is_local and not any(key.is_good(wall_ms()) for key in await Keys(database).all()):
+        await database.close()
+        raise NoKeys(
+            f"{settings.host} can be reached from other machines, and there is no key to sign in with: "
+            "anybody who reaches it could change what is deployed"
+        )
     listening = _bound(settings)
     sources = await open_sources(settings.engine, settings.accounts)
     server = _Server(
         uvicorn.Config(
-            create_app(sources),
+            create_app(open_web(settings, sources, database)),
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
+            h11_max_incomplete_event_size=64 * 1024,
+            limit_concurrency=CONNECTIONS_MAX,
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=GRACE_S,
@@ -36,7 +57,8 @@ async def serve(settings: WebSettings, *, stop: asyncio.Event, started: Callable
     stopping = asyncio.create_task(stop.wait())
     try:
         host, port = listening.getsockname()[:2]
-        started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        scheme = "https" if settings.tls_cert else "http"
+        started(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
         await serving

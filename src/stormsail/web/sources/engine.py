@@ -43,6 +43,8 @@ T = TypeVar("T")
 OUTAGE_MAX_S: Final = 1.0
 """How long one question keeps trying while the engine is away: a viewer is waiting, and the last answer is kept."""
 
+CHANGE_OUTAGE_MAX_S: Final = 30.0
+
 _AWAY: Final = frozenset(
     {
         RPCStatusCode.UNAVAILABLE,
@@ -83,12 +85,16 @@ class EngineAddress:
 
 
 class EngineSource:
-    """One namespace of one engine. Made without a connection: the first question connects, and so does each later."""
+    """One namespace of one engine. Made without a connection: the first question connects, and so does each later.
+
+    `delivery` is for readings, which give up soon; `changing` is for changes, which outlive a restart of the engine.
+    """
 
     def __init__(self, client: Client, at: EngineAddress) -> None:
         self.at = at
         self.client = client
         self.delivery = DeliveryClient(client, at.address, task_queue=at.task_queue, outage_max_s=OUTAGE_MAX_S)
+        self.changing = DeliveryClient(client, at.address, task_queue=at.task_queue, outage_max_s=CHANGE_OUTAGE_MAX_S)
 
     @staticmethod
     async def open(at: EngineAddress) -> "EngineSource":

@@ -64,6 +64,10 @@ class _Kept:
     value: Any = None
     as_of_ms: int | None = None
     asking: "asyncio.Task[None] | None" = None
+    asked_in: int = 0
+    """The era of the question that is out."""
+    era: int = 0
+    """The era of the question that the value answers."""
     error: str = ""
 
 
@@ -75,6 +79,7 @@ class Held:
         self.asked = 0
         """How many questions went to the source since the start."""
         self._now_ms = now_ms
+        self._era = 0
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
         self._keys_max = keys_max
 
@@ -88,8 +93,10 @@ class Held:
     ) -> Reading[T]:
         """Return the answer, asking unless it is fresh. What `fetch` raises other than SourceFailed passes through."""
         kept = self._of(key)
-        if kept.as_of_ms is None or kept.error or self._now_ms() - kept.as_of_ms >= fresh_ms:
-            if kept.asking is None:
+        old = kept.as_of_ms is None or self._now_ms() - kept.as_of_ms >= fresh_ms
+        if old or kept.error or kept.era != self._era:
+            if kept.asking is None or kept.asked_in != self._era:
+                kept.asked_in = self._era
                 kept.asking = asyncio.create_task(self._ask(kept, fetch))
                 kept.asking.add_done_callback(_looked_at)
             asking = kept.asking
@@ -99,6 +106,10 @@ class Held:
             await asking
         return self._shown(kept, kept.error)
 
+    def outdate(self) -> None:
+        """Have everything asked for again, because something was changed: a question that is out may miss it."""
+        self._era += 1
+
     @property
     def kept(self) -> int:
         """How many answers are kept."""
@@ -106,6 +117,7 @@ class Held:
 
     async def _ask(self, kept: _Kept, fetch: Callable[[], Awaitable[T]]) -> None:
         self.asked += 1
+        era = self._era
         asked_at_ms = self._now_ms()
         try:
             async with asyncio.timeout(GIVE_UP_S):
@@ -115,9 +127,11 @@ class Held:
         except TimeoutError:
             kept.error = f"{self.name} has not answered within {GIVE_UP_S:g} s"
         else:
-            kept.value, kept.as_of_ms, kept.error = value, asked_at_ms, ""
+            if kept.as_of_ms is None or asked_at_ms >= kept.as_of_ms:
+                kept.value, kept.as_of_ms, kept.error, kept.era = value, asked_at_ms, "", era
         finally:
-            kept.asking = None
+            if kept.asking is asyncio.current_task():
+                kept.asking = None
 
     def _of(self, key: Hashable) -> _Kept:
         kept = self._kept.setdefault(key, _Kept())

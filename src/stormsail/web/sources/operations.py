@@ -72,6 +72,21 @@ async def operations_page(
     return await engine.asked(read)
 
 
+async def operations_steered(
+    engine: EngineSource, query: str, limit: int
+) -> list[tuple[OperationSummary, tuple[SteeringRecord, ...]]]:
+    """Read the newest operations with what people asked of each: one call, because both are in the memo."""
+    link = EngineLink(engine.client, engine.at.address, OUTAGE_MAX_S)
+
+    async def read() -> list[tuple[OperationSummary, tuple[SteeringRecord, ...]]]:
+        return [
+            (await summary_of(link, execution), (await steering_of(link, raw_memo(execution))).records)
+            for execution in await link.search(query, limit)
+        ]
+
+    return await engine.asked(read)
+
+
 async def find_run(engine: EngineSource, operation_id: str) -> tuple[str, str]:
     """Return the workflow id and run id of an operation named by its id or a prefix. Raises NotThere or Refused."""
     if len(operation_id) < PREFIX_MIN:

@@ -31,6 +31,11 @@ class Sources:
         """How many questions went out since the start, to all sources together."""
         return self.held.asked + self.workers.asked + sum(held.asked for held in self.accounts.values())
 
+    def outdate(self) -> None:
+        """Have everything asked for again, because something was changed."""
+        for held in (self.held, self.workers, *self.accounts.values()):
+            held.outdate()
+
 
 async def open_sources(at: EngineAddress, accounts: Sequence[str], now_ms: Callable[[], int] = wall_ms) -> Sources:
     """Return sources for an engine, which need not be there yet."""

@@ -1,0 +1,270 @@
+"""The REST API on a real engine and a model cloud: what is read, what is changed, and how requests are refused."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from delivery.stage import Stage
+from stormsail.delivery.providers.model.faults import Fault, ScriptedFaults
+from stormsail.web.state import Web
+from web.conftest import client_of
+from web.test_door import kind
+
+CAPACITY = {"min": 2, "desired": 2, "max": 2}
+
+
+def deployment(stage: Stage, **payload: Any) -> dict[str, Any]:
+    launch = {"version": "v2", "command": ["serve"]}
+    whole = {"capacity": CAPACITY, "strategy": "redblack", "launch": launch, "onFailure": "pause", **payload}
+    return {
+        "operation_type": "createServerGroup",
+        "application": "web",
+        "account": stage.account,
+        "payload": whole,
+        "reason": "a release",
+    }
+
+
+async def until(look: Callable[[], Awaitable[Any]], what: str) -> Any:
+    """Wait until something is so."""
+    give_up_at = time.monotonic() + 30
+    while time.monotonic() < give_up_at:
+        if found := await look():
+            return found
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"not within 30 s: {what}")
+
+
+async def read(client: httpx.AsyncClient, path: str, **query: Any) -> Any:
+    response = await client.get(f"/api/v1{path}", params=query)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+async def in_state(client: httpx.AsyncClient, operation_id: str, state: str) -> Any:
+    async def look() -> Any:
+        view = await read(client, f"/operations/{operation_id}")
+        return view if view["operation"]["state"] == state else None
+
+    return await until(look, f"operation {state}")
+
+
+async def test_an_operator_starts_a_deployment_finds_why_it_waits_retries_the_step_and_sees_it_end(
+    stage: Stage, web: Web
+) -> None:
+    assert (await stage.deploy("v1")).ok
+    stage.faults = ScriptedFaults({"begin enableServerGroup": [Fault.PERMANENT]})
+    await stage.restart_worker()
+    async with client_of(web) as client:
+        plan = (await client.post("/api/v1/operations/plan", json=deployment(stage))).json()
+        assert [group["name"] for group in plan["server_groups"]] == ["web-v000"]
+        started = await client.post("/api/v1/operations", json=deployment(stage))
+        assert started.status_code == 201, started.text
+        operation_id = started.json()["operation_id"]
+
+        view = await in_state(client, operation_id, "waiting")
+        [cause] = view["causes"]
+        assert (cause["step"], cause["kind"]) == ("enableServerGroup", "waiting for a person")
+        assert "the model cloud refuses" in cause["message"]
+        [step] = [step for step in view["steps"] if step["steerable"]]
+        assert (step["call"], step["status"]) == (cause["call"], "PAUSED")
+        assert [attempt["outcome"] for attempt in step["attempts"]] == ["failed"]
+        overview = await read(client, "/overview")
+        assert [row["operation_id"] for row in overview["waiting"] if row["account"] == stage.account] == [operation_id]
+
+        conflict = await client.post("/api/v1/operations", json=deployment(stage))
+        assert (kind(conflict), conflict.status_code) == ("conflict", 409)
+
+        body = {"step": step["call"], "attempt": step["attempt"], "reason": "the cloud is well again"}
+        headers = {"Idempotency-Key": f"retry-{operation_id}"}
+        retried = await client.post(f"/api/v1/operations/{operation_id}/retry", json=body, headers=headers)
+        assert retried.status_code == 200, retried.text
+        again = await client.post(f"/api/v1/operations/{operation_id}/retry", json=body, headers=headers)
+        assert (again.json(), again.headers["idempotent-replayed"]) == (retried.json(), "true")
+        other = await client.post(f"/api/v1/operations/{operation_id}/skip", json=body, headers=headers)
+        assert (kind(other), other.status_code) == ("key-reused", 422)
+
+        view = await in_state(client, operation_id, "succeeded")
+        assert [entry["verb"] for entry in view["steering"]] == ["retry"]
+        [tried] = [step for step in view["steps"] if step["name"] == "enableServerGroup"]
+        call = cause["call"]
+        assert [(one["call"], one["outcome"]) for one in tried["attempts"]] == [
+            (call, "failed"),
+            (f"{call}#2-cancelChange", "succeeded"),  # What the first one had begun is ended before it is tried again.
+            (f"{call}#2", "succeeded"),
+        ]
+        application = await read(client, "/applications/web")
+        [cluster] = application["clusters"]
+        assert (cluster["serving"], cluster["versions"]) == (["web-v001"], ["v2"])
+        assert [group["traffic_percent"] for group in cluster["server_groups"]] == [100, 0]
+
+        audit = (await read(client, "/audit", application="web"))["entries"]
+        told = [(entry["via"], entry["verb"], entry["state"], entry["reason"]) for entry in audit]
+        assert told[:4] == [
+            ("api", "operation.retry", "done", "the cloud is well again"),
+            ("api", "operation.start.createServerGroup", "refused", "a release"),
+            ("api", "operation.start.createServerGroup", "done", "a release"),
+            ("operation", "operation.start.createServerGroup", "done", "a test"),
+        ]
+        assert audit[0]["before"]["operation"]["state"] == "waiting"
+        assert audit[0]["after"] == {"step": step["call"], "attempt": 1, "input": {}}
+        exported = (await client.get("/api/v1/audit/export")).text.splitlines()
+        assert len(exported) == 3
+
+
+async def test_a_change_that_meets_something_else_than_the_caller_saw_is_not_made(stage: Stage, web: Web) -> None:
+    stage.faults = ScriptedFaults({"begin enableServerGroup": [Fault.PERMANENT]})
+    await stage.restart_worker()
+    async with client_of(web) as client:
+        operation_id = (await client.post("/api/v1/operations", json=deployment(stage))).json()["operation_id"]
+        early = await client.get(f"/api/v1/operations/{operation_id}")
+        await in_state(client, operation_id, "waiting")
+        now = await client.get(f"/api/v1/operations/{operation_id}")
+        unchanged = await client.get(
+            f"/api/v1/operations/{operation_id}", headers={"If-None-Match": now.headers["etag"]}
+        )
+        assert (unchanged.status_code, unchanged.content) == (304, b"")
+        path = f"/api/v1/operations/{operation_id}/retry"
+        assert early.headers["etag"] != now.headers["etag"]
+        refused = await client.post(path, json={}, headers={"If-Match": early.headers["etag"]})
+        assert (kind(refused), refused.status_code) == ("changed", 412)
+        assert (await client.post(path, json={}, headers={"If-Match": now.headers["etag"]})).status_code == 200
+        await in_state(client, operation_id, "succeeded")
+        ended = await client.post(f"/api/v1/operations/{operation_id}/cancel", json={})
+        assert (kind(ended), ended.status_code) == ("conflict", 409)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"operation_type": "createServerGruop"}, "operationType"),
+        ({"payload": {"capacity": {"min": 1, "desired": "many", "max": 1}}}, "capacity.desired"),
+        ({"account": "nowhere"}, "account"),
+        ({"reason": "x" * 2001}, "reason"),
+        ({"surprise": 1}, "surprise"),
+        ({"application": ""}, "application"),
+    ],
+)
+async def test_a_start_that_breaks_a_rule_names_the_field_and_the_rule_and_nothing_is_written(
+    lonely: Web, change: dict[str, Any], field: str
+) -> None:
+    body = {"operation_type": "createServerGroup", "application": "web", "payload": {}} | change
+    async with client_of(lonely) as client:
+        response = await client.post("/api/v1/operations", json=body)
+        problem = response.json()
+        assert (kind(response), response.status_code, problem["field"]) == ("invalid", 422, field)
+        assert problem["rule"]
+        assert problem["next"]
+        assert (await read(client, "/audit"))["entries"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "told"),
+    [
+        ("/nowhere", 404, "not-found"),
+        ("/operations?limit=0", 422, "invalid"),
+        ("/operations?limit=501", 422, "invalid"),
+        ("/operations?state=lost", 422, "invalid"),
+        ("/operations?cursor=bm90IG91cnM", 400, "bad-cursor"),
+        ("/audit?cursor=YXVkaXQAe30", 400, "bad-cursor"),
+        ("/operations/x", 422, "invalid"),
+        ("/workflows/history?workflow_id=w", 422, "invalid"),
+        ("/operations/0190", 503, "source-away"),
+        ("/schedules/nightly", 503, "source-away"),
+        ("/task-queues/q", 503, "source-away"),
+        ("/workflows/describe?workflow_id=w", 503, "source-away"),
+    ],
+)
+async def test_what_cannot_be_read_is_told_as_a_problem_of_its_kind(
+    lonely: Web, path: str, status: int, told: str
+) -> None:
+    async with client_of(lonely) as client:
+        response = await client.get(f"/api/v1{path}")
+        assert (response.status_code, kind(response)) == (status, told)
+        assert (response.headers.get("retry-after") is not None) is (status == 503)
+
+
+async def test_without_an_engine_lists_say_that_it_failed_and_never_that_there_is_nothing(lonely: Web) -> None:
+    async with client_of(lonely) as client:
+        for path in ("/overview", "/applications", "/operations", "/workflows", "/schedules", "/task-queues"):
+            view = await read(client, path)
+            failed = [source for source in view["sources"] if source["status"] == "failed"]
+            assert failed, path
+            assert all("stormsail up" in source["error"] for source in failed), view["sources"]
+        change = await client.post("/api/v1/schedules/nightly/pause", json={"reason": "quiet"})
+        assert (kind(change), change.status_code) == ("source-away", 503)
+        [entry] = (await read(client, "/audit"))["entries"]
+        assert (entry["verb"], entry["state"]) == ("schedule.pause", "unknown")
+
+
+async def test_an_engine_that_goes_away_leaves_the_last_good_answer_with_its_age(stage: Stage, web: Web) -> None:
+    assert (await stage.deploy("v1")).ok
+    async with client_of(web) as client:
+        good = await read(client, "/applications/web")
+        await stage.stop_workers()
+
+        async def stale() -> Any:
+            view = await read(client, "/applications/web")
+            [cloud] = [one for one in view["sources"] if one["name"] == f"account {stage.account}"]
+            return view if cloud["status"] == "stale" else None
+
+        view = await until(stale, "a stale account")
+        assert view["clusters"] == good["clusters"]
+        [cloud] = [one for one in view["sources"] if one["name"] == f"account {stage.account}"]
+        assert cloud["age_ms"] > 0
+        assert [one["status"] for one in view["sources"] if one["name"] == "engine"] == ["ok"]
+        await stage.start_worker()
+
+        async def well() -> Any:
+            view = await read(client, "/applications/web")
+            return all(source["status"] == "ok" for source in view["sources"])
+
+        await until(well, "all sources well again")
+
+
+async def test_workflows_are_listed_described_and_steered_by_temporals_verbs(stage: Stage, web: Web) -> None:
+    stage.faults = ScriptedFaults({"begin enableServerGroup": [Fault.PERMANENT]})
+    await stage.restart_worker()
+    async with client_of(web) as client:
+        operation_id = (await client.post("/api/v1/operations", json=deployment(stage))).json()["operation_id"]
+        await in_state(client, operation_id, "waiting")
+        query = f"RunId = '{operation_id}'"
+        listed = await read(client, "/workflows", query=query)
+        [row] = listed["workflows"]
+        assert (row["status"], listed["counts"]) == ("Running", {"Running": 1})
+        run = {"workflow_id": row["workflow_id"], "run_id": operation_id}
+        assert (await read(client, "/workflows/describe", **run))["workflow"]["workflow_type"] == row["workflow_type"]
+
+        forward: list[int] = []
+        cursor = ""
+        while True:
+            page = await read(client, "/workflows/history", **run, limit=7, cursor=cursor)
+            forward += [event["event_id"] for event in page["events"]]
+            cursor = page["next_cursor"]
+            if not cursor:
+                break
+        assert forward == list(range(1, len(forward) + 1))
+        newest = await read(client, "/workflows/history", **run, limit=3, order="newest")
+        assert [event["event_id"] for event in newest["events"]] == forward[:-4:-1]
+
+        asked = await client.post("/api/v1/workflows/query", params=run, json={"name": "progress"})
+        assert asked.json()["answer"]["status"] == "RUNNING"
+        unknown = await client.post("/api/v1/workflows/query", params=run, json={"name": "nonsense"})
+        assert (kind(unknown), unknown.status_code) == ("conflict", 409)
+        bad = await client.get("/api/v1/workflows", params={"query": "no filter at all"})
+        assert (kind(bad), bad.status_code) == ("invalid", 422)
+        for verb in ("signal", "terminate"):
+            body = {"reason": "over"} | ({"name": "steer", "arguments": [{}]} if verb == "signal" else {})
+            done = await client.post(f"/api/v1/workflows/{verb}", params=run, json=body)
+            assert done.status_code == 200, done.text
+        assert (await read(client, "/workflows", query=query))["workflows"][0]["status"] == "Terminated"
+        ended = await client.post("/api/v1/workflows/signal", params=run, json={"name": "steer"})
+        assert (kind(ended), ended.status_code) == ("not-found", 404)
+        reset = await client.post("/api/v1/workflows/reset", params=run, json={"to": "first-workflow-task"})
+        assert reset.status_code == 200, reset.text
+        new = {"workflow_id": row["workflow_id"], "run_id": reset.json()["run_id"]}
+        assert (await client.post("/api/v1/workflows/cancel", params=new, json={})).status_code == 200
