@@ -19,6 +19,7 @@ from temporalio.api.workflowservice.v1 import (
     ListWorkflowExecutionsRequest,
     SignalWithStartWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
+    UpdateNamespaceRequest,
 )
 
 from engine.api.rpc import Rpc
@@ -105,3 +106,35 @@ async def test_what_breaks_a_rule_is_refused_in_temporals_words(rpc: Rpc, reques
     assert refusal.text.startswith(text)
     listed = await rpc.call(ListSearchAttributesRequest(namespace="default"))
     assert not listed.custom_attributes
+
+
+def aliases(**names: str) -> UpdateNamespaceRequest:
+    return UpdateNamespaceRequest(namespace="default", config={"custom_search_attribute_aliases": names})
+
+
+async def test_an_attribute_may_be_registered_and_taken_back_by_its_place(rpc: Rpc) -> None:
+    updated = await rpc.call(aliases(Keyword02="Customer", Int01="Items"))
+    assert updated.config.custom_search_attribute_aliases == {"Keyword02": "Customer", "Int01": "Items"}
+    await rpc.call(start("a", Customer='"ann"', Items="3"))
+    assert await found(rpc, "Customer = 'ann' AND Items = 3") == ["a"]
+    await rpc.call(add(Other=KEYWORD))
+    updated = await rpc.call(aliases(Keyword02="Customer", Int01=""))
+    assert updated.config.custom_search_attribute_aliases == {"Keyword01": "Other", "Keyword02": "Customer"}
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        ({"Keyword01": "Other"}, "Custom search attribute field name already allocated."),
+        ({"Keyword02": "Customer"}, "Search attribute Customer is registered already, at another place."),
+        ({"Keyword11": "Other"}, "Keyword11 is no place for a search attribute"),
+        ({"Nope01": "Other"}, "Nope01 is no place for a search attribute"),
+        ({"Int01": "WorkflowId"}, "Search attribute WorkflowId is reserved by system."),
+        ({"Int01": "x" * 1_001}, "Search attribute name is 1001 bytes long"),
+    ],
+)
+async def test_a_place_that_cannot_be_is_refused(rpc: Rpc, names: dict[str, str], text: str) -> None:
+    await rpc.call(aliases(Keyword01="Customer"))
+    refusal = await rpc.refused(aliases(**names))
+    assert refusal.code == "INVALID_ARGUMENT"
+    assert refusal.text.startswith(text)

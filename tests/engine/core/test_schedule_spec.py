@@ -86,6 +86,7 @@ def test_a_cron_string_matches_when_it_says(cron: str, expected: list[str]) -> N
         ("Asia/Kolkata", "0 9 * * *", "2024-01-01T00:00:00", ["2024-01-01 03:30:00"]),
         # Samoa had no 30 December 2011.
         ("Pacific/Apia", "0 12 * * *", "2011-12-29T00:00:00", ["2011-12-29 22:00:00", "2011-12-30 22:00:00"]),
+        ("Pacific/Apia", "0 10 * * 0-4", "2011-12-29T10:00:00", ["2011-12-29 20:00:00", "2011-12-31 20:00:00"]),
     ],
 )
 def test_calendars_follow_the_clocks_of_their_zone(zone: str, cron: str, after: str, expected: list[str]) -> None:

@@ -15,7 +15,7 @@ from stormsail.engine.core.errors import FailedPrecondition, InvalidArgument, Na
 from stormsail.engine.shell.engine import Engine
 
 _log: Final = structlog.get_logger(__name__)
-_FINDS_IT_ITSELF: Final = frozenset({"RegisterNamespace", "DescribeNamespace"})
+_FINDS_IT_ITSELF: Final = frozenset({"RegisterNamespace", "DescribeNamespace", "DeleteNamespace"})
 """Calls whose namespace need not exist."""
 _OPTIONAL: Final = frozenset({"AddSearchAttributes", "RemoveSearchAttributes", "ListSearchAttributes"})
 _NEEDS_REGISTERED: Final = frozenset({"StartWorkflowExecution", "SignalWithStartWorkflowExecution"})
@@ -80,7 +80,7 @@ class _NamespaceRule:
         if validate.too_long(name, self._limits):
             raise InvalidArgument("Namespace length exceeds limit.")
         if not name:
-            by_id = self._method.name == "DescribeNamespace" and request.id
+            by_id = _named_by_id(request)
             if has_token or by_id or self._method.name in _OPTIONAL:
                 return
             raise InvalidArgument("Namespace not set on request.")
@@ -97,6 +97,11 @@ class _NamespaceRule:
                 f"Namespace has invalid state: {_state_name(state)}. Must be {names}.",
                 NamespaceInvalidStateFailure(namespace=name, state=state, allowed_states=allowed),
             )
+
+
+def _named_by_id(request: Any) -> bool:
+    """Whether a request may name its namespace by its id, and does."""
+    return bool(getattr(request, "id", "") or getattr(request, "namespace_id", ""))
 
 
 def _state_name(state: NamespaceState.ValueType) -> str:

@@ -111,6 +111,7 @@ _OPERATOR: Final[Mapping[str, Handler]] = {
     "AddSearchAttributes": operator.add_search_attributes,
     "RemoveSearchAttributes": operator.remove_search_attributes,
     "ListSearchAttributes": operator.list_search_attributes,
+    "DeleteNamespace": operator.delete_namespace,
     "ListClusters": system.list_clusters,
 }
 

@@ -41,9 +41,10 @@ _NEXT_STATES = {_REGISTERED: (_DEPRECATED, _DELETED), _DEPRECATED: (_DELETED,)}
 
 
 async def register_missing(store: Store, names: Sequence[str], limits: Limits) -> None:
-    """Register those of the names that are not there yet, with the default retention."""
+    """Register those of the names that are not there yet, with the default retention; but not those of which something
+    is left to delete."""
     for name in names:
-        if store.namespaces.get(name) is None:
+        if store.namespaces.get(name) is None and not store.namespaces.being_emptied(name):
             validate.required(name, "Namespace", limits)
             request = RegisterNamespaceRequest(namespace=name)
             request.workflow_execution_retention_period.seconds = RETENTION_DEFAULT_S
@@ -110,6 +111,8 @@ async def update_namespace(engine: Engine, _: Call, request: UpdateNamespaceRequ
         _update_config(described, request.config)
     if request.HasField("replication_config"):
         _check_replication(request.replication_config)
+    if request.config.custom_search_attribute_aliases:
+        await engine.store.search_attributes.alias(found.name, request.config.custom_search_attribute_aliases)
     updated = StoredNamespace(found.name, found.id, described)
     await engine.store.namespaces.update(updated)
     shown = _shown(engine, updated)
@@ -150,6 +153,7 @@ def _shown(engine: Engine, namespace: StoredNamespace) -> DescribeNamespaceRespo
     """A namespace with what depends on this server: a capability is set here when, and only when, it is served."""
     shown = DescribeNamespaceResponse()
     shown.CopyFrom(namespace.described)
+    shown.namespace_info.name = namespace.name
     shown.config.history_archival_state = ArchivalState.ARCHIVAL_STATE_DISABLED
     shown.config.visibility_archival_state = ArchivalState.ARCHIVAL_STATE_DISABLED
     shown.config.bad_binaries.SetInParent()
@@ -200,14 +204,9 @@ def _update_config(described: DescribeNamespaceResponse, update: NamespaceConfig
         described.config.workflow_execution_retention_ttl.CopyFrom(update.workflow_execution_retention_ttl)
     if update.bad_binaries.binaries:
         raise Unimplemented("bad_binaries of UpdateNamespace is not served here: no worker would be turned away.")
-    if update.custom_search_attribute_aliases:
-        raise Unimplemented(
-            "custom_search_attribute_aliases of UpdateNamespace is not served here: register search attributes with"
-            " AddSearchAttributes."
-        )
 
 
 def _check_replication(update: NamespaceReplicationConfig) -> None:
     _check_clusters([update.active_cluster_name, *(cluster.cluster_name for cluster in update.clusters)])
     if update.state == ReplicationState.REPLICATION_STATE_HANDOVER:
-        raise InvalidArgument("REPLICATION_STATE_HANDOVER can only be set for global namespace")
+        raise InvalidArgument("Handover can only be set for global namespace")

@@ -1,9 +1,11 @@
-"""RPCs of OperatorService: custom search attributes."""
+"""RPCs of OperatorService: custom search attributes, and the end of namespaces."""
 
 from google.protobuf.message import Message
 from temporalio.api.operatorservice.v1 import (
     AddSearchAttributesRequest,
     AddSearchAttributesResponse,
+    DeleteNamespaceRequest,
+    DeleteNamespaceResponse,
     ListSearchAttributesRequest,
     ListSearchAttributesResponse,
     RemoveSearchAttributesRequest,
@@ -11,7 +13,7 @@ from temporalio.api.operatorservice.v1 import (
 )
 
 from stormsail.engine.api.transport import Call
-from stormsail.engine.core.errors import InvalidArgument
+from stormsail.engine.core.errors import FailedPrecondition, InvalidArgument, NamespaceNotFound
 from stormsail.engine.core.search_attributes import PREDEFINED, SYSTEM, TYPE_NAMES, is_reserved
 from stormsail.engine.shell.engine import Engine
 
@@ -47,6 +49,19 @@ async def list_search_attributes(engine: Engine, _: Call, request: ListSearchAtt
         system_attributes={**SYSTEM, **PREDEFINED},
         custom_attributes={name: one.value_type for name, one in custom.items()},
     )
+
+
+async def delete_namespace(engine: Engine, _: Call, request: DeleteNamespaceRequest) -> Message:
+    """Delete a namespace with its runs and schedules. Its name is gone at once, and all else soon."""
+    if request.namespace and request.namespace_id:
+        raise InvalidArgument("Only one of namespace name or Id should be set on request.")
+    namespaces = engine.store.namespaces
+    found = namespaces.get_by_id(request.namespace_id) if request.namespace_id else namespaces.get(request.namespace)
+    if found is None:
+        raise NamespaceNotFound(request.namespace or request.namespace_id)
+    if found.emptied:
+        raise FailedPrecondition(f"namespace {found.name} is deleted already")
+    return DeleteNamespaceResponse(deleted_namespace=await engine.removal.remove(found))
 
 
 def _check_namespace(namespace: str) -> None:

@@ -17,10 +17,9 @@ otherwise). Official Temporal SDKs connect to it unchanged. This page is written
 `python -m stormsail.engine.api.protocol_page docs/protocol.md` from the table that the server itself uses.
 
 *Served* means the whole method: its fields, errors and edge cases. Some fields are refused with `UNIMPLEMENTED` and
-named: `time_skipping_config` of a start, `bad_binaries` and `custom_search_attribute_aliases` of UpdateNamespace
-(AddSearchAttributes registers search attributes). Workflows start, signal and cancel others in their own namespace, and
-nobody can be called back when one completes, as Temporal's server has both unless told otherwise. A method that is *not
-served* answers `UNIMPLEMENTED` and names itself; nothing is half done.
+named: `time_skipping_config` of a start and `bad_binaries` of UpdateNamespace. Workflows start, signal and cancel
+others in their own namespace, and nobody can be called back when one completes, as Temporal's server has both unless
+told otherwise. A method that is *not served* answers `UNIMPLEMENTED` and names itself; nothing is half done.
 
 Beside these, `grpc.health.v1.Health` and `grpc.reflection.v1alpha.ServerReflection` are served, so `grpcurl` and health
 probes work. `temporal.api.testservice.v1.TestService` is not: real time is not skipped.
@@ -39,6 +38,8 @@ Temporal's error detail in `grpc-status-details-bin`, where the SDKs look for it
   have no search attribute `BuildIds`.
 * A batch that unpauses activities of a type concerns the runs that its query finds; Temporal's server passes over the
   query then.
+* The name of a deleted namespace can be registered again once nothing is left of it, which takes as long as deleting
+  its runs; until then it is refused with `UNAVAILABLE`.
 * Lists may be put in order with ORDER BY, which Temporal's SQL stores refuse. GROUP BY in a list is refused; they pass
   over it.
 

@@ -108,7 +108,7 @@ async def patch_schedule(engine: Engine, _: Call, request: PatchScheduleRequest)
 async def delete_schedule(engine: Engine, _: Call, request: DeleteScheduleRequest) -> Message:
     """Delete a schedule. The workflows that it started go on."""
     _check_id(request.schedule_id)
-    await engine.schedules.delete(request)
+    await engine.schedules.delete(ScheduleKey(request.namespace, request.schedule_id))
     return DeleteScheduleResponse()
 
 

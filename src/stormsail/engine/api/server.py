@@ -87,6 +87,8 @@ async def serve(
             await store.search_attributes.add(namespace, settings.search_attributes)
         engine = await Engine.open(store, clock=clock, ids=RandomIds(), limits=settings.limits)
         try:
+            await engine.removal.ended(settings.namespaces)
+            await register_missing(store, settings.namespaces, settings.limits)
             await _serve(settings, engine, stop, started, renew or asyncio.Event())
         finally:
             await engine.close()

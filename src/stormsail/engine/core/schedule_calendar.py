@@ -171,8 +171,10 @@ class _Search:
             self._second = second
             of_day = self._hour * HOUR_S + self._minute * 60 + second
             found_s = self._zone.instant_s(self._year, self._month, self._day, of_day)
-            # A zone that leaves out a whole day shows this hour on the day before: what lies behind us is no next time.
-            if self._zone.at(found_s).hour == self._hour and found_s + self._again_s > self._after_s:
+            shown = self._zone.at(found_s)
+            # A zone that leaves out a whole day shows this hour on another one: that is not the time looked for.
+            there = (shown.day, shown.hour) == (self._day, self._hour)
+            if there and found_s + self._again_s > self._after_s:
                 return found_s + self._again_s
             self._hour, self._minute, self._second = self._hour + 1, 0, 0  # the clocks leave this hour out
 

@@ -58,6 +58,7 @@ from stormsail.engine.shell.overload import Admission
 from stormsail.engine.shell.polls import Delivery, Polls
 from stormsail.engine.shell.queries import Queries
 from stormsail.engine.shell.queue_report import describe_task_queue
+from stormsail.engine.shell.removal import Removal
 from stormsail.engine.shell.retention import Retention
 from stormsail.engine.shell.runs import AnyRequest, Core, Runs
 from stormsail.engine.shell.schedules import Schedules
@@ -141,6 +142,9 @@ class Engine:
             forget=self.batches.forget,
         )
         self.outbox = Outbox(store, self.runs, clock=clock, limits=limits)
+        self.removal = Removal(
+            store, schedules=self.schedules, batches=self.batches, delete=self.delete, clock=clock, limits=limits
+        )
         self._deliver = Deliver(self.runs, limits)
         self.updates = Updates(self.runs, deliver=self._deliver, admission=self.admission, clock=clock, limits=limits)
         self._histories = Histories(
@@ -174,6 +178,7 @@ class Engine:
         engine.schedules.open()
         engine.outbox.open()
         engine.batches.open()
+        engine.removal.open()
         loop = asyncio.get_running_loop()
         loops = (engine.timers.run(), engine.schedules.run(), engine.retention.run(), engine._watch_storage())
         engine._loops = [loop.create_task(each) for each in loops]
@@ -288,6 +293,7 @@ class Engine:
             loop.cancel()
         self.matching.close()
         self._release_waiting()
+        await self.removal.stop()
         await self.batches.stop()
         await self._polls.stop()
         await self.outbox.stop()

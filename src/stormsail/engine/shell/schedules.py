@@ -14,7 +14,6 @@ import structlog
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import (
     CreateScheduleRequest,
-    DeleteScheduleRequest,
     PatchScheduleRequest,
     RequestCancelWorkflowExecutionRequest,
     TerminateWorkflowExecutionRequest,
@@ -101,9 +100,9 @@ class Schedules:
         key = ScheduleKey(request.namespace, request.schedule_id)
         await self._change(key, lambda found, now_ms: decide.patch(found, request, now_ms))
 
-    async def delete(self, request: DeleteScheduleRequest) -> None:
+    async def delete(self, key: ScheduleKey) -> None:
         """Delete a schedule; the workflows that it started go on. Returns once that is on disk."""
-        await self._change(ScheduleKey(request.namespace, request.schedule_id), lambda _found, _now_ms: None)
+        await self._change(key, lambda _found, _now_ms: None)
 
     def read(self, key: ScheduleKey) -> Schedule:
         """Return a schedule as last committed; not to be changed. Its workflows that have ended are no longer in it."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse
 
-from stormsail.engine.core.errors import NamespaceAlreadyExists, NamespaceNotFound, ResourceExhausted
+from stormsail.engine.core.errors import NamespaceAlreadyExists, NamespaceNotFound, ResourceExhausted, Unavailable
 from stormsail.engine.store.database import Database, Member, Statement
 from stormsail.engine.store.errors import WriteRejected
 
@@ -18,6 +18,14 @@ UPDATE: Final = Statement(
     tail=") AS v WHERE name = v.column1",
     exact=True,
 )
+RENAME: Final = Statement(
+    rank=53,
+    head="UPDATE namespace SET name = v.column2, described = v.column3 FROM (VALUES ",
+    row="(?, ?, ?)",
+    tail=") AS v WHERE name = v.column1",
+    exact=True,
+)
+DELETE: Final = Statement(rank=54, head="DELETE FROM namespace WHERE name IN (", row="?", tail=")", exact=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +35,13 @@ class StoredNamespace:
     name: str
     id: str
     described: DescribeNamespaceResponse
+
+    @property
+    def emptied(self) -> str:
+        """The name of which everything is being deleted, "" for a namespace that was not deleted. It is to be had again
+        once nothing is left."""
+        before = self.described.namespace_info.name
+        return before if before != self.name else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +75,10 @@ class Namespaces:
         """Return all namespaces, by name."""
         return sorted(self._by_name.values(), key=lambda namespace: namespace.name)
 
+    def being_emptied(self, name: str) -> bool:
+        """Whether what a namespace of that name had is still being deleted."""
+        return any(one.emptied == name for one in self._by_name.values())
+
     def page(self, page_size: int, token: bytes) -> NamespacePage:
         """Return namespaces by name, those after the one that the token names."""
         after = token.decode(errors="replace")
@@ -72,6 +91,10 @@ class Namespaces:
         """Add a namespace. Returns once it is on disk; raises NamespaceAlreadyExists."""
         if namespace.name in self._by_name:
             raise NamespaceAlreadyExists(namespace.name)
+        if self.being_emptied(namespace.name):
+            raise Unavailable(
+                f"Namespace {namespace.name} was deleted, and what it had is not gone yet. Register it again shortly."
+            )
         if len(self._by_name) >= self._max:
             raise ResourceExhausted(f"There are {self._max} namespaces, which is the limit.")
         row = (namespace.name, namespace.id, namespace.described.SerializeToString())
@@ -88,6 +111,22 @@ class Namespaces:
         row = (namespace.name, namespace.id, namespace.described.SerializeToString())
         await self._database.commit(Member([(UPDATE, row)], frozenset([("namespace", namespace.name)])))
         self._remember(namespace)
+
+    async def rename(self, namespace: StoredNamespace, name: str) -> None:
+        """Give a namespace another name, so that its own names nothing any more. Returns once that is on disk."""
+        row = (namespace.name, name, namespace.described.SerializeToString())
+        await self._database.commit(Member([(RENAME, row)], frozenset([("namespace", namespace.name)])))
+        self._forget(namespace.name)
+        self._remember(StoredNamespace(name, namespace.id, namespace.described))
+
+    async def delete(self, namespace: StoredNamespace) -> None:
+        """Take a namespace out of the list. Returns once that is on disk."""
+        await self._database.commit(Member([(DELETE, (namespace.name,))], frozenset([("namespace", namespace.name)])))
+        self._forget(namespace.name)
+
+    def _forget(self, name: str) -> None:
+        gone = self._by_name.pop(name)
+        del self._by_id[gone.id]
 
     def _remember(self, namespace: StoredNamespace) -> None:
         self._by_name[namespace.name] = namespace

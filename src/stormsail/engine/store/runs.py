@@ -133,6 +133,11 @@ class Runs:
         )
         return [RunKey(namespace, workflow_id, run_id) for workflow_id, run_id in rows]
 
+    def some_of(self, namespace: str, limit: int) -> list[RunKey]:
+        """Return some runs of a namespace, open or closed; none where it has none."""
+        rows = self._reader.read("SELECT workflow_id, run_id FROM run WHERE namespace = ? LIMIT ?", (namespace, limit))
+        return [RunKey(namespace, workflow_id, run_id) for workflow_id, run_id in rows]
+
     def due(self, until_ms: int, limit: int) -> list[tuple[int, RunKey]]:
         """Return the runs that must be looked at by then, earliest first."""
         rows = self._reader.read(

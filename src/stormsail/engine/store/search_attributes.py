@@ -115,16 +115,29 @@ class SearchAttributes:
     async def add(self, namespace: str, wanted: Mapping[str, Type]) -> None:
         """Register attributes; those of a known name stay as they are. Returns once they are on disk."""
         for name in wanted:
-            if not name or len(name.encode()) > NAME_LENGTH_MAX:
-                raise InvalidArgument(
-                    f"Search attribute name is {len(name.encode())} bytes long; give one of 1 to {NAME_LENGTH_MAX}."
-                )
+            _check_name(name)
         async with self._turn:
             new: list[Registered] = []
             for name, value_type in wanted.items():
                 if name not in self.custom(namespace):
                     new.append(self._placed(namespace, name, value_type, new))
             await self._put(namespace, new)
+
+    async def alias(self, namespace: str, wanted: Mapping[str, str]) -> None:
+        """Register attributes at the places that are named, `Keyword01` for one; an empty name takes the one back that
+        is there. Returns once that is on disk."""
+        async with self._turn:
+            there = {one.field: one for one in self.custom(namespace).values()}
+            changed: list[Registered] = []
+            for field, name in wanted.items():
+                found = there.get(field)
+                if not name:
+                    changed += [replace(found, live=False)] if found is not None else []
+                elif found is not None and found.name != name:
+                    raise InvalidArgument("Custom search attribute field name already allocated.")
+                elif found is None:
+                    changed.append(self._at_place(namespace, name, field, changed))
+            await self._put(namespace, changed)
 
     async def remove(self, namespace: str, names: Sequence[str]) -> None:
         """Take attributes back. Runs keep what was set; nothing finds them by it. Unknown names are passed over."""
@@ -166,11 +179,32 @@ class SearchAttributes:
                 f"Unable to create search attributes: cannot have more than {allowed} search attribute of type"
                 f" {type_name}."
             )
+        return self._numbered(namespace, name, value_type, free[0], new)
+
+    def _at_place(self, namespace: str, name: str, field: str, new: Sequence[Registered]) -> Registered:
+        """Return an attribute for a place that somebody named."""
+        kind = {text: value_type for value_type, text in TYPE_NAMES.items()}.get(field[:-2])
+        allowed = PER_TYPE_MAX[kind] if kind is not None else 0
+        if kind is None or field[-2:] not in {f"{n:02d}" for n in range(1, allowed + 1)}:
+            raise InvalidArgument(
+                f"{field} is no place for a search attribute: name a type and a number, as Keyword01."
+            )
+        if core.is_reserved(name):
+            raise InvalidArgument(f"Search attribute {name} is reserved by system.")
+        if name in self.custom(namespace) or any(one.live and one.name == name for one in new):
+            raise InvalidArgument(f"Search attribute {name} is registered already, at another place.")
+        _check_name(name)
+        return self._numbered(namespace, name, kind, field, new)
+
+    def _numbered(
+        self, namespace: str, name: str, value_type: Type, field: str, new: Sequence[Registered]
+    ) -> Registered:
+        """Return an attribute with the number that it had before, else with a new one."""
         for one in self._all.values():
             if (one.namespace, one.name, one.value_type) == (namespace, name, value_type):
-                return replace(one, field=free[0], live=True)
+                return replace(one, field=field, live=True)
         number = max([FIRST_CUSTOM_NUMBER - 1, *self._all, *(one.number for one in new)]) + 1
-        return Registered(namespace, name, value_type, number, free[0], live=True)
+        return Registered(namespace, name, value_type, number, field, live=True)
 
     async def _put(self, namespace: str, changed: Sequence[Registered]) -> None:
         if not changed:
@@ -191,3 +225,10 @@ class SearchAttributes:
         else:
             live.pop(one.name, None)
         self._live[one.namespace] = live
+
+
+def _check_name(name: str) -> None:
+    if not name or len(name.encode()) > NAME_LENGTH_MAX:
+        raise InvalidArgument(
+            f"Search attribute name is {len(name.encode())} bytes long; give one of 1 to {NAME_LENGTH_MAX}."
+        )

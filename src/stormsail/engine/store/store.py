@@ -87,6 +87,10 @@ class Store:
         """Return runs of a namespace that had closed by then."""
         return self._runs.closed_by(namespace, until_ms, limit)
 
+    def some_of(self, namespace: str, limit: int) -> list[RunKey]:
+        """Return some runs of a namespace, open or closed; none where it has none."""
+        return self._runs.some_of(namespace, limit)
+
     def current(self, namespace: str, workflow_id: str) -> RunKey | None:
         """Return the open run of a workflow id, else its newest, else None."""
         return self._runs.current(namespace, workflow_id)

@@ -17,6 +17,8 @@ PUT: Final = Statement(
     tail=" ON CONFLICT (namespace, name, type) DO UPDATE SET config = excluded.config",
 )
 
+DELETE: Final = Statement(rank=76, head="DELETE FROM task_queue_config WHERE namespace IN (", row="?", tail=")")
+
 ConfigName = tuple[str, str, TaskQueueType.ValueType]
 """Namespace, task queue and its type."""
 Change = Callable[[TaskQueueConfig], TaskQueueConfig]
@@ -49,6 +51,16 @@ class TaskQueueConfigs:
         changing = asyncio.get_running_loop().create_task(self._change(name, change))
         changing.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(changing)
+
+    async def forget(self, namespace: str) -> None:
+        """Drop the configurations of a namespace that is gone. Returns once that is on disk."""
+        async with self._turn:
+            names = [name for name in self._configs if name[0] == namespace]
+            if names:
+                touches = frozenset(("task_queue_config", name) for name in names)
+                await self._database.commit(Member([(DELETE, (namespace,))], touches))
+            for name in names:
+                del self._configs[name]
 
     async def _change(self, name: ConfigName, change: Change) -> TaskQueueConfig:
         async with self._turn:
