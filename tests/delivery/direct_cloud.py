@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from stormsail.delivery.model.canary import Analysis, Measurement
+from stormsail.delivery.model.network import Network
 from stormsail.delivery.model.operation import OperationRequest, OperationResult, workflow_id_of
 from stormsail.delivery.model.server_group import Observation
 from stormsail.delivery.model.steering import SteerRequest
@@ -97,6 +98,10 @@ class DirectCloud:
     async def observe(self, call: str) -> Observation:
         self._count()
         return await self._tried(lambda: self._provider.observe(APPLICATION))
+
+    async def network(self, call: str) -> Network:
+        self._count()
+        return await self._tried(lambda: self._provider.network(APPLICATION))
 
     async def wait_for_up(self, call: str, order: UpOrder) -> WaitOutcome:
         self._count()

@@ -17,6 +17,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from stormsail.delivery.checks import ask_prometheus, ask_web, run_command
 from stormsail.delivery.guard_file import ReadGuards, no_rules
 from stormsail.delivery.model.canary import Measurement
+from stormsail.delivery.model.network import Network
 from stormsail.delivery.model.operation import ApplicationList
 from stormsail.delivery.model.server_group import Observation, ServerGroup
 from stormsail.delivery.operations.judging import down_outcome, is_watched, refusal, up_outcome
@@ -98,6 +99,12 @@ class CloudActivities:
         """Read an application from the cloud."""
         async with _attempt():
             return await self._provider(order.account).observe(order.application)
+
+    @activity.defn
+    async def observe_network(self, order: ObserveOrder) -> Network:
+        """Read an application's load balancers and security groups from the cloud."""
+        async with _attempt():
+            return await self._provider(order.account).network(order.application)
 
     @activity.defn
     async def run_check(self, order: CheckOrder) -> Measurement:

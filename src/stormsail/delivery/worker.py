@@ -89,6 +89,7 @@ async def run_worker(
                 calls.observe,
                 calls.list_applications,
                 calls.run_check,
+                calls.observe_network,
                 calls.wait_for_up_instances,
                 calls.wait_for_down_instances,
             ],

@@ -1,9 +1,9 @@
 """The strict cloud: moto's state with AWS's manners, as far as the provider depends on them.
 
-What moto lets pass and this refuses or delays: a second group of a name, client tokens, groups that launch from a
-template that is gone or an image that is not there, suspended registering of new instances, instances that take a while
-to start, targets that take a while to become healthy, to drain and to go, groups that take a while to be deleted, late
-news of groups when asked for, and limits of tags.
+What moto lets pass and this refuses or delays: a second group, load balancer or listener, client tokens, groups that
+launch from a template that is gone or an image that is not there, suspended registering of new instances, instances
+that take a while to start, targets that take a while to become healthy, to drain and to go, groups that take a while to
+be deleted, late news of groups when asked for, and limits of tags.
 What neither shows: real instances, availability zones, quotas, permissions, and how late AWS really tells of things.
 """
 
@@ -58,6 +58,8 @@ class StrictCloud:
         self.created: list[str] = []
         """Every group that was made, in order."""
         self.terminated: list[str] = []
+        self.made: list[str] = []
+        """Every load balancer and security group that was made, in order."""
         self._moto = moto
         self._groups: dict[str, Group] = {}
         self._targets: dict[str, dict[str, tuple[float, float]]] = {}
@@ -71,6 +73,7 @@ class StrictCloud:
         """What would have been told of all groups, and since when."""
         self.proxy = Proxy(self.serve)
         self.subnet, self.network = self._network()
+        self.subnets = sorted(_all(self._ask("ec2", "DescribeSubnets"), "subnetId"))[:2]
 
     def target_group(self, name: str) -> str:
         """Make a target group behind a listener of a load balancer; return its ARN."""
@@ -190,6 +193,38 @@ class StrictCloud:
         if token:
             self._client_tokens[token] = said, answer
         return answer
+
+    # Load balancers and security groups
+
+    def _on_create_load_balancer(self, parameters: Parameters) -> bytes:
+        there = self._ask("elasticloadbalancing", "DescribeLoadBalancers")
+        if parameters["Name"] in _all(there, "LoadBalancerName"):
+            raise Refusal("DuplicateLoadBalancerName", f"A load balancer with the name {parameters['Name']} exists")
+        answer = self._forward("elasticloadbalancing", parameters)
+        self.made.append(parameters["Name"])
+        return answer
+
+    def _on_create_listener(self, parameters: Parameters) -> bytes:
+        arn = parameters["LoadBalancerArn"]
+        there = self._ask("elasticloadbalancing", "DescribeListeners", LoadBalancerArn=arn)
+        if parameters["Port"] in _all(there, "Port"):
+            raise Refusal("DuplicateListener", f"A listener already exists on port {parameters['Port']}")
+        return self._forward("elasticloadbalancing", parameters)
+
+    def _on_create_security_group(self, parameters: Parameters) -> bytes:
+        answer = self._forward("ec2", parameters)
+        self.made.append(parameters["GroupName"])
+        return answer
+
+    def _on_delete_target_group(self, parameters: Parameters) -> bytes:
+        if self._targets.get(parameters["TargetGroupArn"]):
+            raise Refusal("ResourceInUse", "target group has registered targets")
+        return self._forward("elasticloadbalancing", parameters)
+
+    def pools(self) -> list[str]:
+        """Return the names of all target groups."""
+        with self.proxy.held():
+            return _all(self._ask("elasticloadbalancing", "DescribeTargetGroups"), "TargetGroupName")
 
     # Auto scaling groups
 

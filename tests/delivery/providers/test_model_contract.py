@@ -1,10 +1,11 @@
 """The model provider keeps the contract, so that what tests show on it holds for real ones."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
 from contracts.instance_contract import InstanceContract
+from contracts.network_contract import NetworkContract
 from contracts.provider_contract import ProviderContract, Subject
 from contracts.weight_contract import WeightContract
 from stormsail.delivery.model.server_group import LaunchSpec
@@ -13,7 +14,16 @@ from stormsail.delivery.providers.model.provider import ModelProvider, wall_cloc
 from stormsail.delivery.providers.provider import Provider
 
 
-class TestModelProvider(ProviderContract, InstanceContract, WeightContract):
+class TestModelProvider(ProviderContract, InstanceContract, WeightContract, NetworkContract):
+    @pytest.fixture
+    def made(self, subject: Subject) -> Callable[[str], Awaitable[int]]:
+        async def count(name: str) -> int:
+            provider = await subject.open()
+            seen = await provider.network("shop")
+            return sum(one.name == name for one in (*seen.load_balancers, *seen.security_groups))
+
+        return count
+
     @pytest.fixture(params=[0, 2], ids=["at once", "resumed twice"])
     async def subject(self, request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
         cloud = ModelCloud(wall_clock_ms, changes_take=request.param)

@@ -151,8 +151,20 @@ def cluster_of(request: OperationRequest) -> str:
         return request.application
 
 
+BY_NAME: Final[Mapping[str, str]] = {
+    "upsertLoadBalancer": "load-balancer",
+    "deleteLoadBalancer": "load-balancer",
+    "upsertSecurityGroup": "security-group",
+    "deleteSecurityGroup": "security-group",
+}
+"""Operations about something that is no cluster, and what that is: they lock it alone, by its name."""
+
+
 def workflow_id_of(request: OperationRequest) -> str:
     """Return the workflow id of a request: one per cluster, so that two never change one cluster at once."""
+    kind = BY_NAME.get(request.operation_type)
+    if kind is not None:
+        return f"operation/{request.account}/{_text(request.payload, 'name') or request.application}/{kind}"
     return f"operation/{request.account}/{cluster_of(request)}"
 
 

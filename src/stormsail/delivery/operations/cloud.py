@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from stormsail.delivery.model.canary import Measurement
+from stormsail.delivery.model.network import Network
 from stormsail.delivery.model.operation import OperationError
 from stormsail.delivery.model.server_group import Observation
 from stormsail.delivery.operations.orders import ChangeOrder, ChangeOutcome, CheckOrder, DownOrder, UpOrder, WaitOutcome
@@ -54,6 +55,10 @@ class Cloud(Protocol):
 
     async def observe(self, call: str) -> Observation:
         """Read the whole application from the cloud itself."""
+        ...
+
+    async def network(self, call: str) -> Network:
+        """Read the application's load balancers and security groups from the cloud itself."""
         ...
 
     async def wait_for_up(self, call: str, order: UpOrder) -> WaitOutcome:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final, TypeVar, cast
 
 from stormsail.delivery.model.canary import Analysis, Measurement
+from stormsail.delivery.model.network import Network
 from stormsail.delivery.model.operation import Step, StepStatus
 from stormsail.delivery.model.server_group import Observation
 from stormsail.delivery.model.steering import SteerRequest, Verb
@@ -207,6 +208,15 @@ class Conduct:
         self._refuse_when_stopped()
         assert observation is not None, "a reading is not skipped"
         return observation
+
+    async def network(self) -> Network:
+        """Read the application's load balancers and security groups from the cloud, now."""
+        self._refuse_when_stopped()
+        call = SteeredCall(self._call("observeNetwork"), "observeNetwork", Kind.READ, None)
+        found = await self._steered(call, self.cloud.network)
+        self._refuse_when_stopped()
+        assert found is not None, "a reading is not skipped"
+        return found
 
     def ticket(self, step: str) -> Ticket:
         """Take the token of a change beforehand, for who must know whose change it was even if it fails."""

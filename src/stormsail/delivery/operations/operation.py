@@ -42,6 +42,12 @@ class OperationOutput(BaseModel):
     """The server group that the operation was about."""
 
 
+class NamedInput(OperationInput):
+    """The input of an operation on something that is no cluster. Its name begins with its application's."""
+
+    name: str = Field(min_length=1, max_length=128)
+
+
 class ServerGroupInput(OperationInput):
     """The input of an operation on one server group that exists."""
 
@@ -114,6 +120,16 @@ def check_server_group_name(name: str, application: str, field: str = "serverGro
         raise invalid((field, f"{name!r} has no version: write it whole, like {moniker.cluster}-v003"))
     if moniker.app != application:
         raise invalid((field, f"{name!r} belongs to application {moniker.app!r}, the request says {application!r}"))
+
+
+def check_named(name: str, application: str) -> None:
+    """Raise unless the name begins with its application, as a cluster's does."""
+    try:
+        moniker = parse_name(name)
+    except InvalidName as error:
+        raise invalid(("name", str(error))) from None
+    if moniker.app != application:
+        raise invalid(("name", f"{name!r} belongs to application {moniker.app!r}, the request says {application!r}"))
 
 
 def check_cluster(moniker: Moniker, application: str) -> None:

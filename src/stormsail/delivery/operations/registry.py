@@ -10,6 +10,8 @@ from stormsail.delivery.model.operation import OperationError, OperationRequest,
 from stormsail.delivery.operations.clone_server_group import CloneServerGroupInput, CloneServerGroupOperation
 from stormsail.delivery.operations.cloud import OperationFailure
 from stormsail.delivery.operations.create_server_group import CreateServerGroupInput, CreateServerGroupOperation
+from stormsail.delivery.operations.delete_load_balancer import DeleteLoadBalancerInput, DeleteLoadBalancerOperation
+from stormsail.delivery.operations.delete_security_group import DeleteSecurityGroupInput, DeleteSecurityGroupOperation
 from stormsail.delivery.operations.destroy_server_group import DestroyServerGroupInput, DestroyServerGroupOperation
 from stormsail.delivery.operations.disable_server_group import DisableServerGroupInput, DisableServerGroupOperation
 from stormsail.delivery.operations.enable_server_group import EnableServerGroupInput, EnableServerGroupOperation
@@ -27,6 +29,8 @@ from stormsail.delivery.operations.terminate_instances import (
     TerminateInstancesInput,
     TerminateInstancesOperation,
 )
+from stormsail.delivery.operations.upsert_load_balancer import UpsertLoadBalancerInput, UpsertLoadBalancerOperation
+from stormsail.delivery.operations.upsert_security_group import UpsertSecurityGroupInput, UpsertSecurityGroupOperation
 
 OPERATIONS: Final[Mapping[str, Registered[Any]]] = {
     "createServerGroup": Registered(CreateServerGroupInput, CreateServerGroupOperation()),
@@ -41,6 +45,10 @@ OPERATIONS: Final[Mapping[str, Registered[Any]]] = {
     ),
     "registerInstances": Registered(RegisterInstancesInput, RegisterInstancesOperation()),
     "deregisterInstances": Registered(RegisterInstancesInput, DeregisterInstancesOperation()),
+    "upsertLoadBalancer": Registered(UpsertLoadBalancerInput, UpsertLoadBalancerOperation()),
+    "deleteLoadBalancer": Registered(DeleteLoadBalancerInput, DeleteLoadBalancerOperation()),
+    "upsertSecurityGroup": Registered(UpsertSecurityGroupInput, UpsertSecurityGroupOperation()),
+    "deleteSecurityGroup": Registered(DeleteSecurityGroupInput, DeleteSecurityGroupOperation()),
     "rollbackServerGroup": Registered(RollbackServerGroupInput, RollbackServerGroupOperation()),
 }
 

@@ -12,6 +12,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, RetryState, T
 
 from stormsail.delivery.activities import CloudActivities
 from stormsail.delivery.model.canary import Measurement
+from stormsail.delivery.model.network import Network
 from stormsail.delivery.model.server_group import Observation
 from stormsail.delivery.operations.cloud import OperationFailure
 from stormsail.delivery.operations.operation import RETRY_TIMEOUT_S
@@ -70,6 +71,11 @@ class TemporalCloud:
         """Read the whole application from the cloud itself."""
         order = ObserveOrder(account=self._account, application=self._application)
         return await self._call(CloudActivities.observe, call, order, summary=self._application)
+
+    async def network(self, call: str) -> Network:
+        """Read the application's load balancers and security groups from the cloud itself."""
+        order = ObserveOrder(account=self._account, application=self._application)
+        return await self._call(CloudActivities.observe_network, call, order, summary=self._application)
 
     async def wait_for_up(self, call: str, order: UpOrder) -> WaitOutcome:
         """Wait for healthy instances."""

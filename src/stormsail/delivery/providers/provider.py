@@ -46,6 +46,20 @@ What each change means, on every provider:
 * `RegisterInstances`: the named instances take their part of their group's traffic again; `done` as for enabling. Those
   of a disabled group take it once the group is enabled. One that is not there is NotFound.
 
+What stands before server groups is described whole, as it is wished, and `done` means that the cloud has it so:
+
+* `UpsertLoadBalancer`: makes the load balancer with its listeners and pools, or makes it as described: listeners and
+  pools that are not described any more go. Weights of pools that a listener sends to already stay, because server
+  groups may have been given shares meanwhile. A pool that still has instances is not removed: Conflict.
+* `DeleteLoadBalancer`: it goes with its listeners and pools. Deleting what is gone is done.
+* `UpsertSecurityGroup`: makes the group, or lets in who is described and nobody else; with `append_only`, who came in
+  before as well. Nobody who is still described is shut out in between.
+* `DeleteSecurityGroup`: it goes. One that is in use is a Conflict. Deleting what is gone is done.
+
+One that exists and that this software did not make is a Conflict. A provider that has no such thing raises Permanent
+and names it. Cancelling one that is not done stops where it is; the operation puts the former state back. Nothing
+remembers the tokens of what was deleted: such a token, begun again, makes it again.
+
 A percentage of a count of instances is rounded up in favour of serving. `weight_percent` tells what share of an enabled
 group serves: enabling never lowers it, and disabling leaves at most `100 - percent`.
 
@@ -58,6 +72,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from stormsail.delivery.model.network import LoadBalancer, Network, SecurityGroup
 from stormsail.delivery.model.server_group import Capacity, LaunchSpec, Observation
 
 
@@ -154,6 +169,59 @@ class DeregisterInstances(BaseModel):
     instances: tuple[str, ...] = Field(min_length=1)
 
 
+class UpsertLoadBalancer(BaseModel):
+    """Make a load balancer, or make it as described."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["upsertLoadBalancer"] = "upsertLoadBalancer"
+    name: str
+    load_balancer: LoadBalancer
+
+
+class DeleteLoadBalancer(BaseModel):
+    """Remove a load balancer with its listeners and pools."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["deleteLoadBalancer"] = "deleteLoadBalancer"
+    name: str
+
+
+class UpsertSecurityGroup(BaseModel):
+    """Make a security group, or make it as described."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["upsertSecurityGroup"] = "upsertSecurityGroup"
+    name: str
+    security_group: SecurityGroup
+    append_only: bool = False
+
+
+class DeleteSecurityGroup(BaseModel):
+    """Remove a security group."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["deleteSecurityGroup"] = "deleteSecurityGroup"
+    name: str
+
+
+NetworkChange = UpsertLoadBalancer | DeleteLoadBalancer | UpsertSecurityGroup | DeleteSecurityGroup
+
+ServerGroupChange = (
+    CreateServerGroup
+    | ResizeServerGroup
+    | EnableServerGroup
+    | DisableServerGroup
+    | ShiftTraffic
+    | DestroyServerGroup
+    | TerminateInstances
+    | RegisterInstances
+    | DeregisterInstances
+)
+
 InstanceChange = TerminateInstances | RegisterInstances | DeregisterInstances
 
 Change = Annotated[
@@ -165,7 +233,11 @@ Change = Annotated[
     | DestroyServerGroup
     | TerminateInstances
     | RegisterInstances
-    | DeregisterInstances,
+    | DeregisterInstances
+    | UpsertLoadBalancer
+    | DeleteLoadBalancer
+    | UpsertSecurityGroup
+    | DeleteSecurityGroup,
     Field(discriminator="kind"),
 ]
 
@@ -207,6 +279,10 @@ class Provider(Protocol):
 
     async def observe(self, application: str) -> Observation:
         """Read all server groups of an application from the cloud."""
+        ...
+
+    async def network(self, application: str) -> Network:
+        """Read the load balancers and security groups of an application from the cloud."""
         ...
 
     async def applications(self) -> tuple[str, ...]:

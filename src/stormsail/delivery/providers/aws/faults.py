@@ -74,11 +74,22 @@ CODES: Final[Mapping[str, type[ProviderError]]] = {
     "TargetGroupNotFoundException": NotFound,
     "LoadBalancerNotFound": NotFound,
     "LoadBalancerNotFoundException": NotFound,
+    "ListenerNotFound": NotFound,
+    "ListenerNotFoundException": NotFound,
+    "RuleNotFound": NotFound,
+    "InvalidPermission.NotFound": NotFound,
     # There already.
     "AlreadyExists": Conflict,
     "AlreadyExistsFault": Conflict,
     "InvalidLaunchTemplateName.AlreadyExistsException": Conflict,
     "IdempotentParameterMismatch": Conflict,
+    "DuplicateLoadBalancerName": Conflict,
+    "DuplicateTargetGroupName": Conflict,
+    "DuplicateListener": Conflict,
+    "InvalidGroup.Duplicate": Conflict,
+    "InvalidPermission.Duplicate": Conflict,
+    # In use.
+    "DependencyViolation": Conflict,
     # Cannot run.
     "InvalidAMIID.NotFound": InvalidLaunch,
     "InvalidAMIID.Malformed": InvalidLaunch,
@@ -165,6 +176,7 @@ NEXT: Final[Mapping[str, str]] = {
     "UnauthorizedOperation": "allow the action to the worker's role (docs/providers/aws.md lists them all)",
     "AuthFailure": "check the worker's credentials",
     "NoCredentialsError": "give the worker credentials: an instance role, AWS_PROFILE or the setting profile",
+    "DependencyViolation": "something uses it still: remove that first",
     "LimitExceeded": "ask AWS for a higher quota, or destroy some server groups",
 }
 

@@ -16,16 +16,27 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from stormsail.delivery.model.names import InvalidName, parse_name
+from stormsail.delivery.model.network import Network
 from stormsail.delivery.model.server_group import LaunchSpec, Observation, ServerGroup
 from stormsail.delivery.providers.aws import weights
+from stormsail.delivery.providers.aws.balancers import Balancers
 from stormsail.delivery.providers.aws.calls import Calls
 from stormsail.delivery.providers.aws.changing import Changing
 from stormsail.delivery.providers.aws.creating import VERSION, Creating
+from stormsail.delivery.providers.aws.firewalls import Firewalls
 from stormsail.delivery.providers.aws.reading import Reading
 from stormsail.delivery.providers.aws.settings import AccountSettings, account_settings
 from stormsail.delivery.providers.aws.view import Group, Record, Targets, instance_of, serving
 from stormsail.delivery.providers.errors import Permanent
-from stormsail.delivery.providers.provider import Change, CreateServerGroup, Progress
+from stormsail.delivery.providers.provider import (
+    Change,
+    CreateServerGroup,
+    DeleteLoadBalancer,
+    DeleteSecurityGroup,
+    Progress,
+    UpsertLoadBalancer,
+    UpsertSecurityGroup,
+)
 
 TOKEN_LIFE_MS: Final = 7 * 24 * 3600 * 1000
 """How long a token that was ended is known as such."""
@@ -66,6 +77,8 @@ class AwsProvider:
         self._clock_ms = clock_ms
         self._reading = Reading(calls)
         self._creating = Creating(calls, self._reading, clock_ms)
+        self._balancers = Balancers(calls, self._reading)
+        self._firewalls = Firewalls(calls)
         self._changing = Changing(calls, self._reading, self._creating, clock_ms)
 
     @property
@@ -93,6 +106,10 @@ class AwsProvider:
     async def cancel(self, token: str, change: Change) -> Progress:
         """Stop the change and undo what can be undone; `done` once nothing more will happen."""
         _check_name(change.name)
+        if isinstance(change, UpsertLoadBalancer | DeleteLoadBalancer):
+            return await self._balancers.cancel(token, change)
+        if isinstance(change, UpsertSecurityGroup | DeleteSecurityGroup):
+            return await self._firewalls.cancel(token, change)
         if isinstance(change, CreateServerGroup):
             return await self._creating.cancel(token, change)
         return await self._changing.cancel(token, change)
@@ -114,6 +131,13 @@ class AwsProvider:
             address=address,
         )
 
+    async def network(self, application: str) -> Network:
+        """Read the load balancers and security groups that were made for an application."""
+        return Network(
+            load_balancers=await self._balancers.observe(application),
+            security_groups=await self._firewalls.observe(application),
+        )
+
     async def applications(self) -> tuple[str, ...]:
         """Read the names of the applications that have server groups, sorted."""
         return await self._reading.applications()
@@ -128,6 +152,10 @@ class AwsProvider:
 
     async def _carry(self, token: str, change: Change) -> Progress:
         _check_name(change.name)
+        if isinstance(change, UpsertLoadBalancer | DeleteLoadBalancer):
+            return await self._balancers.carry(token, change)
+        if isinstance(change, UpsertSecurityGroup | DeleteSecurityGroup):
+            return await self._firewalls.carry(token, change)
         if isinstance(change, CreateServerGroup):
             return await self._creating.carry(token, change)
         return await self._changing.carry(token, change)

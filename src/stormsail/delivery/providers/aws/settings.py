@@ -80,7 +80,7 @@ def account_settings(account: str, settings: Mapping[str, str]) -> AccountSettin
     try:
         return AccountSettings.model_validate(dict(settings))
     except ValidationError as error:
-        raise Permanent(f"account {account}: {_described(error, 'the aws provider')}") from None
+        raise Permanent(f"account {account}: {described(error, 'the aws provider')}") from None
 
 
 def launch_settings(launch: LaunchSpec) -> LaunchSettings:
@@ -96,10 +96,11 @@ def launch_settings(launch: LaunchSpec) -> LaunchSettings:
     try:
         return LaunchSettings.model_validate(launch.settings)
     except ValidationError as error:
-        raise InvalidLaunch(f"launch.settings: {_described(error, 'a launch on AWS')}") from None
+        raise InvalidLaunch(f"launch.settings: {described(error, 'a launch on AWS')}") from None
 
 
-def _described(error: ValidationError, whose: str) -> str:
+def described(error: ValidationError, whose: str) -> str:
+    """Say in words which setting is wrong, without its value."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":

@@ -27,6 +27,7 @@ from stormsail.delivery.providers.provider import (
     Progress,
     RegisterInstances,
     ResizeServerGroup,
+    ServerGroupChange,
     ShiftTraffic,
     TerminateInstances,
 )
@@ -48,7 +49,7 @@ def without_application(change: Change) -> Progress:
     raise _missing(change)
 
 
-def admit(application: ApplicationFiles, token: str, change: Change, now_ms: int) -> Progress | None:
+def admit(application: ApplicationFiles, token: str, change: ServerGroupChange, now_ms: int) -> Progress | None:
     """Apply a change unless it was; return its end where there is nothing to wait for."""
     group = application.group(change.name)
     if group is not None and (group.token == token or group.applied(token)):
@@ -84,11 +85,11 @@ def settle(application: ApplicationFiles, token: str, change: Change, situation:
         return Progress(done=False, detail=f"{failure}; what was made is being removed")
     if failure and isinstance(change, ResizeServerGroup):
         _revert(application, group, token)
-        _end(application.home, token, failure_kind=failure.kind, detail=str(failure))
+        end(application.home, token, failure_kind=failure.kind, detail=str(failure))
         raise failure
     standing = _standing(application, situation, group, change)
     if standing.done:
-        _end(application.home, token, detail=standing.detail, output=standing.output)
+        end(application.home, token, detail=standing.detail, output=standing.output)
     return standing
 
 
@@ -103,7 +104,7 @@ def withdraw(application: ApplicationFiles, token: str, change: Change) -> bool:
     if isinstance(change, DestroyServerGroup | TerminateInstances):
         return group.applied(token) is not None
     # The token first: from here on nobody applies or continues this change, whenever we are killed.
-    _end(application.home, token, failure_kind=Conflict.kind, detail="this change was canceled", canceled=True)
+    end(application.home, token, failure_kind=Conflict.kind, detail="this change was canceled", canceled=True)
     if isinstance(change, CreateServerGroup):
         if group.token != token:
             return False
@@ -133,6 +134,18 @@ def abandon(application: ApplicationFiles) -> None:
         application.write_group(group.model_copy(update={"destroying": True, "launch": launch}).sized())
 
 
+def claimed(home: Home, token: str, change: Change) -> Progress | None:
+    """Claim a token for a change; return or raise how it ended, or None when it has not."""
+    return _answer(home.claim_token(TokenRecord(token=token, change=_plain(change))), change)
+
+
+def end(home: Home, token: str, **how: Any) -> None:
+    """Note how a token's change ended, for good."""
+    record = home.token(token)
+    assert record is not None, f"token {token} was never claimed"
+    home.write_token(record.model_copy(update={"ended": True, **how}))
+
+
 def _answer(record: TokenRecord, change: Change) -> Progress | None:
     if _parsed(record) != change:
         raise Conflict(
@@ -147,7 +160,7 @@ def _answer(record: TokenRecord, change: Change) -> Progress | None:
 
 
 def _wanted(
-    application: ApplicationFiles, group: GroupRecord | None, token: str, change: Change, now_ms: int
+    application: ApplicationFiles, group: GroupRecord | None, token: str, change: ServerGroupChange, now_ms: int
 ) -> GroupRecord:
     """Return the record that a change makes of a group. Raises when the change may not be applied."""
     if isinstance(change, CreateServerGroup):
@@ -212,7 +225,7 @@ def _index(group: GroupRecord, instance: str) -> int:
 def _created(application: ApplicationFiles, token: str, change: CreateServerGroup, now_ms: int) -> GroupRecord:
     _check_count(change.capacity.desired)
     directory = checked_directory(change.launch)
-    _settle_entry(application, launch_settings(change.launch).port)
+    settle_entry(application, launch_settings(change.launch).port)
     newest_at_ms = max((group.created_at_ms for group in application.groups()), default=0)
     return GroupRecord(
         name=change.name,
@@ -226,7 +239,7 @@ def _created(application: ApplicationFiles, token: str, change: CreateServerGrou
     ).sized()
 
 
-def _settle_entry(application: ApplicationFiles, wanted: int | None) -> None:
+def settle_entry(application: ApplicationFiles, wanted: int | None) -> None:
     """Give the application its port, once. Raises Conflict when it cannot have the wanted one."""
     entry = application.entry()
     if entry is not None:
@@ -267,12 +280,6 @@ def _revert(application: ApplicationFiles, group: GroupRecord, token: str) -> bo
     changes = tuple(change for change in group.changes if change is not mine)
     application.write_group(group.model_copy(update={**before, "changes": changes}).sized())
     return True
-
-
-def _end(home: Home, token: str, **how: Any) -> None:
-    record = home.token(token)
-    assert record is not None, f"token {token} was never claimed"
-    home.write_token(record.model_copy(update={"ended": True, **how}))
 
 
 def _standing(application: ApplicationFiles, situation: Situation, group: GroupRecord, change: Change) -> Progress:

@@ -23,16 +23,17 @@ from typing import Final, TypeVar
 
 import structlog
 
+from stormsail.delivery.model.network import Network
 from stormsail.delivery.model.server_group import Health, Instance, Observation, ServerGroup
 from stormsail.delivery.providers.errors import Permanent, ProviderError, Transient
-from stormsail.delivery.providers.local import changes, files, haproxy, process
+from stormsail.delivery.providers.local import changes, entries, files, haproxy, process
 from stormsail.delivery.providers.local.converge import Key, Situation, converge, look, restart_due_ms
 from stormsail.delivery.providers.local.health import Check, get_status
 from stormsail.delivery.providers.local.launch import LOOPBACK
 from stormsail.delivery.providers.local.process import Found
 from stormsail.delivery.providers.local.specification import server_group_moniker
 from stormsail.delivery.providers.local.state import ApplicationFiles, GroupRecord, Home
-from stormsail.delivery.providers.provider import Change, CreateServerGroup, Progress
+from stormsail.delivery.providers.provider import Change, CreateServerGroup, NetworkChange, Progress, ServerGroupChange
 
 BEGIN_SECONDS: Final = 1.0
 RESUME_SECONDS: Final = 2.0
@@ -96,16 +97,22 @@ class LocalProvider:
     async def begin(self, token: str, change: Change) -> Progress:
         """Start the change of this token, or find it begun; never do it twice."""
         with _sorted():
+            if isinstance(change, NetworkChange):
+                return await self._carry_network(token, change)
             return await self._carry(token, change, BEGIN_SECONDS)
 
     async def resume(self, token: str, change: Change) -> Progress:
         """Carry the change further and say how it stands."""
         with _sorted():
+            if isinstance(change, NetworkChange):
+                return await self._carry_network(token, change)
             return await self._carry(token, change, RESUME_SECONDS)
 
     async def cancel(self, token: str, change: Change) -> Progress:
         """Stop the change and undo what can be undone; `done` once nothing more will happen."""
         with _sorted():
+            if isinstance(change, NetworkChange):
+                return Progress(done=True, detail="it is done in one step: nothing to cancel")
             application = self._home.application_of(server_group_moniker(change.name))
             if not application.directory.is_dir():
                 return Progress(done=True, detail="nothing was begun: nothing to cancel")
@@ -138,6 +145,14 @@ class LocalProvider:
                 address=f"{LOOPBACK}:{entry.port}" if entry and situation.groups else "",
             )
 
+    async def network(self, application: str) -> Network:
+        """Read the application's load balancer, if it has a port. There are no security groups here."""
+        with _sorted():
+            files_ = self._home.application(application)
+            if not files_.directory.is_dir():
+                return Network()
+            return await _locked(files_, functools.partial(entries.network, files_))
+
     async def applications(self) -> tuple[str, ...]:
         """Read the names of the applications that have server groups, sorted."""
         with _sorted():
@@ -163,7 +178,12 @@ class LocalProvider:
                 await self._keeper
             self._keeper = None
 
-    async def _carry(self, token: str, change: Change, seconds: float) -> Progress:
+    async def _carry_network(self, token: str, change: NetworkChange) -> Progress:
+        application = entries.refuse_what_is_not_here(self._home, change)
+        await asyncio.to_thread(application.make)
+        return await _locked(application, functools.partial(entries.admit, application, token, change))
+
+    async def _carry(self, token: str, change: ServerGroupChange, seconds: float) -> Progress:
         application = self._home.application_of(server_group_moniker(change.name))
         ended = await asyncio.to_thread(changes.ended, self._home, token, change)
         if ended is None and isinstance(change, CreateServerGroup):

@@ -209,6 +209,10 @@ class ApplicationFiles:
         """Settle where the application's traffic enters."""
         files.write_file(self.directory / "application.json", entry.model_dump_json())
 
+    def remove_entry(self) -> None:
+        """Forget where the application's traffic enters."""
+        files.remove_file(self.directory / "application.json")
+
     def group_directory(self, name: str) -> Path:
         """Return a group's directory."""
         return self.groups_directory / name

@@ -10,11 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from stormsail.delivery.model.names import parse_name
+from stormsail.delivery.model.network import LoadBalancer, Network, SecurityGroup
 from stormsail.delivery.model.server_group import Capacity, Health, Instance, LaunchSpec, ServerGroup
 from stormsail.delivery.providers.errors import Conflict, InvalidLaunch, NotFound, Permanent
 from stormsail.delivery.providers.provider import (
     Change,
     CreateServerGroup,
+    DeleteLoadBalancer,
+    DeleteSecurityGroup,
     DeregisterInstances,
     DestroyServerGroup,
     DisableServerGroup,
@@ -24,6 +27,8 @@ from stormsail.delivery.providers.provider import (
     ResizeServerGroup,
     ShiftTraffic,
     TerminateInstances,
+    UpsertLoadBalancer,
+    UpsertSecurityGroup,
 )
 from stormsail.delivery.providers.sharing import Part, request_shares
 
@@ -92,6 +97,8 @@ class ModelCloud:
         self._after = after
         self._groups: dict[str, _Group] = {}
         self._begun: dict[str, _Begun] = {}
+        self._balancers: dict[str, LoadBalancer] = {}
+        self._firewalls: dict[str, SecurityGroup] = {}
 
     def begin(self, token: str, change: Change) -> Progress:
         """Start a change, or find it begun."""
@@ -99,7 +106,7 @@ class ModelCloud:
         if known is None:
             before = self._groups.get(change.name)
             known = _Begun(change, self._changes_take, None if before is None else replace(before))
-            known.done = isinstance(change, DestroyServerGroup) and before is None
+            known.done = self._gone_already(change)
             self._effect_of(change, token)
             self._begun[token] = known
         elif known.change != change:
@@ -148,6 +155,26 @@ class ModelCloud:
             group.enabled_at_ms, group.out = begun.before.enabled_at_ms, begun.before.out
             self._happened(f"cancel {change.kind.removesuffix('ServerGroup')}", change.name)
         return Progress(done=True)
+
+    def _gone_already(self, change: Change) -> bool:
+        match change:
+            case DestroyServerGroup(name=name):
+                return name not in self._groups
+            case DeleteLoadBalancer(name=name):
+                return name not in self._balancers
+            case DeleteSecurityGroup(name=name):
+                return name not in self._firewalls
+        return False
+
+    def network(self, application: str) -> Network:
+        """Read the load balancers and security groups of an application."""
+        balancers = [one for name, one in sorted(self._balancers.items()) if parse_name(name).app == application]
+        groups = [one for one in self._groups.values() if parse_name(one.name).app == application]
+        firewalls = [one for name, one in sorted(self._firewalls.items()) if parse_name(name).app == application]
+        address = {"address": ADDRESS, "serves": tuple(one.name for one in groups if one.enabled)}
+        return Network(
+            load_balancers=tuple(one.model_copy(update=address) for one in balancers), security_groups=tuple(firewalls)
+        )
 
     def server_groups(self, account: str, application: str) -> tuple[ServerGroup, ...]:
         """Read an application, oldest first."""
@@ -221,6 +248,21 @@ class ModelCloud:
             case DestroyServerGroup():
                 if self._groups.pop(change.name, None) is not None:
                     self._happened("destroy", change.name)
+            case UpsertLoadBalancer():
+                self._balancers[change.name] = _merged(self._balancers.get(change.name), change.load_balancer)
+                self._happened("upsert load balancer", change.name)
+            case DeleteLoadBalancer():
+                if self._balancers.pop(change.name, None) is not None:
+                    self._happened("delete load balancer", change.name)
+            case UpsertSecurityGroup():
+                before = self._firewalls.get(change.name)
+                kept = before.ingress if before is not None and change.append_only else ()
+                ingress = tuple(dict.fromkeys((*kept, *change.security_group.ingress)))
+                self._firewalls[change.name] = change.security_group.model_copy(update={"ingress": ingress})
+                self._happened("upsert security group", change.name)
+            case DeleteSecurityGroup():
+                if self._firewalls.pop(change.name, None) is not None:
+                    self._happened("delete security group", change.name)
             case TerminateInstances():
                 self._terminate(self._group(change.name), change)
             case RegisterInstances():
@@ -340,6 +382,16 @@ class ModelCloud:
         if settings.get("never_healthy") or (serving and settings.get("sick_under_traffic")):
             return Health.DOWN
         return Health.UP if serving else Health.OUT_OF_SERVICE
+
+
+def _merged(before: LoadBalancer | None, wished: LoadBalancer) -> LoadBalancer:
+    """Return what is wished, with the weights of pools that a listener sent to already."""
+    had = {(one.port, route.pool): route for one in (before.listeners if before else ()) for route in one.routes}
+    listeners = tuple(
+        one.model_copy(update={"routes": tuple(had.get((one.port, route.pool), route) for route in one.routes)})
+        for one in wished.listeners
+    )
+    return wished.wished.model_copy(update={"listeners": listeners})
 
 
 def _share(count: int, percent: int) -> int:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
+from stormsail.delivery.model.network import Network
 from stormsail.delivery.model.server_group import Observation
 from stormsail.delivery.providers.errors import Permanent, Transient, UnknownOutcome
 from stormsail.delivery.providers.model.cloud import ADDRESS, ModelCloud
@@ -71,6 +72,10 @@ class ModelProvider:
             )
 
         return self._faulty("observe", "", read)
+
+    async def network(self, application: str) -> Network:
+        """Read the load balancers and security groups of an application."""
+        return self._faulty("network", "", lambda: self._cloud.network(application))
 
     async def applications(self) -> tuple[str, ...]:
         """Read the names of the applications."""
