@@ -75,7 +75,7 @@ class World:
                 left_ms = deadlines.deadline_ms(turn.state)
                 assert left_ms is None or left_ms > self.now_ms
         for one in turn.every:
-            self._commit(one)
+            self.commit(one)
         return turn
 
     def tell(self, turn: Turn) -> str:
@@ -90,7 +90,8 @@ class World:
             told.append("reply " + brief(turn.reply))
         return "\n".join(told) or "nothing"
 
-    def _commit(self, turn: Turn) -> None:
+    def commit(self, turn: Turn) -> None:
+        """Take a turn for done, and see that replay finds the same state."""
         state = turn.state
         run_id = state.key.run_id
         self.runs[run_id] = state

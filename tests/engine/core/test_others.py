@@ -77,7 +77,7 @@ def begun(parent: Any, **request: Any) -> g.Given:
     (message,) = parent.messages
     made = g.Given()
     turn = decide_start(None, StartChildWorkflow(message), made.world.now_ms, made.world.ids, DEFAULT_LIMITS)
-    made.world._commit(turn)
+    made.world.commit(turn)
     assert kinds(turn) == ["ChildStarted"] and turn.messages[0].to == message.initiator
     return made
 

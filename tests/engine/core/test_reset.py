@@ -51,7 +51,7 @@ def reset(given: Given, point: int, run_id: str = "", followers: Sequence[str] =
         DEFAULT_LIMITS,
     )
     for one in turn.every:
-        world._commit(one)
+        world.commit(one)
     state = turn.state
     assert replay(state.key, [world.frames[state.key.run_id]], progress.pack(state)) == state
     return turn

@@ -47,6 +47,8 @@ async def poll_workflow_execution_update(
     """Wait for an update that was asked for before."""
     if not request.HasField("update_ref"):
         raise InvalidArgument("UpdateRef is not set on request.")
+    if not request.update_ref.workflow_execution.workflow_id:
+        raise InvalidArgument("Can't load workflow execution. WorkflowId not set.")
     return await engine.updates.poll(request, call.deadline_s)
 
 

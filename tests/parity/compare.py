@@ -1,0 +1,126 @@
+"""Takes every trace to its drivers and compares what they tell."""
+
+import asyncio
+import difflib
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from grpc import aio
+
+from engine.api.rpc import Rpc
+from parity.core import Core
+from parity.known import Known, unexplained
+from parity.language import Step, Trace
+from parity.prepare import prepare
+from parity.server import Server, TooLate
+from parity.side import Driver, Side
+
+AT_ONCE = 24
+
+
+@dataclass
+class Told:
+    """What one driver told of a trace: per step its lines, None where it had no say; then the histories."""
+
+    steps: list[list[str] | None] = field(default_factory=list)
+    histories: list[str] = field(default_factory=list)
+    broke: str = ""
+    """What ended the trace early."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a trace."""
+
+    trace: Trace
+    differences: list[str]
+    unexplained: list[str]
+    account: list[str]
+    """What Temporal's server told."""
+
+    @property
+    def agrees(self) -> bool:
+        return not self.differences
+
+
+async def told(driver: Driver, trace: Trace) -> Told:
+    """Take a trace to a driver."""
+    found = Told()
+    try:
+        for step in trace.steps:
+            found.steps.append(await driver.take(step))
+        found.histories = await driver.histories()
+    except (TooLate, aio.AioRpcError, AssertionError, KeyError, ValueError) as error:
+        step = trace.steps[len(found.steps)] if len(found.steps) < len(trace.steps) else None
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        where = step.words.line if step else "histories"
+        found.broke = f"{where}: {type(error).__name__} {error} ({at.name}, line {at.lineno})"
+    return found
+
+
+def differences(steps: Sequence[Step], reference: Told, other: Told, name: str) -> list[str]:
+    """Say how a driver's account differs from the reference's: `-` is missing, `+` is too much."""
+    found = []
+    if reference.broke or other.broke:
+        found = [f"{name}: {who}: {told.broke}" for who, told in (("reference", reference), (name, other)) if told.broke]
+    for number, step in enumerate(steps, 1):
+        sides = [told.steps[number - 1] if number <= len(told.steps) else None for told in (reference, other)]
+        if sides[0] is None or sides[1] is None:
+            continue
+        before, after = sides
+        if name == "core":
+            before = _said_by_core(before, after)
+        found += _diff(before, after, f"{name}: step {number} {step.words.line}")
+    if not (reference.broke or other.broke):
+        found += _diff(reference.histories, other.histories, f"{name}: history")
+    return found
+
+
+def account(trace: Trace, told: Told) -> list[str]:
+    """Lay out what a driver told."""
+    found = []
+    for step, answer in zip(trace.steps, told.steps, strict=False):
+        found += [step.words.line, *(f"    {line}" for line in answer or [])]
+    return [*found, *told.histories]
+
+
+def _said_by_core(theirs: list[str], ours: list[str]) -> list[str]:
+    """Leave out of a server's answer what the core has no word for: it tells whether, and some of what."""
+    fields = {line.split(": ")[0] for line in ours}
+    return [line for number, line in enumerate(theirs) if number == 0 or line.split(": ")[0] in fields]
+
+
+def _diff(before: Sequence[str], after: Sequence[str], what: str) -> list[str]:
+    changes = difflib.unified_diff(before, after, lineterm="", n=0)
+    return [f"{what}: {line}" for line in changes if not line.startswith(("---", "+++", "@@"))]
+
+
+async def outcome(trace: Trace, ours: Rpc, temporals: Rpc, namespace: str, known: Iterable[Known]) -> Outcome:
+    """Take a trace to all drivers that take part in it, and compare."""
+    ours_side, temporals_side, core_side = (Side(trace, namespace) for _ in range(3))
+    running = [told(Server(temporals, temporals_side), trace), told(Server(ours, ours_side), trace)]
+    if not trace.without_core:
+        core_side.namespace = "default"
+        running.append(told(Core(core_side), trace))
+    reference, mine, *core = await asyncio.gather(*running)
+    found = differences(trace.steps, reference, mine, "server")
+    for each in core:
+        found += differences(trace.steps, reference, each, "core")
+    about = [each for each in known if each.trace in ("*", trace.name)]
+    return Outcome(trace, found, unexplained(found, about), account(trace, reference))
+
+
+async def compare(traces: Sequence[Trace], ours: str, temporals: str, known: Sequence[Known]) -> list[Outcome]:
+    """Take all traces to both servers, many at a time."""
+    places = asyncio.Semaphore(AT_ONCE)
+    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    async with aio.insecure_channel(ours, options) as one, aio.insecure_channel(temporals, options) as other:
+
+        async def run(number: int, trace: Trace) -> Outcome:
+            async with places:
+                namespace = f"own-{number}" if trace.own_namespace else "default"
+                return await outcome(trace, Rpc(one), Rpc(other), namespace, known)
+
+        await prepare([f"own-{n}" for n, each in enumerate(traces) if each.own_namespace], Rpc(one), Rpc(other))
+        return list(await asyncio.gather(*(run(number, trace) for number, trace in enumerate(traces))))
