@@ -78,8 +78,10 @@ class EngineProcess:
 class DevServer:
     """Temporal's own dev server, the reference."""
 
-    def __init__(self) -> None:
+    def __init__(self, *settings: str) -> None:
+        """`settings`: dynamic ones, each KEY=JSON."""
         self.port = free_port()
+        self._settings = [part for each in settings for part in ("--dynamic-config-value", each)]
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -92,6 +94,7 @@ class DevServer:
             str(binary),
             *("server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(self.port)),
             *("--log-level", "never", "--ui-port", "0"),
+            *self._settings,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
             env={**os.environ, "DO_NOT_TRACK": "1"},

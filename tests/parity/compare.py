@@ -107,7 +107,8 @@ async def outcome(trace: Trace, ours: Rpc, temporals: Rpc, namespace: str, known
     found = differences(trace.steps, reference, mine, "server")
     for each in core:
         found += differences(trace.steps, reference, each, "core")
-    about = [each for each in known if each.trace in ("*", trace.name)]
+    found = unexplained(found, [each for each in known if each.everywhere])
+    about = [each for each in known if each.trace == trace.name]
     return Outcome(trace, found, unexplained(found, about), account(trace, reference))
 
 

@@ -1,7 +1,7 @@
 """The differences between us and Temporal's server that we know of: data with reasons, and what docs/protocol.md says.
 
 `known.txt` holds them: the name of a trace, then indented what differs as regular expressions over the lines that the
-comparison prints, then the reason after `because`. A trace named `*` stands for all.
+comparison prints, then the reason after `because`. What stands under `*` holds everywhere and is not compared.
 """
 
 import re
@@ -20,6 +20,11 @@ class Known:
     trace: str
     patterns: tuple[re.Pattern[str], ...]
     reason: str
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether it holds in all traces, so that none is said to differ by it."""
+        return self.trace == "*"
 
     def explains(self, line: str) -> bool:
         """Whether a line of a comparison is what this is about."""

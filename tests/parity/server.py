@@ -54,7 +54,7 @@ class Server:
             case "begin":
                 inner = split(words.line.split(maxsplit=2)[2])
                 self._begun[words.plain[0]] = asyncio.create_task(self._call(Step(inner, step.below)))
-                await asyncio.sleep(0)
+                await self._arrived()
                 return []
             case "end":
                 return await self._begun.pop(words.plain[0])
@@ -127,6 +127,14 @@ class Server:
             for part in path.split("."):
                 value = value[int(part) if isinstance(value, list) else part]
             self._side.kept[name] = value
+
+    async def _arrived(self) -> None:
+        """Return once what was sent before has come to the workflow: calls behind it, the same way, are answered."""
+        request = DescribeWorkflowExecutionRequest(namespace=self._side.namespace)
+        request.execution.workflow_id = self._side.prefix
+        for _ in range(3):
+            with contextlib.suppress(aio.AioRpcError):
+                await self._rpc.call(request, timeout=WAIT_S)
 
     async def _poll(self, words: Words) -> list[str]:
         request = self._side.request(words)

@@ -67,9 +67,9 @@ delete-schedule      | DeleteSchedule                   | schedule_id=~ identity
 list-schedules       | ListSchedules                    | query={0} maximum_page_size=100
 count-schedules      | CountSchedules                   | query={0}
 matching-times       | ListScheduleMatchingTimes        | schedule_id=~ start_time={0} end_time={1}
-batch                | StartBatchOperation              | job_id=~ reason=why visibility_query={0}
-stop-batch           | StopBatchOperation               | job_id=~ reason=why identity=client
-describe-batch       | DescribeBatchOperation           | job_id=~
+batch                | StartBatchOperation              | job_id=~job reason=why visibility_query={0}
+stop-batch           | StopBatchOperation               | job_id=~job reason=why identity=client
+describe-batch       | DescribeBatchOperation           | job_id=~job
 list-batches         | ListBatchOperations              |
 register-namespace   | RegisterNamespace                | namespace={0} workflow_execution_retention_period=3d
 describe-namespace   | DescribeNamespace                | namespace={0}

@@ -74,7 +74,7 @@ async def test_a_batch_ends_all_that_its_query_finds_and_says_how_far_it_got(rpc
     found = await ended(rpc)
     assert (found.state, found.total_operation_count, found.complete_operation_count) == (COMPLETED, 12, 12)
     assert (found.failure_operation_count, found.identity, found.reason, found.query) == (0, "ann", "why", OPEN)
-    assert found.operation_type == BatchOperationType.BATCH_OPERATION_TYPE_TERMINATE
+    assert found.operation_type == BatchOperationType.BATCH_OPERATION_TYPE_TERMINATE_WORKFLOW
     assert found.close_time.ToMilliseconds() >= found.start_time.ToMilliseconds()
     assert await count(rpc, "ExecutionStatus = 'Terminated'") == 12
     await start(rpc, "later")

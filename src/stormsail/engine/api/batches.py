@@ -5,7 +5,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.batch.v1 import BatchOperationInfo, BatchOperationUpdateWorkflowExecutionOptions
-from temporalio.api.enums.v1 import BatchOperationType, ResetType
+from temporalio.api.enums.v1 import BatchOperationType, ExecutionType, ResetType
 from temporalio.api.workflowservice.v1 import (
     DescribeBatchOperationRequest,
     DescribeBatchOperationResponse,
@@ -27,12 +27,12 @@ from stormsail.engine.shell.engine import Engine
 from stormsail.engine.store.batches import Batch
 
 _TYPES: Final = {
-    "termination_operation": BatchOperationType.BATCH_OPERATION_TYPE_TERMINATE,
-    "cancellation_operation": BatchOperationType.BATCH_OPERATION_TYPE_CANCEL,
-    "signal_operation": BatchOperationType.BATCH_OPERATION_TYPE_SIGNAL,
-    "deletion_operation": BatchOperationType.BATCH_OPERATION_TYPE_DELETE,
-    "reset_operation": BatchOperationType.BATCH_OPERATION_TYPE_RESET,
-    "update_workflow_options_operation": BatchOperationType.BATCH_OPERATION_TYPE_UPDATE_EXECUTION_OPTIONS,
+    "termination_operation": BatchOperationType.BATCH_OPERATION_TYPE_TERMINATE_WORKFLOW,
+    "cancellation_operation": BatchOperationType.BATCH_OPERATION_TYPE_CANCEL_WORKFLOW,
+    "signal_operation": BatchOperationType.BATCH_OPERATION_TYPE_SIGNAL_WORKFLOW,
+    "deletion_operation": BatchOperationType.BATCH_OPERATION_TYPE_DELETE_WORKFLOW,
+    "reset_operation": BatchOperationType.BATCH_OPERATION_TYPE_RESET_WORKFLOW,
+    "update_workflow_options_operation": BatchOperationType.BATCH_OPERATION_TYPE_UPDATE_WORKFLOW_EXECUTION_OPTIONS,
     "unpause_activities_operation": BatchOperationType.BATCH_OPERATION_TYPE_UNPAUSE_ACTIVITY,
     "reset_activities_operation": BatchOperationType.BATCH_OPERATION_TYPE_RESET_ACTIVITY,
     "update_activity_options_operation": BatchOperationType.BATCH_OPERATION_TYPE_UPDATE_ACTIVITY_OPTIONS,
@@ -102,7 +102,9 @@ async def describe_batch_operation(engine: Engine, _: Call, request: DescribeBat
         query=asked.visibility_query,
     )
     for execution in asked.executions:
-        response.executions.add(business_id=execution.workflow_id, run_id=execution.run_id)
+        response.executions.add(
+            type=ExecutionType.EXECUTION_TYPE_WORKFLOW, business_id=execution.workflow_id, run_id=execution.run_id
+        )
     response.executions.extend(asked.target_executions)
     return response
 

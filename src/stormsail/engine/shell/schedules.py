@@ -105,14 +105,14 @@ class Schedules:
         await self._change(key, lambda _found, _now_ms: None)
 
     def read(self, key: ScheduleKey) -> Schedule:
-        """Return a schedule as last committed; not to be changed. Its workflows that have ended are no longer in it."""
+        """Return a schedule as last committed; not to be changed. Its workflows that have ended are shown so."""
         found = self._read(key)
         if found is None:
             raise _not_found(key)
-        open_ = tuple(each for each in found.running if self._is_open(key, each))
-        if len(open_) < len(found.running):
-            found = found.copy()
-            found.running = open_
+        for each in found.running:
+            outcome = self._outcome(key, each)
+            if outcome is not None:
+                found = decide.over(found, outcome)
         return found
 
     async def settled(self, key: ScheduleKey) -> Schedule:
@@ -238,11 +238,11 @@ class Schedules:
         except StorageFailed as error:
             raise self._runs.storage_failed(error) from error
 
-    def _is_open(self, key: ScheduleKey, running: Running) -> bool:
+    def _outcome(self, key: ScheduleKey, running: Running) -> decide.Outcome | None:
         try:
-            return outcome_of(self._runs, key.namespace, running) is None
+            return outcome_of(self._runs, key.namespace, running)
         except Refused:
-            return True  # nobody can say; what is not known to have ended is shown as running
+            return None  # nobody can say; what is not known to have ended is shown as running
 
     async def _wake_due(self) -> None:
         """Wake what is due. One that fails waits a little, and does not keep the others."""

@@ -5,6 +5,7 @@ from typing import Final
 from google.protobuf.field_mask_pb2 import FieldMask
 from temporalio.api.activity.v1 import ActivityOptions
 from temporalio.api.command.v1 import ScheduleActivityTaskCommandAttributes
+from temporalio.api.enums.v1 import TaskQueueKind
 from temporalio.api.workflowservice.v1 import (
     PauseActivityRequest,
     ResetActivityRequest,
@@ -107,7 +108,10 @@ def update_options(turn: Turn, request: UpdateActivityOptionsRequest, limits: Li
         _adjust(options, activity, limits)
         turn.note(activity_notes.ActivityOptionsChanged(activity.scheduled_event_id, options))
         _reschedule(turn, activity.scheduled_event_id)
-        turn.reply = options
+        shown = ActivityOptions()
+        shown.CopyFrom(options)
+        shown.task_queue.kind = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
+        turn.reply = shown
 
 
 def merge_options(into: ActivityOptions, wanted: ActivityOptions, mask: FieldMask) -> None:

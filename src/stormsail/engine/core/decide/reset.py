@@ -125,6 +125,7 @@ def _cut_off(turn: Turn, base: RunState, point: int, reason: str) -> None:
         started = WorkflowTaskStartedEventAttributes(
             scheduled_event_id=task.scheduled_event_id,
             identity=HISTORY_SERVICE,
+            request_id="emptyUuid",  # as ResetWorkflowExecution of Temporal writes where no worker had polled
             history_size_bytes=turn.state.history_size_bytes,
         )
         started_event_id = turn.emit(started).event_id

@@ -142,15 +142,9 @@ def ending_asked(before: Schedule, running: Running) -> Schedule:
 
 def ended(before: Schedule, outcome: Outcome, now_ms: int) -> Schedule:
     """Take note of a workflow's end: pause if that is the policy, keep its result, and go on with the buffer."""
-    rest = tuple(each for each in before.running if (each.workflow_id, each.run_id) != _names(outcome))
-    if len(rest) == len(before.running):
+    if not any((each.workflow_id, each.run_id) == _names(outcome) for each in before.running):
         return before
-    schedule = _advanced(before, now_ms)
-    schedule.running = rest
-    schedule.recent = tuple(
-        replace(each, status=outcome.status) if (each.workflow_id, each.run_id) == _names(outcome) else each
-        for each in schedule.recent
-    )
+    schedule = over(_advanced(before, now_ms), outcome)
     cause = _PAUSED_DUE_TO.get(outcome.status)
     if cause and schedule.policies.pause_on_failure and not schedule.paused:
         schedule.paused = True
@@ -163,6 +157,17 @@ def ended(before: Schedule, outcome: Outcome, now_ms: int) -> Schedule:
     elif outcome.failure is not None:
         schedule.last_failure = outcome.failure  # the result before it stays
     return _settled(schedule, now_ms)
+
+
+def over(before: Schedule, outcome: Outcome) -> Schedule:
+    """Show a workflow as ended; nothing follows of it."""
+    schedule = before.copy()
+    schedule.running = tuple(each for each in before.running if (each.workflow_id, each.run_id) != _names(outcome))
+    schedule.recent = tuple(
+        replace(each, status=outcome.status) if (each.workflow_id, each.run_id) == _names(outcome) else each
+        for each in before.recent
+    )
+    return schedule
 
 
 def due_ms(schedule: Schedule, now_ms: int) -> int | None:
