@@ -3,7 +3,7 @@
 The tests are not ours and are not here: check out temporalio/sdk-python at the tag of a published wheel, keep `tests`
 and `pyproject.toml`, and make an environment `v` beside them that has that wheel and the tests' own needs. Then:
 
-    PYTHONPATH=tests python -m conformance.sdk_suite CHECKOUT OUT [--engine temporal] [--only PART ...] [--skip PART ...]
+    PYTHONPATH=tests python -m conformance.sdk_suite CHECKOUT OUT [--engine temporal] [--only PART ...]
 
 Every file runs in a pytest of its own, and long ones in several, because the SDK's threads may end an interpreter at
 exit: what counts is the JUnit report. OUT/results.json keeps each test's outcome.
@@ -19,10 +19,12 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from conformance.sdk_known import every_failure
 from conformance.servers import free_port
 
 TEST_S: Final = 30
@@ -85,9 +87,7 @@ class Suite:
         report = self.out / f"{name}.xml"
         report.unlink(missing_ok=True)
         seconds = min(1_200, 60 + TEST_S * len(ids))
-        await self.pytest(
-            "-E", address, f"--junitxml={report}", *ids, log=self.out / f"{name}.log", seconds=seconds
-        )
+        await self.pytest("-E", address, f"--junitxml={report}", *ids, log=self.out / f"{name}.log", seconds=seconds)
         return outcomes(report, ids)
 
 
@@ -97,7 +97,7 @@ def outcomes(report: Path, ids: list[str]) -> dict[str, str]:
     found = dict.fromkeys(ids, "did not end")
     if not report.exists():
         return found
-    for case in ET.parse(report).getroot().iter("testcase"):  # noqa: S314 - written by our own child
+    for case in ET.parse(report).getroot().iter("testcase"):
         bad = next((child for child in case if child.tag in ("failure", "error", "skipped")), None)
         text = "passed" if bad is None else bad.get("message", "") or bad.tag
         each = by_name.get(f"{case.get('classname')}.{case.get('name')}")
@@ -178,17 +178,23 @@ async def main(arguments: argparse.Namespace) -> int:
         if server is not None:
             server.terminate()
             await server.wait()
-    return told(found)
+    return told(found, [each.test_id for each in every_failure()[1]])
 
 
-def told(found: dict[str, str]) -> int:
-    """Print what failed and how many passed."""
+def told(found: dict[str, str], listed: Collection[str]) -> int:
+    """Print what is not as `sdk_known.txt` has it, and how many passed."""
     failed = {each: text for each, text in found.items() if text not in ("passed", "skipped")}
     for each, text in sorted(failed.items()):
-        print(f"{each}\n    {text}")
+        if each not in listed:
+            print(f"not listed: {each}\n    {text}")
+    for each in sorted(each for each in listed if found.get(each) == "passed"):
+        print(f"listed, and passes: {each}")
+    unlisted = len(failed.keys() - set(listed))
     passed = sum(text == "passed" for text in found.values())
-    print(f"{passed} of {len(found)} tests pass, {len(failed)} fail, {len(found) - passed - len(failed)} are skipped")
-    return 1 if failed else 0
+    how = f"{unlisted} of them not listed" if unlisted else "all listed in docs/protocol.md"
+    skipped = len(found) - passed - len(failed)
+    print(f"{passed} of {len(found)} tests pass, {skipped} are skipped, {len(failed)} fail ({how})")
+    return 1 if unlisted else 0
 
 
 def asked() -> argparse.Namespace:

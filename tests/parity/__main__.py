@@ -1,9 +1,10 @@
 """`make parity`: the same happenings for the pure core, our server and Temporal's, and how many traces agree.
 
-    make parity ARGS="-v"             a line for each trace
-    make parity ARGS="-k schedule"    the traces whose name has this
-    make parity ARGS="--show -k timers"    and in full what Temporal's server told
-    make parity ARGS="--list"         the traces and who takes them
+make parity ARGS="-v"             a line for each trace
+make parity ARGS="-k schedule"    the traces whose name has this
+make parity ARGS="--show -k timers"    and in full what Temporal's server told
+make parity ARGS="--page"         write what is known of differences into docs/protocol.md
+make parity ARGS="--list"         the traces and who takes them
 """
 
 import argparse
@@ -18,7 +19,9 @@ from conformance.servers import DevServer, EngineProcess
 from parity.compare import Outcome, compare
 from parity.known import Known, every_known
 from parity.language import Trace, every_trace
+from parity.page import with_appendix
 
+PAGE: Final = Path(__file__).parents[2] / "docs/protocol.md"
 SETTINGS: Final = ("frontend.WorkflowPauseEnabled=true", "frontend.enableCancelWorkerPollsOnShutdown=true")
 """What Temporal's server can do and does not do unless told."""
 
@@ -57,7 +60,9 @@ def _no_longer(outcomes: Sequence[Outcome], known: Sequence[Known]) -> list[Know
     """Return what is listed and no longer so, of the traces that ran."""
     lines = {each.trace.name: each.differences for each in outcomes}
     return [
-        each for each in known if each.trace in lines and not any(each.explains(line) for line in lines[each.trace])
+        each
+        for each in known
+        if each.trace in lines and not each.sometimes and not any(each.explains(line) for line in lines[each.trace])
     ]
 
 
@@ -67,12 +72,18 @@ def main() -> int:
     parser.add_argument("-v", "--verbose", action="store_true", help="a line for each trace")
     parser.add_argument("-k", dest="part", default="", help="only traces whose name has this")
     parser.add_argument("--show", action="store_true", help="what Temporal's server told, in full")
+    parser.add_argument("--page", action="store_true", help="write the differences into docs/protocol.md")
     parser.add_argument("--list", action="store_true", help="list the traces and who takes them")
     asked = parser.parse_args()
     traces = [trace for trace in every_trace() if asked.part in trace.name]
     if asked.list:
         for trace in traces:
-            print(f"{trace.name}: {'both servers; not the core: ' + trace.without_core if trace.without_core else 'all'}")
+            print(
+                f"{trace.name}: {'both servers; not the core: ' + trace.without_core if trace.without_core else 'all'}"
+            )
+        return 0
+    if asked.page:
+        PAGE.write_text(with_appendix(PAGE.read_text()))
         return 0
     if not traces:
         parser.error(f"no trace has {asked.part!r} in its name")

@@ -63,7 +63,9 @@ def differences(steps: Sequence[Step], reference: Told, other: Told, name: str) 
     """Say how a driver's account differs from the reference's: `-` is missing, `+` is too much."""
     found = []
     if reference.broke or other.broke:
-        found = [f"{name}: {who}: {told.broke}" for who, told in (("reference", reference), (name, other)) if told.broke]
+        found = [
+            f"{name}: {who}: {told.broke}" for who, told in (("reference", reference), (name, other)) if told.broke
+        ]
     for number, step in enumerate(steps, 1):
         sides = [told.steps[number - 1] if number <= len(told.steps) else None for told in (reference, other)]
         if sides[0] is None or sides[1] is None:

@@ -171,13 +171,11 @@ class Core:
         target = asked.workflow_execution
         world = self._world(target.workflow_id)
         base = _there(world, target.run_id or world.newest)
-        followers = []
-        for run_id in self._chain(world, base.key.run_id)[1:]:
-            followers.append((world.runs[run_id].key, [world.frames[run_id]]))
+        followers = [
+            (world.runs[run_id].key, [world.frames[run_id]]) for run_id in self._chain(world, base.key.run_id)[1:]
+        ]
         history = [world.frames[base.key.run_id]]
-        turn = decide_reset(
-            base, world.state, history, followers, asked, world.now_ms, world.ids, DEFAULT_LIMITS
-        )
+        turn = decide_reset(base, world.state, history, followers, asked, world.now_ms, world.ids, DEFAULT_LIMITS)
         for one in turn.every:
             world.commit(one)
         self._deliver([turn])
@@ -234,7 +232,11 @@ class Core:
         for command in asked.commands:
             if child := command.start_child_workflow_execution_command_attributes.workflow_id:
                 self._side.workflows.setdefault(child)
-        turn = self._ask(token.key.workflow_id, requests.CompleteWorkflowTask(token, asked, namespace_ids=_NAMESPACE_IDS), token.key.run_id)
+        turn = self._ask(
+            token.key.workflow_id,
+            requests.CompleteWorkflowTask(token, asked, namespace_ids=_NAMESPACE_IDS),
+            token.key.run_id,
+        )
         reply = turn.reply
         if reply is not None:
             if reply.failed:

@@ -1,7 +1,7 @@
-"""The differences between us and Temporal's server that we know of: data with reasons, and what docs/protocol.md says.
+"""The differences between us and Temporal's server that we know of: data with reasons.
 
 `known.txt` holds them: the name of a trace, then indented what differs as regular expressions over the lines that the
-comparison prints, then the reason after `because`. What stands under `*` holds everywhere and is not compared.
+comparison prints, then the reason after `because`, or `sometimes because` where a run may be without. What stands under `*` holds everywhere and is not compared.
 """
 
 import re
@@ -20,6 +20,8 @@ class Known:
     trace: str
     patterns: tuple[re.Pattern[str], ...]
     reason: str
+    sometimes: bool = False
+    """Whether it depends on how fast a server was."""
 
     @property
     def everywhere(self) -> bool:
@@ -34,7 +36,8 @@ class Known:
 def every_known(text: str | None = None) -> list[Known]:
     """Read the list."""
     found: list[Known] = []
-    name, patterns = "", []
+    name = ""
+    patterns: list[re.Pattern[str]] = []
     for number, line in enumerate((PLACE.read_text() if text is None else text).splitlines(), 1):
         words = line.strip()
         if not words or words.startswith("#"):
@@ -43,8 +46,9 @@ def every_known(text: str | None = None) -> list[Known]:
             if patterns:
                 raise ValueError(f"known.txt, line {number}: {name} has no reason")
             name, patterns = words, []
-        elif words.startswith("because "):
-            found.append(Known(name, tuple(patterns), words.removeprefix("because ")))
+        elif words.startswith(("because ", "sometimes because ")):
+            often, _, reason = words.partition("because ")
+            found.append(Known(name, tuple(patterns), reason, sometimes=bool(often)))
             patterns = []
         else:
             patterns.append(re.compile(words))
@@ -55,9 +59,3 @@ def unexplained(differences: Iterable[str], known: Iterable[Known]) -> list[str]
     """Return the lines that no known difference explains."""
     known = list(known)
     return [line for line in differences if not any(each.explains(line) for each in known)]
-
-
-def section(known: Iterable[Known]) -> str:
-    """Return what docs/protocol.md says of them."""
-    rows = [f"| {each.trace} | {each.reason} |\n" for each in known]
-    return "| trace | what differs, and why |\n|---|---|\n" + "".join(rows)

@@ -83,7 +83,9 @@ def read(topic: str, text: str) -> Iterator[Trace]:
 
 def every_trace(place: Path = PLACE) -> list[Trace]:
     """Read all traces there are."""
-    return [trace for path in sorted(place.glob("*.txt")) for trace in read(path.stem.replace("_", " "), path.read_text())]
+    return [
+        trace for path in sorted(place.glob("*.txt")) for trace in read(path.stem.replace("_", " "), path.read_text())
+    ]
 
 
 def _setting(words: str, trace: _Open) -> bool:

@@ -1,4 +1,4 @@
-"""The driver that takes a trace to a server: any server of Temporal's API, by bare calls, as its clients and workers."""
+"""The driver that takes a trace to a server of Temporal's API, by bare calls, as its clients and workers make them."""
 
 import asyncio
 import contextlib

@@ -1,7 +1,6 @@
-"""Answers and histories as lines that two servers must share: what they draw for themselves is masked, all else kept."""
+"""Answers and histories as lines that two servers must share: what each draws for itself is masked, all else kept."""
 
 import base64
-import math
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -40,6 +39,9 @@ DROPPED: Final = frozenset(
     }
 )
 _ROUNDED: Final = frozenset({"first_workflow_task_backoff", "current_retry_interval"})
+"""What takes in how long a server took, shown in whole seconds."""
+_UNORDERED: Final = frozenset({"pending_activities", "pending_children"})
+"""Lists whose order Temporal draws."""
 
 
 class Names:
@@ -97,13 +99,21 @@ def _flat(path: str, value: Any, names: Names) -> Iterator[str]:
 
 
 def _dropped(key: str, value: Any) -> bool:
+    if key == "first_workflow_task_backoff":
+        return _seconds(value) <= 1  # a run that follows another waits until a second has passed since that began
     return key in DROPPED or (key == "indexed_fields" and value.keys() <= DROPPED)
+
+
+def _seconds(duration: Any) -> float:
+    return float(str(duration).removesuffix("s"))
 
 
 def _readable(key: str, value: Any) -> Any:
     """Show a payload's text instead of its base64, and in whole seconds what depends on how long a server took."""
+    if key in _UNORDERED:
+        return sorted(value, key=str)
     if key in _ROUNDED:
-        return f"{math.ceil(float(str(value).removesuffix('s')))}s"
+        return f"{round(_seconds(value))}s"
     if key in ("data", "encoding", "type") and isinstance(value, str):
         try:
             text = base64.b64decode(value, validate=True).decode()

@@ -1,6 +1,7 @@
 """Writes docs/protocol.md: every method of the services that we speak, and whether it is served.
 
-`python -m stormsail.engine.api.protocol_page docs/protocol.md` writes it; a test fails when the file is stale.
+`python -m stormsail.engine.api.protocol_page docs/protocol.md` writes it; a test fails when the file is stale. What
+tests against Temporal's server found stands behind a mark and is written by them.
 """
 
 import sys
@@ -9,6 +10,7 @@ from typing import Final
 
 from stormsail.engine.api.methods import METHODS, SERVICES
 
+MARK: Final = "\n<!-- What follows is written by `make parity ARGS=--page`. -->\n"
 _HEAD: Final = """\
 # What the engine speaks
 
@@ -86,9 +88,15 @@ def page() -> str:
     return "".join(parts)
 
 
+def with_page(text: str) -> str:
+    """Return the file's text with the page made anew; what stands behind the mark is kept."""
+    _, mark, rest = text.partition(MARK)
+    return page() + mark + rest
+
+
 def main(path: Path) -> None:
     """Write the page."""
-    path.write_text(page())
+    path.write_text(with_page(path.read_text() if path.exists() else ""))
 
 
 if __name__ == "__main__":

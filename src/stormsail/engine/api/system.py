@@ -43,6 +43,7 @@ async def get_system_info(_engine: Engine, _: Call, _request: GetSystemInfoReque
             activity_failure_include_heartbeat=True,
             encoded_failure_attributes=True,
             upsert_memo=True,
+            build_id_based_versioning=True,  # a worker that is told so says its build as worker_version
             supports_schedules=True,
             eager_workflow_start=True,
             sdk_metadata=True,
