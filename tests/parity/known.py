@@ -1,7 +1,8 @@
 """The differences between us and Temporal's server that we know of: data with reasons.
 
 `known.txt` holds them: the name of a trace, then indented what differs as regular expressions over the lines that the
-comparison prints, then the reason after `because`, or `sometimes because` where a run may be without. What stands under `*` holds everywhere and is not compared.
+comparison prints, then the reason after `because`, or `sometimes because` where a run may be without. What stands under
+`*` holds everywhere and is not compared.
 """
 
 import re
