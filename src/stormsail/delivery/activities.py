@@ -6,7 +6,7 @@ Whichever worker takes an attempt, the order's token makes it carry on what an e
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
@@ -59,9 +59,15 @@ class Heartbeat:
 class CloudActivities:
     """The accounts that this worker serves."""
 
-    def __init__(self, providers: Mapping[str, Provider], guards: ReadGuards = no_rules) -> None:
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        guards: ReadGuards = no_rules,
+        clock_s: Callable[[], float] = time.time,
+    ) -> None:
         self._providers = providers
         self._guards = guards
+        self._clock_s = clock_s
 
     @activity.defn
     async def apply_change(self, order: ChangeOrder) -> ChangeOutcome:
@@ -76,7 +82,7 @@ class CloudActivities:
             progress = await provider.begin(order.token, order.change)
             async for _ in _polls():
                 heartbeat.say(progress.detail)
-                if progress.done or time.time() >= deadline:
+                if progress.done or self._clock_s() >= deadline:
                     break
                 progress = await provider.resume(order.token, order.change)
             return ChangeOutcome(done=progress.done, detail=progress.detail)
@@ -138,7 +144,7 @@ class CloudActivities:
             async for _ in _polls():
                 outcome = up_outcome(order, await self._group(order))
                 heartbeat.say(outcome.detail)
-                if outcome.reached or time.time() >= deadline:
+                if outcome.reached or self._clock_s() >= deadline:
                     return outcome
             raise AssertionError("polling ends only by the worker's end")
 
@@ -151,7 +157,7 @@ class CloudActivities:
                 observation = await self._provider(order.account).observe(order.application)
                 outcome = down_outcome(order, observation.find(order.server_group))
                 heartbeat.say(outcome.detail)
-                if outcome.reached or time.time() >= deadline:
+                if outcome.reached or self._clock_s() >= deadline:
                     return outcome
             raise AssertionError("polling ends only by the worker's end")
 

@@ -100,6 +100,12 @@ class Network:
         self._trace.note(f"{who}: {method} is answered, {len(body)} bytes")
         return reply.FromString(body)
 
+    def gone(self, who: str) -> None:
+        """A caller was killed: its calls hang up, where the server notices."""
+        for pending in [one for one in self._pending if one.who == who]:
+            del self._pending[pending]
+            self._hang_up(pending)
+
     def _send(self, pending: _Pending, late_s: float = 0.0) -> None:
         if self._chance.random() < self.lost:
             return

@@ -57,8 +57,8 @@ class _Group:
     enabled_at_ms: int = 0
     weight_percent: int = 100
     request_percent: int | None = None
-    launched: list[tuple[str, int]] = field(default_factory=list)
-    """(instance id, launched at), oldest first."""
+    launched: list[tuple[str, int, int]] = field(default_factory=list)
+    """(instance id, launched at, healthy after so many milliseconds), oldest first."""
     ever_launched: int = 0
     out: frozenset[str] = frozenset()
     """Instances that were taken out of traffic one by one."""
@@ -89,12 +89,15 @@ class ModelCloud:
         changes_take: int = 1,
         capacity_limit: int = 1000,
         after: Callable[[Effect], None] | None = None,
+        boots_ms: Callable[[str], int] = lambda _: 0,
     ) -> None:
+        """Open an empty cloud. `boots_ms` says how long an instance takes to start beyond what its launch says."""
         self.effects: list[Effect] = []
         self._clock_ms = clock_ms
         self._changes_take = changes_take
         self._capacity_limit = capacity_limit
         self._after = after
+        self._boots_ms = boots_ms
         self._groups: dict[str, _Group] = {}
         self._begun: dict[str, _Begun] = {}
         self._balancers: dict[str, LoadBalancer] = {}
@@ -289,7 +292,7 @@ class ModelCloud:
 
     def _known(self, group: _Group, instances: tuple[str, ...], *, there: bool = False) -> None:
         """Raise NotFound for an instance that the group never had, or that it has no more where that matters."""
-        running = [instance_id for instance_id, _ in group.launched]
+        running = [instance_id for instance_id, *_ in group.launched]
         for instance in instances:
             number = instance.removeprefix(f"{group.name}-")
             ever = number.isdecimal() and 0 < int(number) <= group.ever_launched
@@ -337,7 +340,9 @@ class ModelCloud:
         del group.launched[capacity.desired :]
         while len(group.launched) < capacity.desired:
             group.ever_launched += 1
-            group.launched.append((f"{group.name}-{group.ever_launched}", self._clock_ms()))
+            instance_id = f"{group.name}-{group.ever_launched}"
+            healthy_after_ms = int(group.launch.settings.get("healthy_after_ms", 0)) + self._boots_ms(instance_id)
+            group.launched.append((instance_id, self._clock_ms(), healthy_after_ms))
 
     def _group(self, name: str) -> _Group:
         group = self._groups.get(name)
@@ -355,11 +360,13 @@ class ModelCloud:
         instances = tuple(
             Instance(
                 id=instance_id,
-                health=self._health(group.launch.settings, launched_at_ms, serving=self._serves(group, position)),
+                health=self._health(
+                    group.launch.settings, launched_at_ms + healthy_after_ms, serving=self._serves(group, position)
+                ),
                 launched_at_ms=launched_at_ms,
                 detail="the model's launch settings say so" if group.launch.settings else "",
             )
-            for position, (instance_id, launched_at_ms) in enumerate(group.launched)
+            for position, (instance_id, launched_at_ms, healthy_after_ms) in enumerate(group.launched)
         )
         return ServerGroup(
             name=group.name,
@@ -376,8 +383,8 @@ class ModelCloud:
             token=group.token,
         )
 
-    def _health(self, settings: dict[str, Any], launched_at_ms: int, *, serving: bool) -> Health:
-        if self._clock_ms() < launched_at_ms + int(settings.get("healthy_after_ms", 0)):
+    def _health(self, settings: dict[str, Any], healthy_at_ms: int, *, serving: bool) -> Health:
+        if self._clock_ms() < healthy_at_ms:
             return Health.STARTING
         if settings.get("never_healthy") or (serving and settings.get("sick_under_traffic")):
             return Health.DOWN

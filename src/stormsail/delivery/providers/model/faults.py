@@ -1,10 +1,14 @@
 """Faults of the model cloud: what goes wrong at which call, by script or by seed."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+from stormsail.delivery.providers.errors import Permanent, Transient, UnknownOutcome
+
+T = TypeVar("T")
 
 
 class Fault(StrEnum):
@@ -70,3 +74,36 @@ class SeededFaults:
         if self._random.random() >= self.probability:
             return None
         return self._random.choice((Fault.TRANSIENT, Fault.UNKNOWN_BEFORE, Fault.UNKNOWN_AFTER))
+
+
+class Line(Protocol):
+    """What lies between a provider and the cloud."""
+
+    async def carry(self, verb: str, kind: str, about: str, call: Callable[[], T]) -> T:
+        """Have the cloud do a call and bring its answer back, or fail. `about` names the server group or application.
+
+        Raises the classes of `providers/errors.py`, whether or not the call was done.
+        """
+        ...
+
+
+class FaultyLine:
+    """A line that takes no time; some calls go wrong."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+
+    async def carry(self, verb: str, kind: str, about: str, call: Callable[[], T]) -> T:  # noqa: ARG002
+        """See Line."""
+        match self._faults.next(verb, kind):
+            case Fault.TRANSIENT:
+                raise Transient(f"{verb}: the model cloud throttles")
+            case Fault.UNKNOWN_BEFORE:
+                raise UnknownOutcome(f"{verb}: the connection broke")
+            case Fault.PERMANENT:
+                raise Permanent(f"{verb}: the model cloud refuses")
+            case Fault.UNKNOWN_AFTER:
+                call()
+                raise UnknownOutcome(f"{verb}: the reply was lost")
+            case None:
+                return call()

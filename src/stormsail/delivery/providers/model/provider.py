@@ -2,16 +2,14 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from typing import Final
 
 from stormsail.delivery.model.network import Network
 from stormsail.delivery.model.server_group import Observation
-from stormsail.delivery.providers.errors import Permanent, Transient, UnknownOutcome
+from stormsail.delivery.providers.errors import Permanent
 from stormsail.delivery.providers.model.cloud import ADDRESS, ModelCloud
-from stormsail.delivery.providers.model.faults import Fault, Faults, NoFaults
+from stormsail.delivery.providers.model.faults import Faults, FaultyLine, Line, NoFaults
 from stormsail.delivery.providers.provider import Change, Progress
-
-T = TypeVar("T")
 
 NO_FAULTS: Final = NoFaults()
 
@@ -30,11 +28,13 @@ class ModelProvider:
         account: str = "model",
         *,
         faults: Faults = NO_FAULTS,
+        line: Line | None = None,
         clock_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
+        """Open an account. `line` is what calls go through; without one, a line that takes no time and has `faults`."""
         self._cloud = cloud
         self._account = account
-        self._faults = faults
+        self._line = line or FaultyLine(faults)
         self._clock_ms = clock_ms
 
     @property
@@ -49,15 +49,15 @@ class ModelProvider:
 
     async def begin(self, token: str, change: Change) -> Progress:
         """Start the change of this token, or find it begun."""
-        return self._faulty("begin", change.kind, lambda: self._cloud.begin(token, change))
+        return await self._line.carry("begin", change.kind, change.name, lambda: self._cloud.begin(token, change))
 
     async def resume(self, token: str, change: Change) -> Progress:
         """Carry the change further."""
-        return self._faulty("resume", change.kind, lambda: self._cloud.resume(token, change))
+        return await self._line.carry("resume", change.kind, change.name, lambda: self._cloud.resume(token, change))
 
     async def cancel(self, token: str, change: Change) -> Progress:
         """Stop the change."""
-        return self._faulty("cancel", change.kind, lambda: self._cloud.cancel(token, change))
+        return await self._line.carry("cancel", change.kind, change.name, lambda: self._cloud.cancel(token, change))
 
     async def observe(self, application: str) -> Observation:
         """Read all server groups of an application."""
@@ -71,7 +71,7 @@ class ModelProvider:
                 address=ADDRESS,
             )
 
-        return self._faulty("observe", "", read)
+        return await self._line.carry("observe", "", application, read)
 
     async def network(self, application: str) -> Network:
         """Read the load balancers and security groups of an application."""
@@ -79,28 +79,13 @@ class ModelProvider:
 
     async def applications(self) -> tuple[str, ...]:
         """Read the names of the applications."""
-        return self._faulty("applications", "", self._cloud.applications)
+        return await self._line.carry("applications", "", "", self._cloud.applications)
 
     async def reconcile(self) -> None:
         """Nothing runs beside this cloud."""
 
     async def close(self) -> None:
         """Nothing is held."""
-
-    def _faulty(self, verb: str, kind: str, call: Callable[[], T]) -> T:
-        fault = self._faults.next(verb, kind)
-        match fault:
-            case Fault.TRANSIENT:
-                raise Transient(f"{verb}: the model cloud throttles")
-            case Fault.UNKNOWN_BEFORE:
-                raise UnknownOutcome(f"{verb}: the connection broke")
-            case Fault.PERMANENT:
-                raise Permanent(f"{verb}: the model cloud refuses")
-            case Fault.UNKNOWN_AFTER:
-                call()
-                raise UnknownOutcome(f"{verb}: the reply was lost")
-            case None:
-                return call()
 
 
 async def open_provider(account: str, settings: Mapping[str, str]) -> ModelProvider:

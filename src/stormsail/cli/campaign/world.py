@@ -1,0 +1,220 @@
+"""One world from beginning to end, whichever arm plays it: the loop, the clock, the cloud, and the judging.
+
+An arm brings what runs an operation and what a kill does. The verdict is read from the cloud, twice: when the operation
+was said to be over (or its time was), and once more when all is at rest.
+"""
+
+import asyncio
+import gc
+import logging
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from stormsail.cli.campaign.kinds import ACCOUNT, Operation, amiss, prepare
+from stormsail.cli.campaign.plan import LATE, SETTLE_S, Kill, Plan, weather_over
+from stormsail.delivery.providers.model.cloud import Effect, ModelCloud
+from stormsail.delivery.providers.model.provider import ModelProvider
+from stormsail.engine.sim.loop import Deadlock, Endless, SimLoop, run
+
+NOMINAL_MAX_S: Final = 400.0
+"""How long an operation may take where nothing goes wrong, while that is being found out."""
+STEPS_MAX: Final = 5_000_000
+EPOCH_S: Final = 1_700_000_000.0
+
+
+class Broken(Exception):
+    """A process of the world did what it must never do: the campaign is stopped, and shows the world's number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an orchestrator says of an operation at its end."""
+
+    ok: bool
+    detail: str = ""
+
+
+class Arm(Protocol):
+    """One way to run operations."""
+
+    async def open(self) -> None:
+        """Start its processes."""
+        ...
+
+    async def operate(self, operation: Operation) -> Said:
+        """Run an operation to its end."""
+        ...
+
+    async def kill(self, kill: Kill) -> None:
+        """Kill a process, and start it again after its time."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything, after the world has ended."""
+        ...
+
+
+@dataclass(slots=True)
+class Stage:
+    """What an arm plays on."""
+
+    plan: Plan
+    loop: SimLoop
+    cloud: ModelCloud
+    provider: ModelProvider
+    broken: Callable[[str], None]
+
+    def now_ms(self) -> int:
+        """Wall clock time."""
+        return int((EPOCH_S + self.loop.time()) * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How one operation went. `wrong` is empty where all is as intended."""
+
+    number: int
+    kind: str
+    wrong: str
+    took_s: float
+    felt: tuple[str, ...]
+    """The classes of fault that it met, sorted."""
+    detail: str = ""
+
+
+STATE, TWICE, UNFINISHED, GIVEN_UP = "wrong end state", "done twice", "not finished", "given up"
+"""Ways to be wrong. Given up: its orchestrator says it failed, although the cloud came to be as intended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a world went."""
+
+    verdicts: tuple[Verdict, ...]
+    kills: tuple[tuple[str, bool], ...]
+    """Of each kill: its class, and whether an operation that was under way then ended wrong."""
+    simulated_s: float
+
+
+def play(plan: Plan, nominal_s: Mapping[str, float], arm_on: Callable[[Stage], Arm]) -> Outcome:
+    """Play a world. Without a kind's nominal time, its operations have NOMINAL_MAX_S."""
+    lasts_s = 60 + LATE * max(nominal_s.values(), default=NOMINAL_MAX_S / LATE) + SETTLE_S
+    loop = SimLoop(random.Random(f"{plan.seed}/loop"))  # noqa: S311
+    loop.steps_max = STEPS_MAX
+    troubles: list[str] = []
+    weather = weather_over(plan, loop.time, lasts_s)
+    stage_of: list[Stage] = []
+    cloud = ModelCloud(lambda: stage_of[0].now_ms(), boots_ms=weather.boots_ms, capacity_limit=10_000)
+    provider = ModelProvider(cloud, ACCOUNT, line=weather, clock_ms=lambda: stage_of[0].now_ms())
+    stage = Stage(plan, loop, cloud, provider, troubles.append)
+    stage_of.append(stage)
+    weather.settled = True
+    for operation in plan.operations:
+        prepare(cloud, operation)
+    weather.settled = False
+    cloud.effects.clear()
+    arm = arm_on(stage)
+    was_collecting, was_logging = gc.isenabled(), logging.root.manager.disable
+    gc.disable()  # a collection would close abandoned coroutines at a moment that no seed decides
+    logging.disable(logging.CRITICAL)
+    loop.set_exception_handler(lambda _, context: troubles.append(_told(context)) if "handle" in context else None)
+    try:
+        run(loop, _World(stage, arm, nominal_s).play())
+    except (Deadlock, Endless) as stuck:
+        troubles.append(str(stuck))
+    finally:
+        arm.close()
+        logging.disable(was_logging)
+        if was_collecting:
+            gc.enable()
+    if troubles:
+        raise Broken(f"world {plan.seed}: {troubles[0]}")
+    return Outcome(_verdicts(stage), _kills(stage), loop.time())
+
+
+class _World:
+    def __init__(self, stage: Stage, arm: Arm, nominal_s: Mapping[str, float]) -> None:
+        self._stage = stage
+        self._arm = arm
+        self._nominal_s = nominal_s
+
+    async def play(self) -> None:
+        await self._arm.open()
+        loop = self._stage.loop
+        killing = [loop.create_task(self._killed(kill)) for kill in self._stage.plan.kills]
+        working = [loop.create_task(self._operated(operation)) for operation in self._stage.plan.operations]
+        await asyncio.gather(*working, *killing)
+        await asyncio.sleep(SETTLE_S)
+
+    async def _operated(self, operation: Operation) -> None:
+        await asyncio.sleep(operation.starts_at_s)
+        operation.starts_at_s = self._stage.loop.time()
+        within_s = LATE * self._nominal_s.get(operation.kind.name, NOMINAL_MAX_S / LATE)
+        try:
+            said = await asyncio.wait_for(self._arm.operate(operation), within_s)
+        except TimeoutError:
+            said = None
+        if said is not None:
+            operation.ended_at_s = self._stage.loop.time()
+            operation.said_ok, operation.said = said.ok, said.detail
+        operation.seen_at_end = amiss(self._stage.cloud, operation)
+
+    async def _killed(self, kill: Kill) -> None:
+        await asyncio.sleep(kill.at_s)
+        for operation in self._stage.plan.operations:
+            if _under_way(operation, self._stage.loop.time()):
+                operation.felt.add(kill.victim)
+        await self._arm.kill(kill)
+
+
+def _under_way(operation: Operation, now_s: float) -> bool:
+    return operation.starts_at_s <= now_s and (operation.ended_at_s is None or operation.ended_at_s > now_s)
+
+
+def _verdicts(stage: Stage) -> tuple[Verdict, ...]:
+    made: dict[str, int] = {}
+    for effect in stage.cloud.effects:
+        if effect.kind == "create":
+            application = effect.name.rpartition("-")[0]
+            made[application] = made.get(application, 0) + 1
+    return tuple(_verdict(stage, operation, made.get(operation.application, 0)) for operation in stage.plan.operations)
+
+
+def _verdict(stage: Stage, operation: Operation, made: int) -> Verdict:
+    ended_at_s = operation.ended_at_s
+    state = operation.seen_at_end or amiss(stage.cloud, operation)
+    if made > operation.kind.creates:
+        wrong, detail = TWICE, f"{made} server groups were made; {operation.said}"
+    elif state:
+        wrong, detail = STATE, f"{state}; {operation.said if not operation.said_ok else 'said to be done'}"
+    elif ended_at_s is None:
+        wrong, detail = UNFINISHED, ""
+    elif not operation.said_ok:
+        wrong, detail = GIVEN_UP, operation.said
+    else:
+        wrong, detail = "", ""
+    took_s = (ended_at_s if ended_at_s is not None else stage.loop.time()) - operation.starts_at_s
+    return Verdict(operation.number, operation.kind.name, wrong, took_s, tuple(sorted(operation.felt)), detail)
+
+
+def _kills(stage: Stage) -> tuple[tuple[str, bool], ...]:
+    """Say of each kill whether it was followed by a wrong end of something that it hit."""
+    wrong = {verdict.number for verdict in _verdicts(stage) if verdict.wrong}
+    return tuple(
+        (
+            str(kill.victim),
+            any(_under_way(one, kill.at_s) and one.number in wrong for one in stage.plan.operations),
+        )
+        for kill in stage.plan.kills
+    )
+
+
+def _told(context: dict[str, object]) -> str:
+    return f"{context.get('message')}: {context.get('exception')!r}"
+
+
+def wall_clock(loop: SimLoop) -> Callable[[], float]:
+    """Return the time of day of a world."""
+    return lambda: EPOCH_S + loop.time()
