@@ -52,6 +52,9 @@ COMMANDS: Final = {
     "web": Lazy("stormsail.cli.web:web", "Run the page and the REST API alone."),
     "auth": Lazy("stormsail.cli.auth:auth", "Make, list and revoke the keys that people sign in with."),
     "sim": Lazy("stormsail.cli.sim:sim", "Look for broken promises on a simulated machine and disk."),
+    "campaign": Lazy(
+        "stormsail.cli.campaign.command:campaign", "Run operations on a faulty cloud, durably and by polling."
+    ),
     "version": Lazy("stormsail.cli.version:version", "Show the versions of Stormsail and what it stands on."),
     "completion": Lazy("stormsail.cli.completion:completion", "Print the completion script of a shell."),
 }

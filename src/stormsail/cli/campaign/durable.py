@@ -6,6 +6,7 @@ the clock, the disk, the part of the SDK that is written in Rust (sdk_run.py, si
 """
 
 import asyncio
+import contextvars
 import itertools
 import random
 from collections.abc import Iterator, MutableMapping, Sequence
@@ -27,7 +28,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from stormsail.cli.campaign.kinds import ACCOUNT, Operation
 from stormsail.cli.campaign.plan import Kill, Victim
 from stormsail.cli.campaign.sim_worker import NAMESPACE, Habits, SimWorker
-from stormsail.cli.campaign.world import Said, Stage, wall_clock
+from stormsail.cli.campaign.world import Said, Stage
 from stormsail.delivery.activities import CloudActivities
 from stormsail.delivery.model.operation import RUNNER, TASK_QUEUE, OperationRequest, OperationResult, workflow_id_of
 from stormsail.delivery.providers.provider import Provider
@@ -77,7 +78,7 @@ class DurableArm:
         self._plant = plant
         self._trace = Trace(loop.time)
         self._violated = Violated()
-        disk = SimDisk(random.Random(f"{plan.seed}/disk"), self._trace.note)  # noqa: S311
+        disk = SimDisk(random.Random(f"{plan.seed}/disk"), self._trace.note)
         self._vfs = SimVfs(f"stormsail-campaign-{next(_NAMES)}", disk)
         self._node = Node(
             loop,
@@ -96,15 +97,18 @@ class DurableArm:
             loop,
             self._node,
             self._trace,
-            chance=random.Random(f"{plan.seed}/network"),  # noqa: S311
+            chance=random.Random(f"{plan.seed}/network"),
             delay_s=DELAY_S,
             lost=plan.lost,
             doubled=plan.lost,
             reset=plan.lost,
             violated=self._violated,
         )
-        self._chance = random.Random(f"{plan.seed}/durable")  # noqa: S311
-        self._workers = 0
+        # A node that ends at a disk call is told of in its own context, in which nothing runs any more.
+        told, outside = self._node.on_death, contextvars.copy_context()
+        self._node.on_death = lambda life: outside.run(told, life)
+        self._chance = random.Random(f"{plan.seed}/durable")
+        self._workers: list[SimWorker] = []
         self._worker: SimWorker | None = None
         self._logs = _logs_heard(self._logged)
 
@@ -153,7 +157,9 @@ class DurableArm:
         await self._start_engine()
 
     def close(self) -> None:
-        """Let go of the disk."""
+        """Let go of runs and disk."""
+        for worker in self._workers:
+            worker.bury()
         self._logs.__exit__(None, None, None)
         self._node.bury()
         self._vfs.unregister()
@@ -166,20 +172,23 @@ class DurableArm:
         return self._trace.digest
 
     async def _start_engine(self) -> None:
-        try:
-            while not self._node.up and not await self._node.start():
-                await asyncio.sleep(RETRY_S)
-        except Violation as violation:
-            self._stage.broken(str(violation))
+        while True:
+            try:
+                if self._node.up or await self._node.start():
+                    return
+            except Violation as violation:
+                self._stage.broken(str(violation))
+                return
+            await asyncio.sleep(RETRY_S)
 
     def _start_worker(self) -> None:
-        self._workers += 1
         provider: Provider = self._stage.provider
         if self._plant.provider is not None:
             provider = self._plant.provider(provider)
-        activities = CloudActivities({ACCOUNT: provider}, clock_s=wall_clock(self._stage.loop))
-        name = f"worker{self._workers}"
+        activities = CloudActivities({ACCOUNT: provider}, clock_s=self._stage.wall_s)
+        name = f"worker{len(self._workers) + 1}"
         self._worker = SimWorker(name, self._network, activities, self._plant.habits, self._stage.broken)
+        self._workers.append(self._worker)
 
     async def _started(self, workflow_id: str, request: OperationRequest) -> str:
         """Start the workflow once: the request id makes it so, however often that must be sent."""

@@ -21,10 +21,10 @@ LATE: Final = 10.0
 SETTLE_S: Final = 60.0
 """What goes on after the last operation ended is seen, too."""
 
-BURSTS_AN_HOUR: Final = 150.0
+BURSTS_AN_HOUR: Final = 250.0
 """For a fault rate of 1; likewise the next two."""
 SLOW_BOOTS: Final = 0.5
-KILLS_A_WORLD: Final = 10.0
+KILLS_A_WORLD: Final = 24.0
 NETWORK_SHARE: Final = 0.1
 """The share of calls between our own processes that is lost, doubled or reset, each, of the fault rate."""
 KILLS_WITHIN_S: Final = 90.0
@@ -71,9 +71,11 @@ CLASSES: Final = (*(trouble.value for trouble in Trouble), *(victim.value for vi
 def plan_world(seed: int, world: int, fault_rate: float, count: int = OPERATIONS_A_WORLD) -> Plan:
     """Draw a world."""
     name = f"campaign/{seed}/{world}"
-    chance = random.Random(f"{name}/plan")  # noqa: S311
+    chance = random.Random(f"{name}/plan")
     operations = tuple(
-        Operation(world * OPERATIONS_A_WORLD + number, draw_kind(chance), f"app{number}", chance.random() * BEGIN_WITHIN_S)
+        Operation(
+            world * OPERATIONS_A_WORLD + number, draw_kind(chance), f"app{number}", chance.random() * BEGIN_WITHIN_S
+        )
         for number in range(OPERATIONS_A_WORLD)
     )
     climate = Climate(

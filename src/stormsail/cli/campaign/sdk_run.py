@@ -19,6 +19,7 @@ from temporalio.api.enums.v1 import CommandType, EventType
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_commands import ScheduleActivity, WorkflowCommand
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import decode_search_attributes
 from temporalio.worker import UnsandboxedWorkflowRunner
@@ -70,6 +71,14 @@ class CachedRun:
         self.next_event_id = events[-1].event_id + 1
         return self._asked
 
+    def evict(self) -> None:
+        """Let go of the run: its coroutines end now, and not when the collector finds them."""
+        if self._instance is not None:
+            activation = WorkflowActivation(run_id=self._run_id)
+            activation.jobs.add().remove_from_cache.SetInParent()
+            self._activate(self._instance, activation)
+            self._instance = None
+
     def _compare(self, since: Events) -> None:
         """Hold the commands of the task before against the events that they became."""
         became = [event for event in since if event.event_type in _COMMAND_OF_EVENT]
@@ -96,14 +105,18 @@ class CachedRun:
         if self._instance is None:
             first = since[0].workflow_execution_started_event_attributes
             self._instance = self._made(activation, first)
-        loop = asyncio.get_running_loop()
-        try:
-            completion = self._instance.activate(activation)
-        finally:
-            asyncio._set_running_loop(loop)  # activate leaves none registered
+        completion = self._activate(self._instance, activation)
         if completion.HasField("failed"):
             raise NotDeterministic(f"{self._workflow_id}: {completion.failed.failure.message}")
         return [self._command(asked) for asked in completion.successful.commands]
+
+    @staticmethod
+    def _activate(instance: WorkflowInstance, activation: WorkflowActivation) -> WorkflowActivationCompletion:
+        loop = asyncio._get_running_loop()
+        try:
+            return instance.activate(activation)
+        finally:
+            asyncio._set_running_loop(loop)  # activate leaves none registered
 
     def _add_job(self, activation: WorkflowActivation, event: HistoryEvent) -> None:
         jobs = activation.jobs
@@ -132,7 +145,9 @@ class CachedRun:
             case EventType.EVENT_TYPE_TIMER_FIRED:
                 jobs.add().fire_timer.seq = int(event.timer_fired_event_attributes.timer_id)
             case _ if event.event_type not in _TELLS_NOTHING and event.event_type not in _COMMAND_OF_EVENT:
-                raise NotDeterministic(f"{self._workflow_id}: event {event.event_id} is of a kind not fed here: {event}")
+                raise NotDeterministic(
+                    f"{self._workflow_id}: event {event.event_id} is of a kind not fed here: {event}"
+                )
 
     def _resolve_failed(self, activation: WorkflowActivation, attributes: Any, message: str) -> None:
         """Wrap an activity's failure as the SDK's core does."""
@@ -146,9 +161,7 @@ class CachedRun:
         info.started_event_id = attributes.started_event_id
         info.retry_state = attributes.retry_state
 
-    def _made(
-        self, activation: WorkflowActivation, first: WorkflowExecutionStartedEventAttributes
-    ) -> WorkflowInstance:
+    def _made(self, activation: WorkflowActivation, first: WorkflowExecutionStartedEventAttributes) -> WorkflowInstance:
         started = activation.timestamp.ToDatetime(UTC)
         info = temporalio.workflow.Info(
             attempt=first.attempt,
@@ -214,10 +227,9 @@ def _fill_activity(asked: WorkflowCommand, command: Command) -> None:
     attributes.task_queue.name = wanted.task_queue
     attributes.input.payloads.extend(wanted.arguments)
     attributes.request_eager_execution = not wanted.do_not_eagerly_execute
-    for name in ("schedule_to_close", "schedule_to_start", "start_to_close", "heartbeat"):
-        field = f"{name}_timeout"
-        if wanted.HasField(field):
-            getattr(attributes, field).CopyFrom(getattr(wanted, field))
+    attributes.schedule_to_close_timeout.CopyFrom(wanted.schedule_to_close_timeout)
+    attributes.start_to_close_timeout.CopyFrom(wanted.start_to_close_timeout)
+    attributes.heartbeat_timeout.CopyFrom(wanted.heartbeat_timeout)
     if wanted.HasField("retry_policy"):
         attributes.retry_policy.CopyFrom(wanted.retry_policy)
 
@@ -288,4 +300,3 @@ def _recorded_as(event: HistoryEvent) -> str:
         case EventType.EVENT_TYPE_TIMER_STARTED:
             return event.timer_started_event_attributes.timer_id
     return ""
-

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.command.v1 import Command
 from temporalio.api.common.v1 import Payloads
-from temporalio.api.enums.v1 import TaskQueueKind, WorkflowTaskFailedCause
+from temporalio.api.enums.v1 import CommandType, TaskQueueKind, WorkflowTaskFailedCause
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
     GetWorkflowExecutionHistoryRequest,
@@ -49,11 +49,21 @@ from stormsail.engine.sim.loop import LIFE, Life
 from stormsail.engine.sim.network import Network, Unknown
 
 NAMESPACE: Final = "default"
-POLL_S: Final = 60.0
+POLL_S: Final = 45.0
+"""How long a poll waits; the SDK's keepalive finds a connection that is dead after so long, too."""
+ACTIVITY_POLLERS: Final = 5
+"""As many as the SDK has, and for workflow tasks, too."""
 TRIES_MAX: Final = 4
 """How often an answer is sent when no reply comes; the SDK does so too."""
 RETRY_S: Final = 0.1
 CACHED_MAX: Final = 200
+ENDINGS: Final = frozenset(
+    {
+        CommandType.COMMAND_TYPE_COMPLETE_WORKFLOW_EXECUTION,
+        CommandType.COMMAND_TYPE_FAIL_WORKFLOW_EXECUTION,
+    }
+)
+"""The commands after which a run has no more tasks."""
 
 T = TypeVar("T", bound=Message)
 _FAULTY: Final = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR
@@ -69,8 +79,6 @@ class Habits:
 
     command: Callable[[Command], Command] = lambda command: command
     """Changes what workflow code asks for."""
-    retryable: bool = True
-    """Whether failures of activities may be tried again."""
 
 
 class SimWorker:
@@ -102,17 +110,28 @@ class SimWorker:
             "wait_for_down_instances": (activities.wait_for_down_instances, DownOrder),
         }
         normal = TaskQueue(name=TASK_QUEUE, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL)
-        sticky = TaskQueue(
-            name=self._sticky, kind=TaskQueueKind.TASK_QUEUE_KIND_STICKY, normal_name=TASK_QUEUE
-        )
-        for queue in (normal, sticky):
+        sticky = TaskQueue(name=self._sticky, kind=TaskQueueKind.TASK_QUEUE_KIND_STICKY, normal_name=TASK_QUEUE)
+        for queue in (normal, normal, sticky, sticky, sticky):
             self._spawn(self._for_ever(self._poll_workflow, queue))
-        self._spawn(self._for_ever(self._poll_activity, TaskQueue(name=TASK_QUEUE)))
+        for _ in range(ACTIVITY_POLLERS):
+            self._spawn(self._for_ever(self._poll_activity, TaskQueue(name=TASK_QUEUE)))
 
     def kill(self) -> None:
         """End at once; the engine notices that the connections are gone, or does not."""
         self.life.alive = False
         self._network.gone(self.name)
+
+    def bury(self) -> None:
+        """After the world has ended: let go of all runs."""
+        for run in self._cache.values():
+            run.evict()
+        self._cache.clear()
+
+    def _forget(self, run_id: str) -> None:
+        """Drop a run from the cache."""
+        run = self._cache.pop(run_id, None)
+        if run is not None:
+            self._loop.call_soon(run.evict)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work, context=self._context)
@@ -156,14 +175,14 @@ class SimWorker:
             while following is not None and following.task_token:
                 following = await self._done(following)
         except (Refused, Unknown):
-            self._cache.pop(run_id, None)  # whatever became of the answer, the next task shows the whole history
+            self._forget(run_id)  # whatever became of the answer, the next task shows the whole history
 
     async def _done(self, task: PollWorkflowTaskQueueResponse) -> PollWorkflowTaskQueueResponse | None:
         """Do a workflow task; return the one that came with the reply."""
         try:
             commands = await self._commands(task)
         except NotDeterministic as wrong:
-            self._cache.pop(task.workflow_execution.run_id, None)
+            self._forget(task.workflow_execution.run_id)
             self._broken(str(wrong))
             failed = RespondWorkflowTaskFailedRequest(
                 namespace=NAMESPACE, task_token=task.task_token, identity=self.name, cause=_FAULTY
@@ -185,6 +204,8 @@ class SimWorker:
         reply = await self._call("RespondWorkflowTaskCompleted", request, RespondWorkflowTaskCompletedResponse)
         for activity in reply.activity_tasks:
             self._spawn(self._do_activity(activity))
+        if commands and commands[-1].command_type in ENDINGS:
+            self._forget(task.workflow_execution.run_id)
         return reply.workflow_task if reply.HasField("workflow_task") else None
 
     async def _commands(self, task: PollWorkflowTaskQueueResponse) -> list[Command]:
@@ -199,10 +220,11 @@ class SimWorker:
         if run is None or shown[0].event_id != run.next_event_id:
             if shown[0].event_id != 1:
                 shown = await self._before(task, shown[0].event_id) + shown
+            self._forget(run_id)
             run = CachedRun(NAMESPACE, task.workflow_execution.workflow_id, run_id, TASK_QUEUE)
             self._cache[run_id] = run
             if len(self._cache) > CACHED_MAX:
-                del self._cache[next(iter(self._cache))]
+                self._forget(next(iter(self._cache)))
         return await self._fed(run, shown)
 
     async def _fed(self, run: CachedRun, events: Events) -> list[Command]:
@@ -282,12 +304,8 @@ class SimWorker:
         await self._answered("RespondActivityTaskCompleted", request, RespondActivityTaskCompletedResponse)
 
     async def _failed(self, task: PollActivityTaskQueueResponse, error: Exception) -> None:
-        request = RespondActivityTaskFailedRequest(
-            namespace=NAMESPACE, task_token=task.task_token, identity=self.name
-        )
+        request = RespondActivityTaskFailedRequest(namespace=NAMESPACE, task_token=task.task_token, identity=self.name)
         _FAILURES.to_failure(error, _PAYLOADS, request.failure)
-        if not self._habits.retryable:
-            request.failure.application_failure_info.non_retryable = True
         await self._answered("RespondActivityTaskFailed", request, RespondActivityTaskFailedResponse)
 
     async def _answered(self, method: str, request: Message, reply: type[T]) -> None:

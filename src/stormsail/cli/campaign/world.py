@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from stormsail.cli.campaign.kinds import ACCOUNT, Operation, amiss, prepare
 from stormsail.cli.campaign.plan import LATE, SETTLE_S, Kill, Plan, weather_over
-from stormsail.delivery.providers.model.cloud import Effect, ModelCloud
+from stormsail.delivery.providers.model.cloud import ModelCloud
 from stormsail.delivery.providers.model.provider import ModelProvider
 from stormsail.engine.sim.loop import Deadlock, Endless, SimLoop, run
 
@@ -65,10 +65,11 @@ class Stage:
     cloud: ModelCloud
     provider: ModelProvider
     broken: Callable[[str], None]
+    """Told when a process did what it must never do."""
 
-    def now_ms(self) -> int:
-        """Wall clock time."""
-        return int((EPOCH_S + self.loop.time()) * 1000)
+    def wall_s(self) -> float:
+        """Return the time of day."""
+        return EPOCH_S + self.loop.time()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +102,17 @@ class Outcome:
 def play(plan: Plan, nominal_s: Mapping[str, float], arm_on: Callable[[Stage], Arm]) -> Outcome:
     """Play a world. Without a kind's nominal time, its operations have NOMINAL_MAX_S."""
     lasts_s = 60 + LATE * max(nominal_s.values(), default=NOMINAL_MAX_S / LATE) + SETTLE_S
-    loop = SimLoop(random.Random(f"{plan.seed}/loop"))  # noqa: S311
+    loop = SimLoop(random.Random(f"{plan.seed}/loop"))
     loop.steps_max = STEPS_MAX
     troubles: list[str] = []
     weather = weather_over(plan, loop.time, lasts_s)
-    stage_of: list[Stage] = []
-    cloud = ModelCloud(lambda: stage_of[0].now_ms(), boots_ms=weather.boots_ms, capacity_limit=10_000)
-    provider = ModelProvider(cloud, ACCOUNT, line=weather, clock_ms=lambda: stage_of[0].now_ms())
+
+    def now_ms() -> int:
+        return int((EPOCH_S + loop.time()) * 1000)
+
+    cloud = ModelCloud(now_ms, boots_ms=weather.boots_ms, capacity_limit=10_000)
+    provider = ModelProvider(cloud, ACCOUNT, line=weather, clock_ms=now_ms)
     stage = Stage(plan, loop, cloud, provider, troubles.append)
-    stage_of.append(stage)
     weather.settled = True
     for operation in plan.operations:
         prepare(cloud, operation)
@@ -163,14 +166,19 @@ class _World:
 
     async def _killed(self, kill: Kill) -> None:
         await asyncio.sleep(kill.at_s)
-        for operation in self._stage.plan.operations:
-            if _under_way(operation, self._stage.loop.time()):
-                operation.felt.add(kill.victim)
+        self._felt(kill)
         await self._arm.kill(kill)
+        self._felt(kill)  # those too that began while the process was not there
+
+    def _felt(self, kill: Kill) -> None:
+        for operation in self._stage.plan.operations:
+            if _under_way(operation, kill.at_s, self._stage.loop.time()):
+                operation.felt.add(kill.victim)
 
 
-def _under_way(operation: Operation, now_s: float) -> bool:
-    return operation.starts_at_s <= now_s and (operation.ended_at_s is None or operation.ended_at_s > now_s)
+def _under_way(operation: Operation, from_s: float, to_s: float) -> bool:
+    """Tell whether an operation was under way at some moment of a time."""
+    return operation.starts_at_s <= to_s and (operation.ended_at_s is None or operation.ended_at_s > from_s)
 
 
 def _verdicts(stage: Stage) -> tuple[Verdict, ...]:
@@ -205,7 +213,10 @@ def _kills(stage: Stage) -> tuple[tuple[str, bool], ...]:
     return tuple(
         (
             str(kill.victim),
-            any(_under_way(one, kill.at_s) and one.number in wrong for one in stage.plan.operations),
+            any(
+                _under_way(one, kill.at_s, kill.at_s + kill.down_s) and one.number in wrong
+                for one in stage.plan.operations
+            ),
         )
         for kill in stage.plan.kills
     )
@@ -213,8 +224,3 @@ def _kills(stage: Stage) -> tuple[tuple[str, bool], ...]:
 
 def _told(context: dict[str, object]) -> str:
     return f"{context.get('message')}: {context.get('exception')!r}"
-
-
-def wall_clock(loop: SimLoop) -> Callable[[], float]:
-    """Return the time of day of a world."""
-    return lambda: EPOCH_S + loop.time()

@@ -67,7 +67,7 @@ class SeededFaults:
     probability: float
 
     def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)  # noqa: S311
+        self._random = random.Random(self.seed)
 
     def next(self, verb: str, kind: str) -> Fault | None:  # noqa: ARG002
         """Draw the fault of this call."""

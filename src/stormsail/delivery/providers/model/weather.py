@@ -54,13 +54,13 @@ class Climate:
     fault_rate: float
     latency_s: tuple[float, float] = (0.05, 0.6)
     """Of each way, there and back."""
-    timeout_s: float = 15.0
+    timeout_s: float = 10.0
     bursts_an_hour: float = 0.0
-    burst_s: tuple[float, float] = (3.0, 20.0)
+    burst_s: tuple[float, float] = (3.0, 15.0)
     boot_s: tuple[float, float] = (2.0, 6.0)
     slow_boots: float = 0.0
     """The chance that an instance is slow to become healthy."""
-    slow_boot_s: tuple[float, float] = (15.0, 45.0)
+    slow_boot_s: tuple[float, float] = (12.0, 36.0)
 
 
 class Weather:
@@ -83,7 +83,7 @@ class Weather:
         self._now_s = now_s
         self._felt = felt
         self._streams: dict[str, random.Random] = {}
-        self._bursts = _bursts(random.Random(f"{seed}/bursts"), climate, lasts_s)  # noqa: S311
+        self._bursts = _bursts(random.Random(f"{seed}/bursts"), climate, lasts_s)
         self._burst_begins = [begin for begin, _, _ in self._bursts]
         self.settled = False
 
@@ -91,7 +91,7 @@ class Weather:
         """Return how long an instance takes to become healthy."""
         if self.settled:
             return 0
-        chance = random.Random(f"{self._seed}/{instance_id}")  # noqa: S311
+        chance = random.Random(f"{self._seed}/{instance_id}")
         slow = chance.random() < self._climate.slow_boots
         if slow:
             self._felt(application_of(instance_id.rpartition("-")[0]), Trouble.SLOW_HEALTH)
@@ -126,7 +126,7 @@ class Weather:
 
     def _stream(self, application: str) -> random.Random:
         if application not in self._streams:
-            self._streams[application] = random.Random(f"{self._seed}/{zlib.crc32(application.encode())}")  # noqa: S311
+            self._streams[application] = random.Random(f"{self._seed}/{zlib.crc32(application.encode())}")
         return self._streams[application]
 
 
