@@ -17,6 +17,7 @@ For whoever builds a page on the read models:
   `workflow.read_history(sources, id, run)`     `HistoryView`: a page of events, either way round
   `schedules.read_schedules(sources)`           `SchedulesView`; `read_schedule` for one
   `task_queues.read_task_queues(sources)`       `TaskQueuesView`; `read_task_queue` for one
+  `audit.read_audit(sources, web.trail, ...)`   `AuditView`: entries with before, after, state, page by page
   ============================================  ==========================================================
 
 * Every view carries `sources`: one `Source(name, status, as_of_ms, age_ms, error)` each. `ok`: it answered. `stale`:
@@ -41,5 +42,9 @@ For whoever changes something:
   `Done`, whose `value` is the answer. What is turned down is a `Problem` with `detail`, `next`, `field`, `rule`.
 * A change by cookie must carry `web.sessions.csrf_token(principal.session)` in the header X-CSRF-Token, on every path.
   Changes that another site's page asks for never reach a route.
+* /api/v1/events tells `topic` events `{topic, version}` (and `alive` every 15 s) for the topics of `news.TOPICS` and
+  for each run that was read lately: `operation:<id>`, `workflow:<workflow id>`.
+* The door lets only those to pages (what is not below /api/) who may read everything: pages that pass `sees` on could
+  be opened to others by listing them there. `/sign-in` and `/sign-out` are there (`api/session.py`).
 * Every answer has a strict Content-Security-Policy: no inline script or style, nothing from elsewhere.
 """

@@ -1,5 +1,6 @@
 """The web application: routes and the door around the sources. It starts and works while every source is away."""
 
+import asyncio
 import getpass
 import logging
 import time
@@ -23,11 +24,13 @@ from stormsail.web.guard.door import Door, Doorkeeper, loopback_hosts, too_large
 from stormsail.web.guard.limits import RateLimit
 from stormsail.web.guard.principals import local_principal
 from stormsail.web.guard.sessions import Sessions, load_secret
+from stormsail.web.news import News
 from stormsail.web.pages.routes import install_pages
 from stormsail.web.problems import Problem, answer_of
 from stormsail.web.settings import WebSettings
 from stormsail.web.sources.sources import Sources
 from stormsail.web.state import Web
+from stormsail.web.watch import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,7 @@ def open_web(settings: WebSettings, sources: Sources, database: Database) -> Web
         answers=Answers(database, trail),
         keys=Keys(database),
         sessions=Sessions(load_secret(settings.data_dir)),
+        news=News(),
         now_ms=sources.now_ms,
     )
 
@@ -54,7 +58,10 @@ def create_app(web: Web, now_s: Callable[[], float] = time.monotonic) -> FastAPI
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await web.trail.settle(web.settings.audit_days)
         await web.answers.drop_old()
+        watching = asyncio.create_task(Watcher(web.sources, web.trail, web.news).run())
         yield
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         await web.sources.engine.delivery.close()
         await web.database.close()
 
@@ -80,7 +87,7 @@ def create_app(web: Web, now_s: Callable[[], float] = time.monotonic) -> FastAPI
     app.add_exception_handler(HTTPException, _plain)
     app.add_exception_handler(Exception, _bug)
     # Last: an address that no route before it knows is told as a page.
-    install_pages(app, stream="", footer=(f"engine {web.sources.engine.at.address}",))
+    install_pages(app, stream=f"{PREFIX}/events", footer=(f"engine {web.sources.engine.at.address}",))
     return app
 
 

@@ -40,9 +40,10 @@ async def serve(settings: WebSettings, *, stop: asyncio.Event, started: Callable
         )
     listening = _bound(settings)
     sources = await open_sources(settings.engine, settings.accounts)
+    web = open_web(settings, sources, database)
     server = _Server(
         uvicorn.Config(
-            create_app(open_web(settings, sources, database)),
+            create_app(web),
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,
             h11_max_incomplete_event_size=64 * 1024,
@@ -60,6 +61,7 @@ async def serve(settings: WebSettings, *, stop: asyncio.Event, started: Callable
         scheme = "https" if settings.tls_cert else "http"
         started(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        web.news.close()
         server.should_exit = True
         await serving
     finally:

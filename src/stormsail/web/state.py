@@ -11,6 +11,7 @@ from stormsail.delivery.records.database import Database
 from stormsail.delivery.records.keys import Keys
 from stormsail.web.guard.principals import Principal
 from stormsail.web.guard.sessions import Sessions
+from stormsail.web.news import News
 from stormsail.web.settings import WebSettings
 from stormsail.web.sources.sources import Sources
 
@@ -26,6 +27,7 @@ class Web:
     answers: Answers
     keys: Keys
     sessions: Sessions
+    news: News
     now_ms: Callable[[], int]
 
 

@@ -6,13 +6,13 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
-from stormsail.web.api import audit, deployed, operations, schedules, workflows
+from stormsail.web.api import audit, deployed, events, operations, schedules, workflows
 from stormsail.web.problems import ProblemView
 
 PREFIX = "/api/v1"
 
 router = APIRouter(prefix=PREFIX)
-for part in (deployed, operations, workflows, schedules, audit):
+for part in (deployed, operations, workflows, schedules, audit, events):
     router.include_router(part.router)
 
 

@@ -150,6 +150,7 @@ async def _make(
         raise
     finally:
         caller.web.sources.outdate()
+        caller.web.news.hurry.set()
     body = TypeAdapter(type(made)).dump_json(made)
     await _written(answers.answer(change, audit_id, AuditState.DONE, "", status, body))
     return Done(status, body, key)

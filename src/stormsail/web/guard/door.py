@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stormsail.delivery.records.database import RecordsUnavailable
-from stormsail.delivery.records.keys import Key
+from stormsail.delivery.records.keys import Key, Role
 from stormsail.web.guard.limits import RateLimit
 from stormsail.web.guard.principals import Principal, principal_of
 from stormsail.web.guard.sessions import COOKIE, Sessions
@@ -25,7 +25,7 @@ BODY_MAX: Final = 1024 * 1024
 KEY_TEXT_MAX: Final = 256
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-OPEN: Final = ("/static/", "/sign-in", "/healthz", "/favicon.ico")
+OPEN: Final = ("/static/", "/sign-in", "/sign-out", "/healthz", "/favicon.ico")
 """What anybody may ask for: nothing of it says anything about what is deployed."""
 
 HEADERS: Final = {
@@ -107,6 +107,9 @@ class Door:
                     "send `Authorization: Bearer KEY`; `stormsail auth key create` makes one",
                 )
             return RedirectResponse("/sign-in", 303)
+        if principal is not None and not path.startswith(("/api/", *OPEN)):
+            # Pages show everything at once. The API shows to each what its grants give.
+            principal.must(Role.READ)
         if scope["method"] not in SAFE:
             self._check_origin(headers)
             if by_cookie and principal is not None and path != "/sign-in":

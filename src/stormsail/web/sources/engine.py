@@ -93,6 +93,8 @@ class EngineSource:
     def __init__(self, client: Client, at: EngineAddress) -> None:
         self.at = at
         self.client = client
+        self.questions = 0
+        """How many were asked since the start."""
         self.delivery = DeliveryClient(client, at.address, task_queue=at.task_queue, outage_max_s=OUTAGE_MAX_S)
         self.changing = DeliveryClient(client, at.address, task_queue=at.task_queue, outage_max_s=CHANGE_OUTAGE_MAX_S)
 
@@ -111,6 +113,7 @@ class EngineSource:
 
     async def asked(self, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call with its failures sorted."""
+        self.questions += 1
         try:
             return await call()
         except (failures.EngineUnreachable, failures.NoWorker, failures.ObservationFailed) as error:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stormsail.web.sources.engine import EngineAddress, EngineSource
+from stormsail.web.sources.followed import Followed
 from stormsail.web.sources.held import Held
 
 
@@ -24,6 +25,8 @@ class Sources:
     """Answers of running operations about themselves, which only a worker can give."""
     accounts: dict[str, Held]
     """Answers of each account's cloud, read through a worker."""
+    followed: Followed
+    clouds_read_at_ms: "ReadAt"
     now_ms: Callable[[], int] = wall_ms
 
     @property
@@ -31,10 +34,17 @@ class Sources:
         """How many questions went out since the start, to all sources together."""
         return self.held.asked + self.workers.asked + sum(held.asked for held in self.accounts.values())
 
-    def outdate(self) -> None:
+    def outdate(self, *, clouds: bool = True) -> None:
         """Have everything asked for again, because something was changed."""
-        for held in (self.held, self.workers, *self.accounts.values()):
+        for held in (self.held, self.workers, *(self.accounts.values() if clouds else ())):
             held.outdate()
+
+
+@dataclass(slots=True)
+class ReadAt:
+    """When a viewer last read something."""
+
+    value: int = 0
 
 
 async def open_sources(at: EngineAddress, accounts: Sequence[str], now_ms: Callable[[], int] = wall_ms) -> Sources:
@@ -44,5 +54,7 @@ async def open_sources(at: EngineAddress, accounts: Sequence[str], now_ms: Calla
         held=Held("engine", now_ms),
         workers=Held("worker", now_ms),
         accounts={name: Held(f"account {name}", now_ms) for name in accounts},
+        followed=Followed(),
+        clouds_read_at_ms=ReadAt(),
         now_ms=now_ms,
     )

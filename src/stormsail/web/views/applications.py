@@ -109,8 +109,10 @@ class ApplicationsView:
     applications: tuple[ApplicationRow, ...]
 
 
-async def read_applications(sources: Sources, *, sees: Sees = sees_all) -> ApplicationsView:
+async def read_applications(sources: Sources, *, sees: Sees = sees_all, for_viewer: bool = True) -> ApplicationsView:
     """Read all applications. An account that fails is named in `sources` and leaves the others."""
+    if for_viewer:
+        sources.clouds_read_at_ms.value = sources.now_ms()
     names = await asyncio.gather(*(_names(sources, account) for account in sources.accounts))
     wanted = [
         (account, name)
@@ -129,6 +131,7 @@ async def read_applications(sources: Sources, *, sees: Sees = sees_all) -> Appli
 
 async def read_application(sources: Sources, name: str, *, sees: Sees = sees_all) -> ApplicationView | None:
     """Read one application in all accounts that may be seen; None when every account answered and none has it."""
+    sources.clouds_read_at_ms.value = sources.now_ms()
     accounts = [account for account in sources.accounts if sees(name, account)]
     readings = await asyncio.gather(*(_observed(sources, account, name) for account in accounts))
     clusters = [cluster for reading in readings if reading.value for cluster in clusters_of(reading.value)]

@@ -6,6 +6,7 @@ from typing import Any
 from stormsail.delivery.client_types import PendingActivity
 from stormsail.delivery.model.operation import OperationProgress, OperationStatus, Step, StepStatus
 from stormsail.delivery.model.steering import SteeringRecord
+from stormsail.web.sources.followed import FollowedRun
 from stormsail.web.sources.held import Reading, Source
 from stormsail.web.sources.operations import (
     Call,
@@ -128,6 +129,9 @@ async def read_operation(sources: Sources, operation_id: str) -> OperationView |
     if facts.value is None:
         return None
     running = facts.value.summary.status is OperationStatus.RUNNING
+    if running:
+        asked_for = facts.value.summary
+        sources.followed.look_at(FollowedRun(workflow_id, run_id, asked_for.application, asked_for.account))
     calls = await sources.held.read(
         ("calls", run_id, running),
         lambda: read_calls(sources.engine, workflow_id, run_id),

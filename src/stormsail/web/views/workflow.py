@@ -9,6 +9,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
+from stormsail.web.sources.followed import FollowedRun
 from stormsail.web.sources.held import Source
 from stormsail.web.sources.payloads import failure_text, message_json, payloads_json
 from stormsail.web.sources.sources import Sources
@@ -102,7 +103,12 @@ async def read_workflow(sources: Sources, workflow_id: str, run_id: str = "") ->
     reading = await sources.held.read(
         ("workflow", workflow_id, run_id), lambda: sources.engine.describe_workflow(workflow_id, run_id)
     )
-    return None if reading.value is None else _view(reading.source, reading.value)
+    if reading.value is None:
+        return None
+    view = _view(reading.source, reading.value)
+    if view.workflow.status == "Running":
+        sources.followed.look_at(FollowedRun(view.workflow.workflow_id, view.workflow.run_id))
+    return view
 
 
 async def read_history(
