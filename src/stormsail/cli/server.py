@@ -25,12 +25,16 @@ server = LazyGroup(
     lazy={
         "start": Lazy("stormsail.cli.server:start", "Run the engine here until it is stopped.", ("run",)),
         "start-dev": Lazy("stormsail.cli.start_dev:start_dev", "Run it with the flags of `temporal server start-dev`."),
+        "status": Lazy("stormsail.cli.server_file:status", "Show what runs on a data directory, and its file."),
+        "backup": Lazy("stormsail.cli.server_file:backup", "Copy the engine's file while it runs."),
+        "fsck": Lazy("stormsail.cli.server_file:fsck", "Check the engine's file, or a backup, from end to end."),
     },
-    help="""Run the engine alone. `stormsail up` runs it together with a worker.
+    help="""Run the engine alone, and look after its file. `stormsail up` runs it together with a worker.
 
     \b
-    Example:
+    Examples:
       stormsail server start --data-dir ./state
+      stormsail server backup monday.db
     """,
 )
 

@@ -21,6 +21,7 @@ from stormsail.engine.store.errors import (
     StorageFull,
     WriteRejected,
 )
+from stormsail.engine.store.log_damage import refuse_damaged_log
 from stormsail.engine.store.medium import Medium
 from stormsail.engine.store.opening import connect, make_schema, unusable
 from stormsail.engine.store.reader import Reader, Row
@@ -93,6 +94,7 @@ class Database:
         medium.prepare(path)
         self._write = connect(path, medium)
         try:
+            refuse_damaged_log(self._write, path, medium.vfs)
             make_schema(self._write, path)
             self._write.set_wal_hook(self._note_log_pages)
             self.reader = Reader(path, self._lost, medium, self._write)

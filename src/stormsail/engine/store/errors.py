@@ -90,6 +90,15 @@ class RunConflict(AssertionError):
     """A commit that would break an invariant, such as two open runs of one workflow id. Nothing of it was written."""
 
 
+class RowDamaged(AssertionError):
+    """A row of the file holds what its table cannot hold, so that the row is damaged."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"A row of {path} cannot be read. `stormsail server fsck` tells which; other rows are not touched."
+        )
+
+
 class RunDamaged(AssertionError):
     """What is stored of this run does not match its checksums, or events are missing. Other runs are not touched."""
 
@@ -103,6 +112,7 @@ class ScheduleDamaged(AssertionError):
     """What is stored of this schedule does not match its checksum. Other schedules are not touched."""
 
     def __init__(self, name: str, found: str) -> None:
+        self.found = found
         super().__init__(f"The stored schedule {name} is damaged: {found}. It does not act; restore it from a backup.")
 
 

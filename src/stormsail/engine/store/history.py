@@ -7,7 +7,7 @@ from typing import Final
 
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.store.database import Statement
-from stormsail.engine.store.errors import RunDamaged
+from stormsail.engine.store.errors import RowDamaged, RunDamaged
 from stormsail.engine.store.reader import Reader, Row
 
 EVENT_BITS: Final = 24
@@ -53,7 +53,7 @@ def read_all(reader: Reader, key: RunKey, rid: int, next_event_id: int) -> Itera
     """Yield a run's rows in order, checked, up to the event before `next_event_id`."""
     expected = 1
     while expected < next_event_id:
-        rows = _rows(reader, rid, expected)
+        rows = _rows(reader, key, rid, expected)
         if not rows:
             raise RunDamaged(key, f"its events from {expected} on are missing")
         for row in rows:
@@ -66,8 +66,13 @@ def read_all(reader: Reader, key: RunKey, rid: int, next_event_id: int) -> Itera
         raise RunDamaged(key, f"it has {expected - 1} events where {next_event_id - 1} were committed")
 
 
-def page(reader: Reader, key: RunKey, rid: int, first_event_id: int, *, max_events: int, max_bytes: int) -> HistoryPage:
-    """Return events from `first_event_id` on. At least one, however long, if there is one."""
+def page(
+    reader: Reader, key: RunKey, rid: int, next_event_id: int, first_event_id: int, *, max_events: int, max_bytes: int
+) -> HistoryPage:
+    """Return events from `first_event_id` on. At least one, however long, if there is one.
+
+    An end that comes before the last event that was committed is no end: RunDamaged.
+    """
     wanted = max(first_event_id, 1)
     taken = bytearray()
     at = wanted
@@ -84,14 +89,16 @@ def page(reader: Reader, key: RunKey, rid: int, first_event_id: int, *, max_even
                 return HistoryPage(bytes(taken), at, at - 1)
             taken += one
             at += 1
+    if at < next_event_id:
+        raise RunDamaged(key, f"its events from {at} on are missing")
     return HistoryPage(bytes(taken), 0, at - 1 if at > wanted else 0)
 
 
 def page_back(
-    reader: Reader, key: RunKey, rid: int, last_event_id: int, *, max_events: int, max_bytes: int
+    reader: Reader, key: RunKey, rid: int, next_event_id: int, last_event_id: int, *, max_events: int, max_bytes: int
 ) -> HistoryPage:
     """Return events from `last_event_id` (0: the newest) down, newest first. At least one, however long, if any."""
-    wanted = last_event_id or (1 << EVENT_BITS) - 1
+    wanted = min(last_event_id or next_event_id - 1, next_event_id - 1)
     taken: list[bytes] = []
     size = 0
     oldest = 0
@@ -134,7 +141,7 @@ def _length(data: bytes, at: int) -> tuple[int, int]:
 def _forward(reader: Reader, key: RunKey, rid: int, event_id: int) -> Iterator[tuple[int, int, bytes]]:
     """Yield rows from the one that holds `event_id` on. Reads them in bounded batches."""
     # The row that holds the event is the last that begins at or before it.
-    holding = reader.read(SELECT_ROWS_BACK, (rid << EVENT_BITS, (rid << EVENT_BITS | event_id) + 1, 1))
+    holding = _read(reader, key, SELECT_ROWS_BACK, rid << EVENT_BITS, (rid << EVENT_BITS | event_id) + 1, 1)
     rows: Iterable[Row] = holding
     expected = 0
     while rows:
@@ -145,32 +152,44 @@ def _forward(reader: Reader, key: RunKey, rid: int, event_id: int) -> Iterator[t
             expected = first + events
             if expected > event_id:
                 yield first, events, data
-        rows = _rows(reader, rid, expected)
+        rows = _rows(reader, key, rid, expected)
 
 
 def _backward(reader: Reader, key: RunKey, rid: int, event_id: int) -> Iterator[tuple[int, int, bytes]]:
     """Yield rows from the one that holds `event_id` down."""
     bound = (rid << EVENT_BITS | event_id) + 1
     expected_end = 0
-    while rows := reader.read(SELECT_ROWS_BACK, (rid << EVENT_BITS, bound, ROWS_READ_AT_ONCE)):
+    met = False
+    while rows := _read(reader, key, SELECT_ROWS_BACK, rid << EVENT_BITS, bound, ROWS_READ_AT_ONCE):
         for row in rows:
             first, events, data = _checked(key, row)
-            if expected_end and first + events != expected_end:
-                raise RunDamaged(key, f"event {expected_end - 1} is missing")
+            if first + events != expected_end if met else first + events <= event_id:
+                raise RunDamaged(key, f"event {expected_end - 1 if met else event_id} is missing")
+            met = True
             expected_end = first
             yield first, events, data
         bound = rid << EVENT_BITS | expected_end
-    if expected_end > 1:
+    if expected_end > 1 or not met:
         raise RunDamaged(key, f"event {expected_end - 1} is missing")
 
 
-def _rows(reader: Reader, rid: int, event_id: int) -> list[Row]:
-    return reader.read(SELECT_ROWS, (rid << EVENT_BITS | event_id, rid + 1 << EVENT_BITS, ROWS_READ_AT_ONCE))
+def _rows(reader: Reader, key: RunKey, rid: int, event_id: int) -> list[Row]:
+    return _read(reader, key, SELECT_ROWS, rid << EVENT_BITS | event_id, rid + 1 << EVENT_BITS, ROWS_READ_AT_ONCE)
+
+
+def _read(reader: Reader, key: RunKey, statement: str, *values: int) -> list[Row]:
+    try:
+        return reader.read(statement, values)
+    except RowDamaged as error:
+        raise RunDamaged(key, "its events cannot be read") from error
 
 
 def _checked(key: RunKey, row: Row) -> tuple[int, int, bytes]:
     row_id, events, crc, data = row
     first = row_id & (1 << EVENT_BITS) - 1
+    # A damaged page may hold values of any type, whatever the table says.
+    if type(events) is not int or type(data) is not bytes:
+        raise RunDamaged(key, f"its events from {first} on cannot be read")
     if _crc(key.run_id, first, events, data) != crc:
         raise RunDamaged(key, f"the checksum of its events {first} to {first + events - 1} does not match")
     return first, events, data

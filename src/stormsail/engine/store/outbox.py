@@ -60,11 +60,16 @@ class Outbox:
         return found, True
 
 
+def unpack(run_id: str, event_id: int, kind: str, crc: int, packed: bytes) -> RunMessage:
+    """Return the message of a stored row. Raises ValueError where it is damaged."""
+    if _crc(run_id, event_id, kind, packed) != crc:
+        raise ValueError("its checksum does not match")
+    return messages.unpack(packed)
+
+
 def _restored(run_id: str, event_id: int, kind: str, crc: int, packed: bytes) -> RunMessage | None:
     try:
-        if _crc(run_id, event_id, kind, packed) != crc:
-            raise ValueError("its checksum does not match")
-        return messages.unpack(packed)
+        return unpack(run_id, event_id, kind, crc, packed)
     except ValueError as damage:
         log = logging.getLogger(__name__)
         log.error("message %s of event %s of run %s is damaged: %s", kind, event_id, run_id, damage)

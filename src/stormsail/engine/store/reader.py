@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import apsw
 
-from stormsail.engine.store.errors import StorageBusy, StorageFailed
+from stormsail.engine.store.errors import RowDamaged, StorageBusy, StorageFailed
 from stormsail.engine.store.medium import Medium
 from stormsail.engine.store.opening import connect
 
@@ -42,23 +42,34 @@ class Reader:
             self._read = connect(path, medium)
             self._read.pragma("query_only", True)
 
+    @classmethod
+    def over(cls, path: Path, connection: apsw.Connection) -> "Reader":
+        """Read through an open connection, for those who do no more than read; failures are StorageFailed."""
+
+        def lost(doing: str, error: Exception) -> StorageFailed:
+            return StorageFailed(f"{path} failed while {doing}: {type(error).__name__}: {error}.")
+
+        return cls(path, lost, Medium(one_connection=True), connection)
+
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Run one query on the last committed state."""
         try:
             with self._turn:
                 return self._read.execute(sql, values).fetchall()
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeDecodeError) as error:
             raise self._read_error(error) from error
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Make the reads inside see one and the same commit."""
+        """Make the reads inside see one and the same commit; inside another snapshot, that one's."""
         with self._turn:
-            self.read("BEGIN")
+            outer = self._read.in_transaction
+            if not outer:
+                self.read("BEGIN")
             try:
                 yield
             finally:
-                if self._read.in_transaction:
+                if self._read.in_transaction and not outer:
                     self.read("ROLLBACK")
 
     def read_bounded(self, sql: str, values: Sequence[Any], steps_max: int) -> list[Row] | None:
@@ -71,15 +82,17 @@ class Reader:
                 return self._read.execute(sql, values).fetchall()
             except apsw.InterruptError:
                 return None
-            except apsw.Error as error:
+            except (apsw.Error, UnicodeDecodeError) as error:
                 raise self._read_error(error) from error
             finally:
                 self._read.set_progress_handler(None)
 
-    def _read_error(self, error: apsw.Error) -> Exception:
+    def _read_error(self, error: apsw.Error | UnicodeDecodeError) -> Exception:
         """Sort what went wrong in a read: the disk or the file; a lock; else the statement, which is our bug."""
         if isinstance(error, apsw.BusyError | apsw.LockedError):
             return StorageBusy(self._path)
+        if isinstance(error, UnicodeDecodeError):
+            return RowDamaged(self._path)
         if isinstance(error, _LOST):
             return self._lost("reading", error)
         return error

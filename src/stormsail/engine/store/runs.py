@@ -174,6 +174,12 @@ class Runs:
         self._remember(key, found[0][0])
         return int(found[0][0])
 
+    def place(self, key: RunKey) -> tuple[int, int] | None:
+        """Return a stored run's row id and the id that its next event will have; inside the caller's snapshot."""
+        rid = self.rid(key)
+        found = self._reader.read("SELECT next_event FROM run WHERE rid = ?", (rid,)) if rid is not None else []
+        return (rid, found[0][0]) if found and rid is not None else None
+
     def _tasks_from_history(self, key: RunKey) -> list[Task]:
         try:
             state = self.load(key)
@@ -216,7 +222,8 @@ def load_run(reader: Reader, key: RunKey) -> tuple[int, RunState] | None:
         if not found or found[0][1] != key.workflow_id:
             return None
         rid, _, status, next_event, crc, packed = found[0]
-        if _progress_crc(key.run_id, status, next_event, packed) != crc:
+        # A damaged page may hold values of any type, whatever the table says.
+        if type(packed) is not bytes or _progress_crc(key.run_id, status, next_event, packed) != crc:
             raise RunDamaged(key, "the checksum of its progress does not match")
         rows = list(history.read_all(reader, key, rid, next_event))
     try:
@@ -270,15 +277,15 @@ def _flatten(turn: Turn, into: list[Turn]) -> None:
 def _rows(turn: Turn, rid: int) -> list[tuple[Statement, Row]]:
     """Return the rows that a turn writes."""
     before, state = turn.before, turn.state.durable
-    packed = progress.pack(state)
-    crc = _progress_crc(state.key.run_id, state.status, state.next_event_id, packed)
     rows: list[tuple[Statement, Row]] = []
     if turn.events:
         first = turn.events[0].event_id
         rows.append((history.INSERT_HISTORY, history.row_of(rid, state.key.run_id, first, turn.frames)))
-    due_ms, waiting = deadlines.deadline_ms(state), tasks.pack(state)
     changed = before is None or before.memo != state.memo or shown_attributes(before) != shown_attributes(state)
     if before is not None and not changed and before.status == state.status:
+        packed = progress.pack(state)
+        crc = _progress_crc(state.key.run_id, state.status, state.next_event_id, packed)
+        due_ms, waiting = deadlines.deadline_ms(state), tasks.pack(state)
         rows.append((MOVE_RUN, (rid, state.next_event_id, due_ms, waiting, crc, packed)))
         return rows
     rows.append((OPEN_RUN if state.open else CLOSE_RUN, row_of(state, rid)))

@@ -21,9 +21,9 @@ from stormsail.engine.store.search_attributes import SearchAttributes
 
 STEPS_MAX: Final = 100_000_000
 _ROWS_AT_ONCE: Final = 100
-_STORED: Final = "namespace, schedule_id, crc, memo, search_attributes, definition, progress"
+STORED: Final = "namespace, schedule_id, crc, memo, search_attributes, definition, progress"
 _COLUMNS: Final = (
-    "rid, namespace, schedule_id, created_ms, due_ms, busy, paused, " + _STORED.partition("schedule_id, ")[2]
+    "rid, namespace, schedule_id, created_ms, due_ms, busy, paused, " + STORED.partition("schedule_id, ")[2]
 )
 PUT: Final = Statement(
     rank=60,
@@ -66,10 +66,10 @@ class Schedules:
     def get(self, key: ScheduleKey) -> Schedule | None:
         """Return a schedule as last committed; None where there is none. Raises ScheduleDamaged."""
         found = self._reader.read(
-            f"SELECT {_STORED} FROM schedule WHERE namespace = ? AND schedule_id = ?",  # noqa: S608 - as above
+            f"SELECT {STORED} FROM schedule WHERE namespace = ? AND schedule_id = ?",  # noqa: S608 - as above
             (key.namespace, key.schedule_id),
         )
-        return _unpacked(found[0]) if found else None
+        return unpacked(found[0]) if found else None
 
     async def commit(self, before: Schedule | None, after: Schedule | None, due_ms: int | None) -> None:
         """Add a schedule, replace it, or with no `after` delete it. Returns once that is on disk.
@@ -128,13 +128,13 @@ class Schedules:
             condition += " AND run.created_ms <= ? AND (run.created_ms < ? OR run.rid > ?)"
             values += [created_ms, created_ms, rid]
         rows = self._read(
-            f"SELECT {_STORED}, run.created_ms, run.rid FROM schedule AS run WHERE {condition} "  # noqa: S608 - as above
+            f"SELECT {STORED}, run.created_ms, run.rid FROM schedule AS run WHERE {condition} "  # noqa: S608 - as above
             "ORDER BY run.created_ms DESC, run.rid LIMIT ?",
             [*values, size + 1],
         )
         more = len(rows) > size
         place = json.dumps([belongs, *rows[size - 1][-2:]]).encode() if more else b""
-        return SchedulePage([_unpacked(row[:-2]) for row in rows[:size]], place)
+        return SchedulePage([unpacked(row[:-2]) for row in rows[:size]], place)
 
     def count(self, namespace: str, query: str) -> int:
         """Count the schedules that a query finds."""
@@ -209,7 +209,8 @@ def _attribute_fields(schedule: Schedule | None) -> dict[str, bytes]:
     return {name: payload.SerializeToString() for name, payload in message.indexed_fields.items()}
 
 
-def _unpacked(row: Row) -> Schedule:
+def unpacked(row: Row) -> Schedule:
+    """Return the schedule of a row of STORED. Raises ScheduleDamaged."""
     namespace, schedule_id, crc, memo, search_attributes, defined, progress = row
     key = ScheduleKey(namespace, schedule_id)
     if _crc(key, memo, search_attributes, defined, progress) != crc:

@@ -97,19 +97,21 @@ class Store:
 
     def history(self, key: RunKey, first_event_id: int, *, max_events: int, max_bytes: int) -> HistoryPage:
         """Return part of a history from an event on: at least one event if there is one. Raises RunDamaged."""
-        rid = self._runs.rid(key)
-        if rid is None:
-            return HistoryPage(b"", 0, 0)
-        return history.page(self._database.reader, key, rid, first_event_id, max_events=max_events, max_bytes=max_bytes)
+        reader = self._database.reader
+        with reader.snapshot():
+            place = self._runs.place(key)
+            if place is None:
+                return HistoryPage(b"", 0, 0)
+            return history.page(reader, key, *place, first_event_id, max_events=max_events, max_bytes=max_bytes)
 
     def history_reverse(self, key: RunKey, last_event_id: int, *, max_events: int, max_bytes: int) -> HistoryPage:
         """Return part of a history from an event (0: the newest) down, newest first. Raises RunDamaged."""
-        rid = self._runs.rid(key)
-        if rid is None:
-            return HistoryPage(b"", 0, 0)
-        return history.page_back(
-            self._database.reader, key, rid, last_event_id, max_events=max_events, max_bytes=max_bytes
-        )
+        reader = self._database.reader
+        with reader.snapshot():
+            place = self._runs.place(key)
+            if place is None:
+                return HistoryPage(b"", 0, 0)
+            return history.page_back(reader, key, *place, last_event_id, max_events=max_events, max_bytes=max_bytes)
 
     def due(self, until_ms: int, limit: int) -> list[tuple[int, RunKey]]:
         """Return the runs that must be looked at by then, earliest first."""

@@ -1,0 +1,199 @@
+"""Whether a file is sound: SQLite's own pages, and everything of ours that has a checksum or follows from something.
+
+It reads only, in one snapshot, and changes nothing in the file: a running server's file can be checked as well.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from stormsail.engine.core.ids import RunKey
+from stormsail.engine.core.state import RunState
+from stormsail.engine.store import outbox, runs, schedules
+from stormsail.engine.store.errors import (
+    NotOurFile,
+    RowDamaged,
+    RunDamaged,
+    ScheduleDamaged,
+    SchemaTooNew,
+    StorageFailed,
+)
+from stormsail.engine.store.history import EVENT_BITS
+from stormsail.engine.store.opening import APPLICATION_ID, BUSY_TIMEOUT_MS, SCHEMA_VERSION, unusable
+from stormsail.engine.store.reader import Reader, Row
+
+PROBLEMS_MAX: Final = 1_000
+"""Problems named one by one; those beyond are counted."""
+_ROWS_READ_AT_ONCE: Final = 500
+_DERIVED: Final = tuple(enumerate(runs.COLUMNS.split(", ")))[1:-2]
+"""Columns of a run that follow from its history. The last two are its progress, which has a checksum of its own."""
+
+_ORPHANS: Final = {
+    "events that belong to no run": (
+        f"SELECT count(*) FROM history WHERE id >> {EVENT_BITS} NOT IN (SELECT rid FROM run)"  # noqa: S608
+    ),
+    "memos and search attributes that belong to no run": (
+        "SELECT count(*) FROM attributes WHERE rid NOT IN (SELECT rid FROM run)"
+    ),
+    "search attributes in lists that belong to no run and no schedule": (
+        "SELECT count(*) FROM indexed WHERE rid NOT IN (SELECT rid FROM run UNION SELECT rid FROM schedule)"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is not as it must be: where, and what is wrong."""
+
+    where: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check has read, and what it found wrong."""
+
+    version: int
+    """The file's version; an older one is brought up to ours when a server opens it, and only its pages are checked."""
+    runs: int
+    events: int
+    schedules: int
+    messages: int
+    problems: tuple[Problem, ...]
+    problem_count: int
+
+
+def check(path: Path, told: Callable[[int, int], None] = lambda _done, _all: None) -> Checked:
+    """Check a file. `told` hears how many of how many runs are done.
+
+    Raises NotOurFile, SchemaTooNew, and StorageFailed for a file that cannot be read at all.
+    """
+    connection = open_to_read(path)
+    try:
+        return _Check(path, connection, told).run()
+    except apsw.Error as error:
+        raise unusable(path, error) from error
+    finally:
+        connection.close()
+
+
+def open_to_read(path: Path) -> apsw.Connection:
+    """Open a file of ours for reading. SQLite may make the index of the log beside it anew, and changes no more."""
+    if not path.is_file():
+        raise StorageFailed(f"{path} is not there.")
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            connection.pragma("query_only", True)
+            owner, version = connection.pragma("application_id"), connection.pragma("user_version")
+        except apsw.Error:
+            connection.close()
+            raise
+    except apsw.Error as error:
+        raise unusable(path, error) from error
+    if owner != APPLICATION_ID or version > SCHEMA_VERSION:
+        connection.close()
+        if owner != APPLICATION_ID:
+            raise NotOurFile(path, "it is a SQLite database of another program, or an empty one")
+        raise SchemaTooNew(path, version, SCHEMA_VERSION)
+    return connection
+
+
+class _Check:
+    """One check as it goes on."""
+
+    def __init__(self, path: Path, connection: apsw.Connection, told: Callable[[int, int], None]) -> None:
+        self._reader = Reader.over(path, connection)
+        self._connection = connection
+        self._told = told
+        self._runs = self._events = self._schedules = self._messages = 0
+        self._problems: list[Problem] = []
+        self._problem_count = 0
+
+    def run(self) -> Checked:
+        version = self._connection.pragma("user_version")
+        for (line,) in self._reader.read(f"PRAGMA integrity_check({PROBLEMS_MAX})"):
+            if line != "ok":
+                self._found("the file's pages", str(line))
+        if version == SCHEMA_VERSION and not self._problems:
+            try:
+                self._check_rows()
+            except RowDamaged as damaged:
+                self._found("the file's rows", str(damaged))
+        return Checked(
+            version,
+            self._runs,
+            self._events,
+            self._schedules,
+            self._messages,
+            tuple(self._problems),
+            self._problem_count,
+        )
+
+    def _found(self, where: str, what: str) -> None:
+        self._problem_count += 1
+        if len(self._problems) < PROBLEMS_MAX:
+            self._problems.append(Problem(where, what))
+
+    def _check_rows(self) -> None:
+        with self._reader.snapshot():
+            self._check_runs()
+            self._check_schedules()
+            self._check_messages()
+            for what, question in _ORPHANS.items():
+                count = self._reader.read(question)[0][0]
+                if count:
+                    self._found("the file's rows", f"{count} {what}")
+
+    def _check_runs(self) -> None:
+        whole = self._reader.read("SELECT count(*) FROM run")[0][0]
+        for stored in self._pages(f"SELECT {runs.COLUMNS} FROM run WHERE rid > ? ORDER BY rid LIMIT ?"):  # noqa: S608
+            key = RunKey(*stored[1:4])
+            try:
+                found = runs.load_run(self._reader, key)
+            except RunDamaged as damaged:
+                self._found(f"run {key}", damaged.found)
+            else:
+                assert found is not None, key
+                self._compare(key, stored, found[1])
+                self._events += found[1].last_event_id
+            self._runs += 1
+            if self._runs % _ROWS_READ_AT_ONCE == 0 or self._runs == whole:
+                self._told(self._runs, whole)
+
+    def _compare(self, key: RunKey, stored: Row, state: RunState) -> None:
+        derived = runs.row_of(state, stored[0])
+        wrong = [name for at, name in _DERIVED if stored[at] != derived[at]]
+        if wrong:
+            self._found(f"run {key}", f"its row does not follow from its history: {', '.join(wrong)}")
+
+    def _check_schedules(self) -> None:
+        for _, *stored in self._pages(
+            f"SELECT rid, {schedules.STORED} FROM schedule WHERE -rid > ? ORDER BY -rid LIMIT ?",  # noqa: S608
+            of=lambda row: -int(row[0]),
+        ):
+            try:
+                schedules.unpacked(tuple(stored))
+            except ScheduleDamaged as damaged:
+                self._found(f"schedule {stored[0]}/{stored[1]}", damaged.found)
+            self._schedules += 1
+
+    def _check_messages(self) -> None:
+        question = "SELECT id, run_id, event_id, kind, crc, message FROM outbox WHERE id > ? ORDER BY id LIMIT ?"
+        for _, run_id, event_id, kind, crc, packed in self._pages(question):
+            try:
+                outbox.unpack(run_id, event_id, kind, crc, packed)
+            except ValueError as damage:
+                self._found(f"message {kind} of event {event_id} of run {run_id}", str(damage))
+            self._messages += 1
+
+    def _pages(self, question: str, of: Callable[[Row], int] = lambda row: int(row[0])) -> Iterator[Row]:
+        last = 0
+        while rows := self._reader.read(question, (last, _ROWS_READ_AT_ONCE)):
+            yield from rows
+            last = of(rows[-1])

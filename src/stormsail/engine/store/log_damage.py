@@ -1,0 +1,90 @@
+"""A write-ahead log damaged in its middle, told apart from one whose end a power cut tore.
+
+SQLite reads a log up to its first frame that is not whole, and takes the rest for a write that never ended. That is
+right for the last transaction, for every one before it was synced before the next began. So frames that end a second
+transaction behind that point mean that something acknowledged is there and cannot be read: the file is refused. A log
+that was cut off cannot be told from a shorter one.
+"""
+
+import contextlib
+import struct
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from stormsail.engine.store.errors import StorageFailed
+
+_HEADER: Final = struct.Struct(">IIIIIIII")
+"""Magic number, version, page size, checkpoint number, two salts, two checksums."""
+_FRAME: Final = struct.Struct(">IIII")
+"""Page number, pages of the database after this commit or 0 for no commit, two salts; checksums follow."""
+_FRAME_HEADER_BYTES: Final = 24
+_FLAGS: Final = apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_READWRITE
+
+
+class LogDamaged(StorageFailed):
+    """The log has commits that cannot be read."""
+
+    def __init__(self, path: Path, commits: int) -> None:
+        super().__init__(
+            f"{path}-wal is damaged: at least {commits} commits in it cannot be read, and they were acknowledged. "
+            f"Restore a backup. To go on without them instead, move {path.name}-wal away and start again: "
+            "what stands before the damage has been copied into the file."
+        )
+
+
+def refuse_damaged_log(connection: apsw.Connection, path: Path, vfs: str | None) -> None:
+    """Raise LogDamaged where the log has more unreadable commits than a power cut can leave."""
+    readable, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+    commits = _unreadable_commits(f"{path}-wal", vfs, max(readable, 0), connection.pragma("page_size"))
+    if commits > 1:
+        # What is readable is copied into the file, for whoever goes on without the rest.
+        with contextlib.suppress(apsw.Error):
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        raise LogDamaged(path, commits - 1)
+
+
+def _unreadable_commits(log: str, vfs: str | None, readable: int, page_bytes: int) -> int:
+    """Count the commits behind the readable frames that belong to the same log: their salts are the header's.
+
+    A log that starts over writes new salts into its header first, so that the frames of the one before do not count.
+    """
+    try:
+        file = apsw.VFSFile(vfs or "", log, [_FLAGS, 0])
+    except apsw.Error:
+        return 0  # No log is the usual case after a clean stop.
+    try:
+        size = file.xFileSize()
+        if size < _HEADER.size + _FRAME_HEADER_BYTES:
+            return 0
+        fields = _HEADER.unpack(file.xRead(_HEADER.size, 0))
+        salts: tuple[int, ...] = fields[4:6]
+        frame_bytes = _FRAME_HEADER_BYTES + page_bytes
+        if not readable and not _is_header(fields):
+            # Nothing can be read because the header is not whole. Its first frame knows the salts too.
+            salts = _FRAME.unpack(file.xRead(_FRAME.size, _HEADER.size))[2:]
+        commits = 0
+        for at in range(_HEADER.size + readable * frame_bytes, size - frame_bytes + 1, frame_bytes):
+            _, pages, *own = _FRAME.unpack(file.xRead(_FRAME.size, at))
+            commits += bool(pages and tuple(own) == salts)
+        return commits
+    finally:
+        file.xClose()
+
+
+def _is_header(fields: tuple[int, ...]) -> bool:
+    """Whether a header's checksum, a Fletcher sum over its first 24 bytes in the byte order that it names, is right."""
+    magic = fields[0]
+    if magic not in (0x377F0682, 0x377F0683):
+        return False
+    first = second = 0
+    for a, b in zip(fields[0:6:2], fields[1:6:2], strict=True):
+        x, y = (a, b) if magic & 1 else (_swapped(a), _swapped(b))
+        first = (first + x + second) & 0xFFFFFFFF
+        second = (second + y + first) & 0xFFFFFFFF
+    return (first, second) == fields[6:8]
+
+
+def _swapped(word: int) -> int:
+    return int.from_bytes(word.to_bytes(4, "big"), "little")
