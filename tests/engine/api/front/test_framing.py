@@ -57,8 +57,8 @@ def test_a_bomb_is_not_unpacked_to_its_end() -> None:
         (body(b"abc", 2), b"gzip", Malformed),
         (body(b"abc", 1), b"gzip", Malformed),
         (body(b"abc", 1), b"snappy", Unimplemented),
-        (body(gzip.compress(b"abc"), 1), b"identity", Unimplemented),
-        (body(gzip.compress(b"abc" * 100)[:-9], 1), b"gzip", Malformed),
+        (body(gzip.compress(b"abc", mtime=0), 1), b"identity", Unimplemented),
+        (body(gzip.compress(b"abc" * 100, mtime=0)[:-9], 1), b"gzip", Malformed),
         (body(b"", 1), b"gzip", Malformed),
     ],
 )
