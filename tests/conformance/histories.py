@@ -20,12 +20,8 @@ _DROPPED: Final = frozenset(
         "version",
         "historySizeBytes",  # of bytes that carry those
         "workflowExecutionExpirationTime",
-        # A worker says its build in one or the other, by whether GetSystemInfo says build_id_based_versioning.
-        "workerVersion",
-        "binaryChecksum",
         "prevAutoResetPoints",  # with builds, and when they expire
         "autoResetPoints",
-        "mostRecentWorkerVersionStamp",
         "BuildIds",  # a search attribute that Temporal sets from the worker's version
         "runExpirationTime",  # Temporal says year 1 where there is none; ours has a test of its own
     }

@@ -183,6 +183,7 @@ async def test_the_system_says_what_it_can(rpc: Rpc) -> None:
         "activity_failure_include_heartbeat",
         "encoded_failure_attributes",
         "upsert_memo",
+        "build_id_based_versioning",
         "eager_workflow_start",
         "supports_schedules",
         "build_id_based_versioning",

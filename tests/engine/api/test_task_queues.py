@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from temporalio.api.enums.v1 import (
     BuildIdTaskReachability,
     DescribeTaskQueueMode,
@@ -10,7 +9,7 @@ from temporalio.api.enums.v1 import (
     TaskQueueKind,
     TaskQueueType,
 )
-from temporalio.api.taskqueue.v1 import RateLimit, TaskQueue, TaskQueueVersionSelection
+from temporalio.api.taskqueue.v1 import TaskQueue, TaskQueueVersionSelection
 from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
     ListTaskQueuePartitionsRequest,
@@ -18,6 +17,7 @@ from temporalio.api.workflowservice.v1 import (
     UpdateTaskQueueConfigRequest,
 )
 
+from engine.api.bad_queues import rate, update
 from engine.api.rpc import Rpc
 
 WORKFLOW = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
@@ -25,15 +25,6 @@ ACTIVITY = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 ENHANCED = DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED
 STICKY = TaskQueue(name="s", kind=TaskQueueKind.TASK_QUEUE_KIND_STICKY)
 Update = UpdateTaskQueueConfigRequest.RateLimitUpdate
-
-
-def update(**fields: Any) -> UpdateTaskQueueConfigRequest:
-    named: dict[str, Any] = {"namespace": "default", "task_queue": "q", "task_queue_type": ACTIVITY, "identity": "ann"}
-    return UpdateTaskQueueConfigRequest(**{**named, **fields})
-
-
-def rate(per_second: float, reason: str = "why") -> Update:
-    return Update(rate_limit=RateLimit(requests_per_second=per_second), reason=reason)
 
 
 def describe(**fields: Any) -> DescribeTaskQueueRequest:
@@ -78,56 +69,6 @@ async def test_the_limit_that_a_worker_asks_for_is_shown_until_a_configuration_o
     await rpc.call(update(update_queue_rate_limit=rate(3)))
     shown = (await rpc.call(describe())).effective_rate_limit
     assert (shown.requests_per_second, shown.rate_limit_source) == (3, RateLimitSource.RATE_LIMIT_SOURCE_API)
-
-
-REFUSED: dict[str, tuple[UpdateTaskQueueConfigRequest, str]] = {
-    "a rate on a workflow queue": (
-        update(task_queue_type=WORKFLOW, update_queue_rate_limit=rate(5)),
-        "Setting rate limit on workflow task queues is not allowed.",
-    ),
-    "a rate for each key of a workflow queue": (
-        update(task_queue_type=WORKFLOW, update_fairness_key_rate_limit_default=rate(5)),
-        "Setting fairness key rate limit on workflow task queues is not allowed.",
-    ),
-    "a negative rate": (
-        update(update_queue_rate_limit=rate(-5)),
-        "RequestsPerSecond for UpdateQueueRateLimit rate limit must be non-negative.",
-    ),
-    "a negative rate for each key": (
-        update(update_fairness_key_rate_limit_default=rate(-5)),
-        "RequestsPerSecond for UpdateFairnessKeyRateLimitDefault rate limit must be non-negative.",
-    ),
-    "a long reason": (
-        update(update_queue_rate_limit=rate(5, "x" * 1_001)),
-        "UpdateQueueRateLimit.Reason field too long (max 1000 characters).",
-    ),
-    "a long identity": (update(identity="x" * 1_001), "Identity field too long (max 1000 characters)."),
-    "a weight of nothing": (
-        update(set_fairness_weight_overrides={"a": 0}),
-        'invalid fairness weight weight for key "a": must be greater than zero',
-    ),
-    "a weight of no key": (
-        update(set_fairness_weight_overrides={"": 1}),
-        "fairness weight override key must not be empty",
-    ),
-    "a long key": (update(set_fairness_weight_overrides={"x" * 65: 1}), "fairness key length exceeds limit"),
-    "a key set and unset": (
-        update(set_fairness_weight_overrides={"x": 1}, unset_fairness_weight_overrides=["x"]),
-        'fairness weight override key "x" present in both set and unset lists',
-    ),
-    "too many keys": (
-        update(set_fairness_weight_overrides={str(number): 1 for number in range(1_001)}),
-        "too many fairness weight overrides in request: got 1001, maximum 1000",
-    ),
-}
-"""Requests, with the words of Temporal's dev server; tests/conformance/test_task_queue_parity.py asks it."""
-
-
-@pytest.mark.parametrize("name", REFUSED)
-async def test_a_configuration_that_breaks_a_rule_is_refused(rpc: Rpc, name: str) -> None:
-    request, words = REFUSED[name]
-    refusal = await rpc.refused(request)
-    assert (refusal.code, refusal.text) == ("INVALID_ARGUMENT", words)
 
 
 async def test_weights_are_bounded_over_all_requests(rpc: Rpc) -> None:

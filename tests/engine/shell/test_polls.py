@@ -5,9 +5,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import WorkerVersionStamp
 from temporalio.api.failure.v1 import Failure
-from temporalio.api.workflowservice.v1 import ShutdownWorkerRequest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    PollWorkflowTaskQueueRequest,
+    PollWorkflowTaskQueueResponse,
+    ShutdownWorkerRequest,
+)
 
+from stormsail.engine.api.describe import describe
 from stormsail.engine.core.errors import InvalidArgument, NotFound, ResourceExhausted
 from stormsail.engine.core.requests import ActivityRef, CompleteActivity, FailWorkflowTask
 from stormsail.engine.core.work import TaskKind
@@ -346,3 +353,17 @@ async def test_a_task_of_a_terminated_run_is_in_no_queue_any_more(world: Any) ->
     assert world.engine.matching.backlog(queue)[0] == 1
     await world.terminate()
     assert world.engine.matching.backlog(queue)[0] == 0
+
+
+async def test_a_workflow_tasks_start_and_completion_tell_the_build_of_their_worker(world: Any) -> None:
+    await world.start()
+    request = PollWorkflowTaskQueueRequest(namespace="default", task_queue=TaskQueue(name="q"), identity="me")
+    request.worker_version_capabilities.build_id = "b1"
+    response = await world.soon(world.engine.poll_workflow_task(request, None))
+    task = PollWorkflowTaskQueueResponse.FromString(response)
+    await world.complete(task, worker_version_stamp=WorkerVersionStamp(build_id="b1"))
+    started, completed = (await world.history()).history.events[2:4]
+    assert started.workflow_task_started_event_attributes.worker_version.build_id == "b1"
+    assert completed.workflow_task_completed_event_attributes.worker_version.build_id == "b1"
+    described = describe(world.engine.read("default", "w", ""), world.clock.now_ms())
+    assert described.workflow_execution_info.most_recent_worker_version_stamp.build_id == "b1"

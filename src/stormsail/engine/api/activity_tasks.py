@@ -62,6 +62,7 @@ async def poll_activity_task_queue(engine: Engine, call: Call, request: PollActi
     """Wait for an activity's attempt; an empty message when none came."""
     validate.task_queue(request.task_queue, engine.limits, present=request.HasField("task_queue"))
     validate.identity(request.identity, engine.limits)
+    validate.worker_version(request, engine.limits)
     return await engine.poll_activity_task(request, call.deadline_s)
 
 

@@ -27,6 +27,8 @@ def describe(state: RunState, now_ms: int) -> DescribeWorkflowExecutionResponse:
     info.auto_reset_points.points.extend(state.reset_points)
     if state.priority is not None:
         info.priority.CopyFrom(state.priority)
+    if state.last_completed_task is not None and state.last_completed_task.HasField("worker_version"):
+        info.most_recent_worker_version_stamp.CopyFrom(state.last_completed_task.worker_version)
     if state.versioning_override is not None:
         override = info.versioning_info.versioning_override
         override.CopyFrom(state.versioning_override)

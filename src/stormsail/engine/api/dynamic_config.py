@@ -75,6 +75,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     name.lower(): Setting(limit, *kind)
     for name, (limit, kind) in {
         "limit.maxIDLength": ("id_length_max", _WHOLE),
+        "limit.workerBuildIdSize": ("build_id_size_max", _WHOLE),
         "limit.blobSize.error": ("blob_size_max", _WHOLE),
         "limit.blobSize.warn": ("blob_size_warn", _WHOLE),
         "limit.memoSize.error": ("memo_size_max", _WHOLE),

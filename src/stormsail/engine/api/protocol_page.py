@@ -54,6 +54,8 @@ Temporal's error detail in `grpc-status-details-bin`, where the SDKs look for it
   overlong reason also where the rate is unset; Temporal's keeps such a configuration and heeds it nowhere.
 * ListWorkers and CountWorkers refuse a query that names an unknown field or compares it with what it cannot be, and
   read `IN` and `NOT`; Temporal's finds no worker then. Workers come in order of their instance keys.
+* Workers' build ids stand in histories and on DescribeWorkflowExecution; the search attribute `BuildIds` is not set.
+  A poll that asks for the tasks of its version set or rules alone (`use_versioning`) is refused with `UNIMPLEMENTED`.
 * A worker that ShutdownWorker names is marked as shutting down, with or without a heartbeat in the request.
 
 ## Schedules differ from Temporal's in this

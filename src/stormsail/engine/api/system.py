@@ -45,6 +45,9 @@ async def get_system_info(_engine: Engine, _: Call, _request: GetSystemInfoReque
             upsert_memo=True,
             build_id_based_versioning=True,  # a worker that is told so says its build as worker_version
             supports_schedules=True,
+            # Histories record build ids. A worker that wants only tasks of its version set or rules is turned away, as
+            # by Temporal's server, which says the same unless told otherwise.
+            build_id_based_versioning=True,
             eager_workflow_start=True,
             sdk_metadata=True,
             count_group_by_execution_status=True,

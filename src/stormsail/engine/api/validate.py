@@ -14,10 +14,11 @@ from google.protobuf.message import Message
 from temporalio.api.common.v1 import Link, Priority, RetryPolicy, WorkflowExecution
 from temporalio.api.enums.v1 import TaskQueueKind, TimeoutType, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest
 
 from stormsail.engine.core import cron
 from stormsail.engine.core import priority as priorities
-from stormsail.engine.core.errors import InvalidArgument
+from stormsail.engine.core.errors import InvalidArgument, Unimplemented
 from stormsail.engine.core.limits import Limits
 
 RESERVED_QUEUE_PREFIX: Final = "/_sys/"
@@ -126,6 +127,18 @@ def task_queue_name(name: str, limits: Limits) -> None:
         raise InvalidArgument("taskQueue length exceeds limit")
     if name.startswith(RESERVED_QUEUE_PREFIX):
         raise InvalidArgument(f"task queue name cannot start with reserved prefix {RESERVED_QUEUE_PREFIX}")
+
+
+def worker_version(poll: PollWorkflowTaskQueueRequest | PollActivityTaskQueueRequest, limits: Limits) -> None:
+    """Refuse a worker that wants tasks of its version only, by version sets or rules, and an overlong build id."""
+    capabilities = poll.worker_version_capabilities
+    if capabilities.use_versioning and not capabilities.deployment_series_name:
+        raise Unimplemented(
+            "use_versioning of worker_version_capabilities is not served here: tasks go to workers of every build."
+            " Leave use_worker_versioning out of the worker's options."
+        )
+    if len(capabilities.build_id.encode()) > limits.build_id_size_max:
+        raise InvalidArgument("Build ID exceeds configured limit.workerBuildIdSize, use a shorter build ID.")
 
 
 def duration(length: Duration) -> str | None:

@@ -25,6 +25,7 @@ async def poll_workflow_task_queue(engine: Engine, call: Call, request: PollWork
     """Wait for a workflow task; an empty message when none came."""
     validate.identity(request.identity, engine.limits)
     validate.task_queue(request.task_queue, engine.limits, present=request.HasField("task_queue"))
+    validate.worker_version(request, engine.limits)
     return await engine.poll_workflow_task(request, call.deadline_s)
 
 

@@ -64,6 +64,7 @@ class Limits:
     workers_kept_bytes_max: int = 64 * 1024 * 1024
     worker_kept_ms: int = 300_000
     """How long a worker is taken for alive after its last heartbeat."""
+    build_id_size_max: int = 255
     priority_levels: int = 5
     fairness: bool = True
     """Whether fairness keys count. Ours: Temporal's server has them off unless `matching.enableFairness` says so."""

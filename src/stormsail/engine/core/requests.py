@@ -120,6 +120,7 @@ class StartWorkflowTask:
     attempt: int
     identity: str
     request_id: str
+    worker_version: WorkerVersionStamp | None = None
 
 
 @dataclass(frozen=True, slots=True)

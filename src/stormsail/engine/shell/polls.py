@@ -7,9 +7,10 @@ response that nobody waits for goes to the next poller of the same queue, as lon
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
-from temporalio.api.common.v1 import WorkerVersionCapabilities
-from temporalio.api.enums.v1 import TaskQueueKind
+from temporalio.api.common.v1 import WorkerVersionCapabilities, WorkerVersionStamp
+from temporalio.api.enums.v1 import TaskQueueKind, WorkerVersioningMode
 from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest
 
 from stormsail.engine.core.errors import Refused
@@ -35,6 +36,8 @@ from stormsail.engine.shell.queries import Queries
 from stormsail.engine.shell.runs import Runs
 from stormsail.engine.shell.task_queue import Found, QueryTask, TaskQueue, Undelivered
 from stormsail.engine.shell.workers import Workers
+
+_VERSIONED: Final = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +80,12 @@ class Polls:
     async def workflow(self, request: PollWorkflowTaskQueueRequest, deadline_s: float | None) -> bytes:
         """Wait for a workflow task or a query; b"" when none came."""
         queue = QueueName(request.namespace, TaskKind.WORKFLOW, request.task_queue.name)
-        identity = request.identity
+        identity, version = request.identity, _stamp(request)
 
         async def hand_out(found: Found, waited_ms: int) -> Delivery | None:
             match found:
                 case WaitingTask():
-                    return await self._start_workflow_task(found, identity, waited_ms)
+                    return await self._start_workflow_task(found, identity, version, waited_ms)
                 case QueryTask():
                     return self._hand_out_query(found)
                 case Undelivered():
@@ -202,9 +205,11 @@ class Polls:
                 self._matching.broken_off(found.queue)
             raise
 
-    async def _start_workflow_task(self, found: WaitingTask, identity: str, waited_ms: int) -> Delivery | None:
+    async def _start_workflow_task(
+        self, found: WaitingTask, identity: str, version: WorkerVersionStamp | None, waited_ms: int
+    ) -> Delivery | None:
         key, task = found.key, found.task
-        request = StartWorkflowTask(task.scheduled_event_id, task.attempt, identity, self._ids.uuid())
+        request = StartWorkflowTask(task.scheduled_event_id, task.attempt, identity, self._ids.uuid(), version)
         started = await self._started(found, request)
         if not isinstance(started, StartedWorkflowTask):
             return None
@@ -309,3 +314,12 @@ class Polls:
             return False
         activity = activities.get(token.scheduled_event_id)
         return activity is not None and activity.nonce == token.nonce and activity.started_at_ms > 0
+
+
+def _stamp(request: PollWorkflowTaskQueueRequest) -> WorkerVersionStamp | None:
+    """Return what a workflow task's start records of its worker's version: nothing where that names a deployment's."""
+    deployment = request.deployment_options
+    build_id = request.worker_version_capabilities.build_id
+    if not build_id or (deployment.worker_versioning_mode == _VERSIONED and deployment.deployment_name):
+        return None
+    return WorkerVersionStamp(build_id=build_id)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
+from temporalio.api.common.v1 import WorkerVersionStamp
 from temporalio.api.deployment.v1 import WorkerDeploymentVersion
 from temporalio.api.enums.v1 import TimeoutType, VersioningBehavior, WorkerVersioningMode, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import (
@@ -113,7 +114,15 @@ def _next_task(
     if not request.return_new_workflow_task or turn.state.workflow_task is None:
         return None
     resend = not request.force_create_new_workflow_task
-    started = workflow_task.start_pending(turn, request.identity, RETURNED_REQUEST_ID, ids, limits, resend=resend)
+    started = workflow_task.start_pending(
+        turn,
+        request.identity,
+        RETURNED_REQUEST_ID,
+        ids,
+        limits,
+        resend=resend,
+        worker_version=_version(request),
+    )
     # The worker that asks still has the run in its cache, whichever queue the task was scheduled on.
     return replace(started, sticky=True)
 
@@ -153,7 +162,7 @@ def _complete_task(turn: Turn, task: WorkflowTask, request: RespondWorkflowTaskC
         turn.note(notes.WorkflowTaskPlaced(None))
         attributes = workflow_task.scheduled_event(turn.state, task.timeout_ms, task.attempt)
         scheduled_event_id = turn.emit(attributes, at_ms=task.scheduled_at_ms).event_id
-        started = workflow_task.started_event(task, request.identity)
+        started = workflow_task.started_event(task, request.identity, _version(request))
         started.scheduled_event_id = scheduled_event_id
         started_event_id = turn.emit(started, at_ms=task.started_at_ms).event_id
     completed = WorkflowTaskCompletedEventAttributes(
@@ -161,9 +170,8 @@ def _complete_task(turn: Turn, task: WorkflowTask, request: RespondWorkflowTaskC
         started_event_id=started_event_id,
         identity=request.identity,
         binary_checksum=request.binary_checksum,
+        worker_version=_version(request),
     )
-    if request.HasField("worker_version_stamp"):
-        completed.worker_version.CopyFrom(request.worker_version_stamp)
     if request.HasField("sdk_metadata"):
         completed.sdk_metadata.CopyFrom(request.sdk_metadata)
     if request.HasField("metering_metadata"):
@@ -172,6 +180,10 @@ def _complete_task(turn: Turn, task: WorkflowTask, request: RespondWorkflowTaskC
     event = turn.emit(completed)
     workflow_task.note_close_attempt(turn, False)
     return event.event_id
+
+
+def _version(request: RespondWorkflowTaskCompletedRequest) -> WorkerVersionStamp | None:
+    return request.worker_version_stamp if request.HasField("worker_version_stamp") else None
 
 
 def _add_deployment(
@@ -224,7 +236,9 @@ def _failed(turn: Turn, request: RespondWorkflowTaskCompletedRequest, bad: BadCo
     """Fail the task instead of completing it; a command too large to keep ends the run."""
     failure = failures.server_failure(bad.message, non_retryable=False)
     update_messages.abort_sent(turn)
-    attempt = workflow_task.fail_task(turn, bad.cause, failure, request.identity, request.binary_checksum)
+    attempt = workflow_task.fail_task(
+        turn, bad.cause, failure, request.identity, request.binary_checksum, worker_version=_version(request)
+    )
     if bad.terminates:
         turn.flush()
         turn.emit(WorkflowExecutionTerminatedEventAttributes(reason=bad.message, identity=HISTORY_SERVICE))

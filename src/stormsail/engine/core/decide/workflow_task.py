@@ -7,6 +7,7 @@ not fill the history. It becomes a normal one again when there is something new 
 from dataclasses import replace
 from typing import Final
 
+from temporalio.api.common.v1 import WorkerVersionStamp
 from temporalio.api.enums.v1 import (
     SuggestContinueAsNewReason,
     TaskQueueKind,
@@ -119,16 +120,16 @@ def schedule_speculative(turn: Turn, limits: Limits) -> None:
     turn.hold(notes.WorkflowTaskPlaced(task))
 
 
-def write_down(turn: Turn, identity: str = "") -> None:
+def write_down(turn: Turn, identity: str = "", worker_version: WorkerVersionStamp | None = None) -> None:
     """Make a speculative workflow task an ordinary one: its events enter history, where they stand already for the
-    worker. `identity` is what its started event says."""
+    worker. The others are what its started event says."""
     task = turn.state.workflow_task
     if task is None or not task.speculative:
         return
     turn.hold(notes.WorkflowTaskPlaced(None))
     turn.emit(scheduled_event(turn.state, task.timeout_ms, task.attempt), at_ms=task.scheduled_at_ms)
     if task.started_at_ms:
-        turn.emit(started_event(task, identity), at_ms=task.started_at_ms)
+        turn.emit(started_event(task, identity, worker_version), at_ms=task.started_at_ms)
     turn.note(notes.WorkflowTaskPlaced(replace(task, transient=False, speculative=False)))
 
 
@@ -154,11 +155,20 @@ def start(turn: Turn, request: StartWorkflowTask, ids: Ids, limits: Limits) -> N
         return
     if not task.ready:
         raise NotFound(TASK_GONE)
-    turn.reply = start_pending(turn, request.identity, request.request_id, ids, limits)
+    turn.reply = start_pending(
+        turn, request.identity, request.request_id, ids, limits, worker_version=request.worker_version
+    )
 
 
 def start_pending(
-    turn: Turn, identity: str, request_id: str, ids: Ids, limits: Limits, *, resend: bool = True
+    turn: Turn,
+    identity: str,
+    request_id: str,
+    ids: Ids,
+    limits: Limits,
+    *,
+    resend: bool = True,
+    worker_version: WorkerVersionStamp | None = None,
 ) -> StartedWorkflowTask:
     """Start the scheduled workflow task, for a poll or eagerly. With `resend` the worker is given also the updates that
     were sent before."""
@@ -190,6 +200,7 @@ def start_pending(
                 history_size_bytes=state.history_size_bytes,
                 suggest_continue_as_new=bool(reasons),
                 suggest_continue_as_new_reasons=reasons,
+                worker_version=worker_version,
             )
         )
         started = _pending(state)
@@ -249,7 +260,9 @@ def scheduled_event(state: RunState, timeout_ms: int, attempt: int) -> WorkflowT
     )
 
 
-def started_event(task: WorkflowTask, identity: str) -> WorkflowTaskStartedEventAttributes:
+def started_event(
+    task: WorkflowTask, identity: str, worker_version: WorkerVersionStamp | None = None
+) -> WorkflowTaskStartedEventAttributes:
     """Return the attributes of a transient task's start."""
     reasons = [SuggestContinueAsNewReason.ValueType(reason) for reason in task.suggest_continue_as_new_reasons]
     return WorkflowTaskStartedEventAttributes(
@@ -259,6 +272,7 @@ def started_event(task: WorkflowTask, identity: str) -> WorkflowTaskStartedEvent
         history_size_bytes=task.history_size_bytes,
         suggest_continue_as_new=bool(reasons),
         suggest_continue_as_new_reasons=reasons,
+        worker_version=worker_version,
     )
 
 
@@ -284,7 +298,14 @@ def fail(turn: Turn, request: FailWorkflowTask, limits: Limits) -> None:
             turn, WorkflowExecutionTerminatedEventAttributes(reason="GrpcMessageTooLarge", identity=HISTORY_SERVICE)
         )
         return
-    attempt = fail_task(turn, request.cause, request.failure, request.identity, request.binary_checksum)
+    attempt = fail_task(
+        turn,
+        request.cause,
+        request.failure,
+        request.identity,
+        request.binary_checksum,
+        worker_version=request.worker_version,
+    )
     schedule(turn, limits, attempt=attempt)
 
 
@@ -294,9 +315,11 @@ def fail_task(
     failure: Failure | None,
     identity: str,
     binary_checksum: str = "",
+    *,
+    worker_version: WorkerVersionStamp | None = None,
 ) -> int:
     """End the workflow task as failed, leaving none. Returns the number of the attempt that follows."""
-    write_down(turn, identity)
+    write_down(turn, identity, worker_version)
     task = turn.state.workflow_task
     assert task is not None
     if task.transient:
