@@ -186,7 +186,6 @@ async def test_the_system_says_what_it_can(rpc: Rpc) -> None:
         "build_id_based_versioning",
         "eager_workflow_start",
         "supports_schedules",
-        "build_id_based_versioning",
         "sdk_metadata",
         "count_group_by_execution_status",
     }

@@ -43,10 +43,9 @@ async def get_system_info(_engine: Engine, _: Call, _request: GetSystemInfoReque
             activity_failure_include_heartbeat=True,
             encoded_failure_attributes=True,
             upsert_memo=True,
-            build_id_based_versioning=True,  # a worker that is told so says its build as worker_version
             supports_schedules=True,
-            # Histories record build ids. A worker that wants only tasks of its version set or rules is turned away, as
-            # by Temporal's server, which says the same unless told otherwise.
+            # A worker that is told so says its build as worker_version, which histories record. One that wants only
+            # tasks of its version set or rules is turned away.
             build_id_based_versioning=True,
             eager_workflow_start=True,
             sdk_metadata=True,
