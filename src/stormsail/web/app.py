@@ -17,7 +17,6 @@ from stormsail.delivery.records.answers import Answers
 from stormsail.delivery.records.audit import AuditTrail
 from stormsail.delivery.records.database import Database, RecordsUnavailable
 from stormsail.delivery.records.keys import Key, Keys, NoSuchKey
-from stormsail.web.api import session
 from stormsail.web.api.router import PREFIX, openapi_of, router
 from stormsail.web.changes.failures import invalid
 from stormsail.web.guard.door import Door, Doorkeeper, loopback_hosts, too_large
@@ -25,6 +24,7 @@ from stormsail.web.guard.limits import RateLimit
 from stormsail.web.guard.principals import local_principal
 from stormsail.web.guard.sessions import Sessions, load_secret
 from stormsail.web.news import News
+from stormsail.web.pages import session
 from stormsail.web.pages.routes import install_pages
 from stormsail.web.problems import Problem, answer_of
 from stormsail.web.settings import WebSettings

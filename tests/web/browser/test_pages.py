@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Page, expect
+from playwright.async_api import Locator, Page, expect
 
+from stormsail.delivery.providers.model.faults import Fault
 from web.browser.conftest import House
+from web.pages.commands import accepted
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
@@ -33,14 +35,17 @@ def screens(house: House) -> dict[str, str]:
         "schedules": "/schedules",
         "schedule": "/schedules/nightly-report",
         "workers": "/task-queues",
+        "audit": "/audit",
+        "settings": "/settings",
+        "sign-in": "/sign-in",
     }
 
 
-async def faults(page: Page, scheme: str) -> list[str]:
-    """What axe finds that keeps people out. In the dark only colours can differ."""
+async def faults(page: Page, *rules: str) -> list[str]:
+    """What axe finds that keeps people out."""
     options: dict[str, Any] = {"resultTypes": ["violations"]}
-    if scheme == "dark":
-        options["runOnly"] = ["color-contrast"]
+    if rules:
+        options["runOnly"] = rules
     found = (await Axe().run(page, options=options)).response["violations"]
     return [
         f"{page.url} {fault['id']}: {node['html'][:120]}"
@@ -50,17 +55,16 @@ async def faults(page: Page, scheme: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_no_screen_keeps_anybody_out_or_complains(house: House, scheme: str) -> None:
-    somebody = await house.viewer(scheme)
+async def test_no_screen_keeps_anybody_out_or_complains_in_light_or_dark(house: House) -> None:
+    somebody = await house.viewer()
     found = []
     for path in screens(house).values():
         page = await house.page(path, of=somebody)
         await expect(page.locator("h1")).to_be_visible()
-        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
-            f"{path} is wider than a screen"
-        )
-        found += await faults(page, scheme)
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} is too wide"
+        found += await faults(page)
+        await page.emulate_media(color_scheme="dark")
+        found += await faults(page, "color-contrast")  # Nothing else differs in the dark.
         await page.close()
     assert found == []
 
@@ -153,3 +157,121 @@ async def test_what_is_not_there_is_told_as_a_page_with_where_to_go_on(house: Ho
     await expect(page.locator("#live").get_by_role("link", name="Operations")).to_be_visible()
     assert [said for said in house.complaints if "404" not in said] == []
     house.complaints.clear()
+
+
+async def open_dialog(page: Page, button: str) -> Locator:
+    """Open the dialog of a change and return it, once its plan is there."""
+    await page.get_by_role("button", name=button, exact=True).first.click()
+    dialog = page.locator("dialog[open]")
+    await expect(dialog.locator(".plan li").first).to_be_visible()
+    return dialog
+
+
+async def test_an_operator_finds_the_failing_step_retries_it_and_sees_it_end(house: House) -> None:
+    begun = ("begin", "enableServerGroup")
+    house.theatre.weather.faults[begun] = Fault.PERMANENT
+    operation_id = await house.theatre.deploy("billing", "v1", reason="first release", wait=False, onFailure="pause")
+    await house.theatre.paused(operation_id)
+    del house.theatre.weather.faults[begun]
+
+    page = await house.page("/")
+    await page.locator("#waiting tbody tr").filter(has_text="billing").get_by_role("link").first.click()
+    await expect(page.locator("[data-cause] .cause")).to_contain_text("the model cloud refuses")
+    dialog = await open_dialog(page, "Retry this step")
+    await expect(dialog.locator(".plan")).to_contain_text("Steps that are done are not done again")
+    await dialog.get_by_label("Reason").fill("the quota was raised")
+    await expect(dialog.locator(".plan pre")).to_contain_text("--reason 'the quota was raised'")
+    assert accepted(await dialog.locator(".plan pre").inner_text())
+    await dialog.get_by_role("button", name="Retry now").click()
+    await expect(dialog).to_have_count(0)
+    await expect(page.locator(".head .status")).to_have_text("Succeeded")
+    await expect(page.locator("[data-step=enableServerGroup]")).to_contain_text("Succeeded")
+    await expect(page.locator("#h-steering")).to_be_visible()
+
+    await page.get_by_role("link", name="Audit").click()
+    newest = page.locator("tbody tr").first
+    await expect(newest).to_contain_text("operation.retry")
+    await expect(newest).to_contain_text("the quota was raised")
+    await expect(newest).to_contain_text("Done")
+
+
+async def test_an_operator_rolls_back_after_seeing_the_plan(house: House) -> None:
+    await house.theatre.deploy("search", "v1")
+    await house.theatre.deploy("search", "v2")
+    page = await house.page("/applications/search")
+    dialog = await open_dialog(page, "Roll back")
+    await expect(dialog.locator(".plan")).to_contain_text("search-v000 (v1) takes traffic again")
+    assert accepted(await dialog.locator(".plan pre").inner_text())
+    await dialog.get_by_label("Reason").fill("v2 logs errors")
+    await dialog.get_by_role("button", name="Roll back").click()
+    await expect(page.locator("h1")).to_contain_text("Rollback server group")
+    await expect(page.locator(".head .status")).to_have_text("Succeeded")
+    await page.locator(".head").get_by_role("link", name="search").click()
+    await expect(page.locator("[data-server-group=search-v000]")).to_contain_text("Takes traffic")
+    await expect(page.locator("[data-server-group=search-v001]")).to_contain_text("No traffic")
+
+
+async def test_a_plan_follows_what_is_typed_and_a_change_that_breaks_a_rule_is_turned_down_by_its_words(
+    house: House,
+) -> None:
+    page = await house.page("/applications/checkout")
+    await page.locator("[data-server-group=checkout-v001]").get_by_role("button", name="Resize").click()
+    dialog = page.locator("dialog[open]")
+    await dialog.get_by_label("Instances").fill("5")
+    await expect(dialog.locator(".plan")).to_contain_text("from 3 instances to 5")
+    assert accepted(await dialog.locator(".plan pre").inner_text())
+    await dialog.get_by_label("Fewest").fill("9")
+    await expect(dialog.locator(".plan .error")).to_contain_text("min <= desired <= max")
+    await dialog.get_by_label("Reason").fill("more load")
+    await dialog.get_by_role("button", name="Resize").click()
+    await expect(dialog.locator("[data-refused]")).to_contain_text("min <= desired <= max")
+    await expect(dialog.get_by_label("Instances")).to_have_value("5")
+    await page.keyboard.press("Escape")
+    await expect(dialog).to_have_count(0)
+
+
+async def test_a_step_is_rerun_with_an_edited_input_and_the_fields_that_change_are_named(house: House) -> None:
+    page = await house.page(f"/operations/{house.scene.waiting}")
+    dialog = await open_dialog(page, "Edit input and rerun")
+    text = await dialog.get_by_label("Input of the step").input_value()
+    await dialog.get_by_label("Input of the step").fill(text.replace("100", "50"))
+    await expect(dialog.locator(".plan")).to_contain_text("percent becomes 50")
+    assert accepted(await dialog.locator(".plan pre").inner_text())
+    assert await faults(page) == []
+
+
+async def test_a_workflow_is_signalled_queried_and_terminated(house: House) -> None:
+    handle = await house.theatre.client.start_workflow("Order", "order-2000", id="order-2000", task_queue="plays")
+    page = await house.page(f"/workflows/order-2000/{handle.result_run_id}")
+    dialog = await open_dialog(page, "Signal")
+    await dialog.get_by_label("Name").fill("note")
+    await dialog.get_by_label("Arguments").fill('"gift wrap"')
+    await dialog.get_by_label("Reason").fill("the customer called")
+    await expect(dialog.locator(".plan pre")).to_contain_text("gift wrap")
+    assert accepted(await dialog.locator(".plan pre").inner_text())
+    await dialog.get_by_role("button", name="Signal", exact=True).click()
+    await expect(dialog).to_have_count(0)
+    await page.get_by_label("Query").fill("state")
+    await page.get_by_role("button", name="Ask").click()
+    await expect(page.locator("#answer")).to_contain_text("gift wrap")
+    dialog = await open_dialog(page, "Terminate")
+    assert accepted(await dialog.locator(".plan pre").inner_text())
+    await dialog.get_by_label("Reason").fill("a test order")
+    await dialog.get_by_role("button", name="Terminate").click()
+    await expect(page.locator(".head .status")).to_have_text("Terminated")
+
+
+async def test_a_schedule_is_backfilled_after_a_preview_and_paused(house: House) -> None:
+    page = await house.page("/schedules/nightly-report")
+    dialog = await open_dialog(page, "Backfill")
+    await dialog.get_by_label("From (UTC)").fill("2026-01-01T12:00")
+    await dialog.get_by_label("To (UTC)").fill("2026-01-08T12:00")
+    await expect(dialog.locator(".plan")).to_contain_text("Starts 7 runs that were due: 2026-01-02")
+    assert accepted(await dialog.locator(".plan pre").inner_text())
+    await page.keyboard.press("Escape")
+    dialog = await open_dialog(page, "Pause")
+    assert accepted(await dialog.locator(".plan pre").inner_text())
+    await dialog.get_by_label("Reason").fill("the warehouse is being moved")
+    await dialog.get_by_role("button", name="Pause").click()
+    await expect(page.locator(".head .status")).to_have_text("Paused")
+    await expect(page.locator(".head")).to_contain_text("the warehouse is being moved")

@@ -3,20 +3,20 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from stormsail.web.pages.asking import Asked, May, Pages
+from stormsail.web.pages.asking import Asked, Pages, Viewer, may
 from stormsail.web.pages.problems import PageRoute
 from stormsail.web.sources.engine import NotThere
 from stormsail.web.views.applications import read_application, read_applications
 
 router = APIRouter(route_class=PageRoute)
 
-TOPICS = ("operations", "engine", "workers")
+TOPICS = ("applications", "operations", "engine", "workers")
 
 
 @router.get("/applications")
-async def applications(request: Request, sources: Asked, pages: Pages) -> Response:
+async def applications(request: Request, sources: Asked, pages: Pages, who: Viewer) -> Response:
     """List every application of every account."""
-    view = await read_applications(sources)
+    view = await read_applications(sources, sees=who.sees)
     return pages.page(
         request,
         "applications.html",
@@ -29,9 +29,9 @@ async def applications(request: Request, sources: Asked, pages: Pages) -> Respon
 
 
 @router.get("/applications/{name}")
-async def application(request: Request, name: str, sources: Asked, pages: Pages) -> Response:
+async def application(request: Request, name: str, sources: Asked, pages: Pages, who: Viewer) -> Response:
     """Show one application: clusters, their versions, who takes the traffic."""
-    view = await read_application(sources, name)
+    view = await read_application(sources, name, sees=who.sees)
     if view is None:
         raise NotThere(f"No account has an application {name!r}.")
     return pages.page(
@@ -42,5 +42,5 @@ async def application(request: Request, name: str, sources: Asked, pages: Pages)
         topics=TOPICS,
         sources=view.sources,
         view=view,
-        may=May(execute=False),
+        may=may(who, name, view.clusters[0].account if view.clusters else "*"),
     )

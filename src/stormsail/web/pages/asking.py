@@ -6,15 +6,26 @@ from urllib.parse import urlencode
 
 from fastapi import Depends, Request
 
+from stormsail.delivery.records.keys import Role
+from stormsail.web.guard.principals import Principal
 from stormsail.web.pages.rendering import Rendering
 from stormsail.web.sources.sources import Sources
+from stormsail.web.state import principal_of
 
 
 @dataclass(frozen=True, slots=True)
 class May:
     """What the viewer may do here, so that a page offers nothing that would be turned down."""
 
+    write: bool
+    """Start operations."""
     execute: bool
+    """Steer what runs."""
+
+
+def may(who: Principal, application: str = "*", account: str = "*") -> May:
+    """Return what somebody may do to a thing."""
+    return May(who.may(Role.WRITE, application, account), who.may(Role.EXECUTE, application, account))
 
 
 def sources_of(request: Request) -> Sources:
@@ -31,6 +42,7 @@ def rendering_of(request: Request) -> Rendering:
 
 Asked = Annotated[Sources, Depends(sources_of)]
 Pages = Annotated[Rendering, Depends(rendering_of)]
+Viewer = Annotated[Principal, Depends(principal_of)]
 
 
 def here_with(request: Request, **changed: str) -> str:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from stormsail.web.pages.asking import Asked, May, Pages, here_with
+from stormsail.web.pages.asking import Asked, Pages, Viewer, here_with, may
 from stormsail.web.pages.problems import PageRoute
+from stormsail.web.sources.engine import NotThere
 from stormsail.web.sources.held import SourceFailed
 from stormsail.web.views.operation import OperationView, read_operation
 from stormsail.web.views.operations import read_operations
@@ -30,6 +31,7 @@ async def operations(
     request: Request,
     sources: Asked,
     pages: Pages,
+    who: Viewer,
     state: str = "",
     application: str = "",
     account: str = "",
@@ -38,7 +40,12 @@ async def operations(
     """List operations; the filters are in the address."""
     filters = Filters(state if state in STATES else "", application.strip(), account)
     view = await read_operations(
-        sources, application=filters.application, account=account, state=filters.state, cursor=cursor
+        sources,
+        application=filters.application,
+        account=account,
+        state=filters.state,
+        cursor=cursor,
+        sees=who.sees,
     )
     return pages.page(
         request,
@@ -57,11 +64,14 @@ async def operations(
 
 
 @router.get("/operations/{operation_id}")
-async def operation(request: Request, operation_id: str, sources: Asked, pages: Pages) -> Response:
+async def operation(request: Request, operation_id: str, sources: Asked, pages: Pages, who: Viewer) -> Response:
     """Show one operation: why first, then what it did."""
     view = await read_operation(sources, operation_id)
     if view is None:
         raise SourceFailed("The engine does not answer, and this operation was not looked at before.")
+    row = view.operation
+    if not who.sees(row.application, row.account):
+        raise NotThere(f"No operation {operation_id!r} is known.")
     return pages.page(
         request,
         "operation.html",
@@ -70,7 +80,7 @@ async def operation(request: Request, operation_id: str, sources: Asked, pages: 
         topics=("operations", f"operation:{view.operation.operation_id}", "engine"),
         sources=view.sources,
         view=view,
-        may=May(execute=False),
+        may=may(who, row.application, row.account),
         roll_back=_roll_back(view),
     )
 

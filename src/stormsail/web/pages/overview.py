@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from stormsail.delivery.model.operation import RUNNER
-from stormsail.web.pages.asking import Asked, Pages
+from stormsail.web.pages.asking import Asked, Pages, Viewer
 from stormsail.web.pages.problems import PageRoute
 from stormsail.web.views.overview import read_overview
 from stormsail.web.views.retrying import RetryingRow, read_retrying
@@ -21,6 +21,8 @@ class BackingOff:
 
     run_id: str
     title: str
+    application: str
+    account: str
     cluster: str
     activity_id: str
     attempt: int
@@ -29,16 +31,18 @@ class BackingOff:
 
 
 @router.get("/")
-async def overview(request: Request, sources: Asked, pages: Pages) -> Response:
+async def overview(request: Request, sources: Asked, pages: Pages, who: Viewer) -> Response:
     """Show what needs a person first."""
-    view, retrying = await asyncio.gather(read_overview(sources), read_retrying(sources, f"WorkflowType = '{RUNNER}'"))
-    backing_off = [_backing_off(row) for row in retrying.rows]
+    view, retrying = await asyncio.gather(
+        read_overview(sources, sees=who.sees), read_retrying(sources, f"WorkflowType = '{RUNNER}'")
+    )
+    backing_off = [row for row in map(_backing_off, retrying.rows) if who.sees(row.application, row.account)]
     return pages.page(
         request,
         "overview.html",
         title="Overview",
         section="overview",
-        topics=("operations", "engine", "workers"),
+        topics=("operations", "applications", "engine", "workers"),
         sources=view.sources,
         view=view,
         backing_off=backing_off,
@@ -52,6 +56,8 @@ def _backing_off(row: RetryingRow) -> BackingOff:
     return BackingOff(
         run_id=row.workflow.run_id,
         title=str(memo.get("operation_type") or row.workflow.workflow_type),
+        application=str(memo.get("application") or ""),
+        account=str(memo.get("account") or ""),
         cluster=str(memo.get("cluster") or row.workflow.workflow_id),
         activity_id=row.activity.activity_id,
         attempt=row.activity.attempt,

@@ -7,8 +7,10 @@ from fastapi import Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
+from stormsail.delivery.records.database import RecordsUnavailable
 from stormsail.web.pages.asking import rendering_of
 from stormsail.web.pages.rendering import Link
+from stormsail.web.problems import Problem
 from stormsail.web.sources.engine import NotThere, Refused
 from stormsail.web.sources.held import SourceFailed
 from stormsail.web.views.paging import BadCursor
@@ -23,6 +25,7 @@ _SAID: Final[dict[type[Exception], tuple[int, str]]] = {
     Refused: (400, "The engine turned it down"),
     SourceFailed: (503, "Not known for now"),
     BadCursor: (400, "Not a page of this list"),
+    RecordsUnavailable: (503, "The records do not answer"),
 }
 
 
@@ -36,6 +39,8 @@ class PageRoute(APIRoute):
         async def told(request: Request) -> Response:
             try:
                 return await handle(request)
+            except Problem as problem:
+                return _page(request, problem.status, problem.view.title, f"{problem.detail}. {problem.next}".strip())
             except tuple(_SAID) as refusal:
                 status_code, title = _SAID[type(refusal)]
                 return _page(request, status_code, title, str(refusal) or title)

@@ -6,7 +6,7 @@ at which sources were read change with each reading: they are left out of the ET
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -48,6 +48,8 @@ NAVIGATION: Final = (
     Link("workflows", "/workflows", "Workflows"),
     Link("schedules", "/schedules", "Schedules"),
     Link("workers", "/task-queues", "Workers"),
+    Link("audit", "/audit", "Audit"),
+    Link("settings", "/settings", "Settings"),
 )
 
 
@@ -63,7 +65,10 @@ def static_digest(directory: Path = STATIC) -> str:
 class Rendering:
     """The templates, and how a response is made of one."""
 
-    def __init__(self, *, stream: str = "", footer: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *, stream: str = "", footer: Sequence[str] = (), csrf_token: Callable[[Request], str] = lambda _: ""
+    ) -> None:
+        self.csrf_token = csrf_token
         self.digest = static_digest()
         self.templates = Environment(
             loader=PackageLoader("stormsail.web", "templates"),
@@ -128,10 +133,11 @@ class Rendering:
             section=section,
             fragment=Markup(live),  # noqa: S704 - rendered above with everything escaped
             etag=etag,
+            csrf_token=self.csrf_token(request),
         )
         return HTMLResponse(whole, status_code=status_code, headers={**headers, FRAGMENT: "0"})
 
-    def dialog(self, template: str, *, status_code: int = 200, **shown_here: Any) -> HTMLResponse:
-        """Render what stands in the dialog of a change."""
+    def alone(self, template: str, *, status_code: int = 200, **shown_here: Any) -> HTMLResponse:
+        """Render a template by itself: what stands in a dialog, or a page without the frame."""
         text = self.templates.get_template(template).render(**shown_here)
         return HTMLResponse(text, status_code=status_code, headers={"Cache-Control": "no-store"})

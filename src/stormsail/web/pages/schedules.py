@@ -3,7 +3,8 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from stormsail.web.pages.asking import Asked, May, Pages, here_with
+from stormsail.delivery.records.keys import Role
+from stormsail.web.pages.asking import Asked, Pages, Viewer, here_with, may
 from stormsail.web.pages.problems import PageRoute
 from stormsail.web.sources.held import SourceFailed
 from stormsail.web.views.schedules import read_schedule, read_schedules
@@ -14,8 +15,9 @@ TOPICS = ("schedules", "workflows", "engine")
 
 
 @router.get("/schedules")
-async def schedules(request: Request, sources: Asked, pages: Pages, cursor: str = "") -> Response:
+async def schedules(request: Request, sources: Asked, pages: Pages, who: Viewer, cursor: str = "") -> Response:
     """List schedules."""
+    who.must(Role.READ)
     view = await read_schedules(sources, cursor=cursor)
     return pages.page(
         request,
@@ -25,15 +27,16 @@ async def schedules(request: Request, sources: Asked, pages: Pages, cursor: str 
         topics=TOPICS,
         sources=view.sources,
         view=view,
-        may=May(execute=False),
+        may=may(who),
         first_href=here_with(request, cursor="") if cursor else "",
         next_href=here_with(request, cursor=view.next_cursor) if view.next_cursor else "",
     )
 
 
 @router.get("/schedules/{schedule_id:path}")
-async def schedule(request: Request, schedule_id: str, sources: Asked, pages: Pages) -> Response:
+async def schedule(request: Request, schedule_id: str, sources: Asked, pages: Pages, who: Viewer) -> Response:
     """Show one schedule."""
+    who.must(Role.READ)
     view = await read_schedule(sources, schedule_id)
     if view is None:
         raise SourceFailed("The engine does not answer, and this schedule was not looked at before.")
@@ -45,5 +48,5 @@ async def schedule(request: Request, schedule_id: str, sources: Asked, pages: Pa
         topics=TOPICS,
         sources=view.sources,
         view=view,
-        may=May(execute=False),
+        may=may(who),
     )

@@ -69,6 +69,9 @@ _SHOWN: Final[Mapping[str, Shown]] = {
     # Steering, audit, schedules, task queues
     "accepted": Shown("Accepted", "ok", "ok"),
     "refused": Shown("Turned down", "bad", "warn"),
+    "done": Shown("Done", "ok", "ok"),
+    "pending": Shown("Being made", "run", "run"),
+    "unknown": Shown("Not known", "question", "warn"),
     "retrying": _BACKING_OFF,
     "active": Shown("Active", "ok", "ok"),
     "polled": Shown("Polled", "ok", "ok"),

@@ -6,7 +6,9 @@ from fastapi import APIRouter, HTTPException
 from starlette.responses import JSONResponse, Response
 from temporalio.api.history.v1 import HistoryEvent
 
-from stormsail.web.pages.asking import Asked
+from stormsail.delivery.records.keys import Role
+from stormsail.web.guard.principals import Principal
+from stormsail.web.pages.asking import Asked, Viewer
 from stormsail.web.pages.timeline import operations_of
 from stormsail.web.sources.engine import NotThere, Refused
 from stormsail.web.sources.held import SourceFailed
@@ -26,9 +28,10 @@ _KIND: Final = "timeline"
 
 @router.get("/workflows/{workflow_id:path}/{run_id}/timeline.json")
 async def timeline(
-    workflow_id: str, run_id: str, sources: Asked, token: str = "", after: int | None = None
+    workflow_id: str, run_id: str, sources: Asked, who: Viewer, token: str = "", after: int | None = None
 ) -> Response:
     """Return rows' changes, the newest event's number, and the token of the next page."""
+    _must_see(who, workflow_id)
     try:
         if after is not None:
             events = await _since(sources, workflow_id, run_id, after)
@@ -52,6 +55,15 @@ async def timeline(
         raise HTTPException(400, str(refused) or "not a page of this timeline") from refused
     except SourceFailed as failed:
         raise HTTPException(503, str(failed)) from failed
+
+
+def _must_see(who: Principal, workflow_id: str) -> None:
+    """An operation's timeline is for whoever sees its application; any other for whoever sees everything."""
+    kind, _, rest = workflow_id.partition("/")
+    account, _, cluster = rest.partition("/")
+    if kind == "operation" and cluster and who.sees(cluster.partition("-")[0], account):
+        return
+    who.must(Role.READ)
 
 
 async def _since(sources: Sources, workflow_id: str, run_id: str, after: int) -> list[HistoryEvent]:

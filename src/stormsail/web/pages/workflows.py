@@ -8,7 +8,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from stormsail.delivery.model.operation import RUNNER
-from stormsail.web.pages.asking import Asked, May, Pages, here_with
+from stormsail.delivery.records.keys import Role
+from stormsail.web.pages.asking import Asked, Pages, Viewer, here_with, may
 from stormsail.web.pages.gist import ROUTINE, gist_of
 from stormsail.web.pages.problems import PageRoute
 from stormsail.web.pages.words import segment
@@ -55,6 +56,7 @@ async def workflows(
     request: Request,
     sources: Asked,
     pages: Pages,
+    who: Viewer,
     query: str = "",
     status: str = "",
     retrying: str = "",
@@ -62,6 +64,7 @@ async def workflows(
     cursor: str = "",
 ) -> Response:
     """List runs. Filter, status and the choice of retrying ones alone are in the address."""
+    who.must(Role.READ)
     query, status = query.strip()[:QUERY_MAX], status if status in STATUSES else ""
     shown: dict[str, Any] = {"refused": "", "rows": (), "failures": {}, "looked_at": None, "counts": {}}
     asked: tuple[Source, ...] = ()
@@ -109,11 +112,13 @@ async def workflow(
     run_id: str,
     sources: Asked,
     pages: Pages,
+    who: Viewer,
     show: str = "compact",
     order: str = "",
     cursor: str = "",
 ) -> Response:
     """Show one run: timeline, what it waits for, history."""
+    who.must(Role.READ)
     view = await read_workflow(sources, workflow_id, run_id)
     if view is None:
         raise SourceFailed("The engine does not answer, and this run was not looked at before.")
@@ -128,7 +133,7 @@ async def workflow(
         topics=("workflows", f"workflow:{workflow_id}", "engine"),
         sources=view.sources,
         view=view,
-        may=May(execute=False),
+        may=may(who),
         history=history,
         events=_shown_events(history, show),
         show=show,

@@ -4,13 +4,14 @@
 // Browsers allow six connections a host over HTTP/1.1, so one visible tab holds the stream (the lock) and tells the
 // others (the channel). A hidden tab lets go of both and asks for nothing until it is seen again.
 
-const DEBOUNCE_MS = 250;
+const DEBOUNCE_MS = 80; // The server has gathered for 250 ms already.
 const SILENCE_MS = 45_000;
+const RETRY_MS = 3_000;
 const root = () => document.getElementById("live");
-const state = { etag: null, dirty: false, asking: null, again: false, timer: 0, connected: null, since: Date.now() };
+const state = { etag: null, dirty: false, asking: null, again: false, timer: 0, connected: null };
 
 const channel = new BroadcastChannel("stormsail");
-channel.onmessage = ({ data }) => hear(data, false);
+channel.onmessage = ({ data }) => hear(data);
 
 let release = null;
 let waiting = null;
@@ -35,40 +36,50 @@ function follow() {
 }
 
 function open() {
-  stream = new EventSource(document.body.dataset.stream);
+  const mine = new EventSource(document.body.dataset.stream);
+  stream = mine;
   let silence = 0;
+  const again = () => {
+    if (stream !== mine) return;
+    mine.close();
+    open();
+  };
   const alive = () => {
     clearTimeout(silence);
-    silence = setTimeout(() => { if (stream) { stream.close(); tell({ connected: false }); open(); } }, SILENCE_MS);
+    silence = setTimeout(() => { if (stream === mine) { tell({ connected: false }); again(); } }, SILENCE_MS);
   };
-  stream.onopen = () => { alive(); tell({ connected: true }); };
-  stream.onerror = () => {
+  mine.onopen = () => { alive(); tell({ connected: true }); };
+  mine.onerror = () => {
     tell({ connected: false });
     // The browser tries again by itself unless the answer was an error page; then we do.
-    if (stream?.readyState === EventSource.CLOSED) setTimeout(() => { if (stream) open(); }, 3000);
+    if (mine.readyState === EventSource.CLOSED) setTimeout(again, RETRY_MS);
   };
-  stream.addEventListener("topic", (event) => { alive(); tell({ news: [JSON.parse(event.data).topic] }); });
-  stream.addEventListener("alive", alive);
+  mine.addEventListener("topic", (event) => { alive(); tell({ news: [JSON.parse(event.data).topic] }); });
+  mine.addEventListener("alive", alive);
 }
 
 function tell(message) {
   channel.postMessage(message);
-  hear(message, true);
+  hear(message);
 }
 
 function hear(message) {
-  if (message.who && release) channel.postMessage({ connected: state.connected !== false });
+  if (message.who && release && state.connected !== null) channel.postMessage({ connected: state.connected });
   if ("connected" in message) connection(message.connected);
   if (message.news) news(message.news);
 }
 
 function connection(connected) {
-  const came_back = connected && state.connected === false;
-  if (state.connected !== connected) state.since = Date.now();
+  // What happened between the page's making and its first hearing was told to nobody here; nor what while away.
+  const missed = connected && state.connected !== true;
   state.connected = connected;
   const banner = document.getElementById("connection");
-  if (banner) banner.hidden = connected !== false;
-  if (came_back) { state.dirty = true; refresh(); document.dispatchEvent(new CustomEvent("stormsail:news", { detail: { topics: topics() } })); }
+  if (banner) banner.hidden = connected;
+  if (missed) {
+    state.dirty = true;
+    refresh();
+    document.dispatchEvent(new CustomEvent("stormsail:news", { detail: { topics: topics() } }));
+  }
 }
 
 function topics() { return (root()?.dataset.topics || "").split(" ").filter(Boolean); }
@@ -93,20 +104,31 @@ export async function refresh() {
     if (state.etag ??= root().dataset.etag) headers["If-None-Match"] = state.etag;
     const answer = await fetch(location.href, { headers, redirect: "manual" });
     if (answer.type === "opaqueredirect") location.reload();
-    else if (answer.status !== 304) {
+    else if (answer.status === 304) asOf(answer);
+    else {
       const text = await answer.text();
       if (answer.headers.get("Stormsail-Fragment")) {
         state.etag = answer.headers.get("ETag");
         await htmx.swap({ target: root(), text, swap: "outerMorph", sourceElement: root() });
       }
     }
-    connection(true);
+    document.getElementById("connection").hidden = true;
   } catch {
     state.dirty = true;
     connection(false);
+    setTimeout(refresh, RETRY_MS);
   } finally {
     state.asking = null;
     if (state.again) { state.again = false; clearTimeout(state.timer); state.timer = setTimeout(refresh, DEBOUNCE_MS); }
+  }
+}
+
+// Nothing changed, but it was looked at again: the sources' ages begin anew.
+function asOf(answer) {
+  const read = (answer.headers.get("Stormsail-As-Of") || "").split(",");
+  for (const time of root().querySelectorAll("time[data-fresh]")) {
+    const at = read[Number(time.dataset.fresh)];
+    if (Number(at)) time.dataset.at = at;
   }
 }
 
