@@ -32,6 +32,7 @@ SEED = 1
 @click.option(
     "--report", type=click.Path(path_type=Path, file_okay=False), help="Write campaign.md and campaign.svg there."
 )
+@click.option("--real", type=click.IntRange(1, 10_000), help="Play so many operations with real processes instead.")
 @click.option("--mutant", default="", help="Plant this bug in the durable arm: a name of --list-mutants.")
 @click.option("--list-mutants", is_flag=True, help="List the planted bugs.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes. [default: one a core]")
@@ -44,6 +45,7 @@ def campaign(
     checkpoint: Path | None,
     resume: bool,
     report: Path | None,
+    real: int | None,
     mutant: str,
     list_mutants: bool,
     jobs: int | None,
@@ -60,6 +62,7 @@ def campaign(
       stormsail campaign --operations 20000 --report bench/report
       stormsail campaign --operations 3000000 --arm durable --checkpoint night.json
       stormsail campaign --operations 400 --arm durable --mutant no-token
+      stormsail campaign --real 200
     """
     from stormsail.cli.campaign import session
 
@@ -67,12 +70,16 @@ def campaign(
         raise CommandFailed("--resume needs the file", next_step="add --checkpoint FILE", code=ExitCode.USAGE)
     if mutant and arm == "legacy":
         raise CommandFailed("--mutant is of the durable arm", next_step="add --arm durable", code=ExitCode.USAGE)
+    if real is not None and (mutant or checkpoint or report):
+        raise CommandFailed("--real goes without --mutant, --checkpoint and --report", code=ExitCode.USAGE)
     if not __debug__:
         raise CommandFailed("the engine's checks on itself are off under `python -O`", next_step="unset PYTHONOPTIMIZE")
     if list_mutants:
         return session.list_mutants(output)
     if mutant:
         session.check_mutant(mutant)
+    if real is not None:
+        return session.play_real(real, fault_rate, seed, output)
     arms = ("durable", "legacy") if arm == "both" else (arm,)
     asked = session.Asked(operations, fault_rate, seed, arms, mutant, checkpoint, resume, report, jobs)
     return session.play_all(asked, output)

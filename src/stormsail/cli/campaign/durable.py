@@ -35,6 +35,7 @@ from stormsail.delivery.providers.provider import Provider
 from stormsail.engine.core.errors import Refused
 from stormsail.engine.core.limits import Limits
 from stormsail.engine.sim.disk import SimDisk, SimVfs
+from stormsail.engine.sim.loop import SimLoop
 from stormsail.engine.sim.network import Network, Unknown, Violated
 from stormsail.engine.sim.node import Node
 from stormsail.engine.sim.tampering import Tampering
@@ -74,6 +75,7 @@ class DurableArm:
 
     def __init__(self, stage: Stage, plant: Plant = SOUND) -> None:
         plan, loop = stage.plan, stage.loop
+        assert isinstance(loop, SimLoop)
         self._stage = stage
         self._plant = plant
         self._trace = Trace(loop.time)

@@ -185,5 +185,5 @@ def amiss(cloud: ModelCloud, operation: Operation) -> str:
 
 def _told(standing: Standing | None) -> str:
     if standing is None:
-        return "not there"
+        return "gone"
     return f"{standing.version}, {standing.size} instances, {'enabled' if standing.enabled else 'disabled'}"

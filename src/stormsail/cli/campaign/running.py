@@ -8,6 +8,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from stormsail.cli.campaign.legacy import LegacyArm
 from stormsail.cli.campaign.mutants import MUTANTS
 from stormsail.cli.campaign.plan import OPERATIONS_A_WORLD, plan_nominal, plan_world
 from stormsail.cli.campaign.world import Arm, Stage, play
+from stormsail.cli.process import follow_parent
 
 ARMS: Final = ("durable", "legacy")
 WORLDS_A_CHUNK: Final = 5
@@ -129,6 +131,8 @@ def run_campaign(
     """Play what is left. `report` is called after each chunk; a checkpoint is written now and then and at every end."""
     began_s, before_s = time.monotonic(), campaign.spent_s
     saved_s = began_s
+    if checkpoint is not None:
+        campaign.save(checkpoint)  # so that it can be taken up however soon it is killed
     try:
         for tallies in _tallies(campaign, jobs):
             for arm, tally in tallies.items():
@@ -183,7 +187,13 @@ def _tallies(campaign: Campaign, jobs: int) -> Iterator[dict[str, Tally]]:
             yield play_chunk(settings, chunk, campaign.nominal_s)
         return
     spawning = multiprocessing.get_context("spawn")  # not forked: a copy of a process with threads may stand still
-    pool = ProcessPoolExecutor(jobs, mp_context=spawning, initializer=_settle, max_tasks_per_child=CHUNKS_A_PROCESS)
+    pool = ProcessPoolExecutor(
+        jobs,
+        mp_context=spawning,
+        initializer=_settle,
+        initargs=(os.getpid(),),
+        max_tasks_per_child=CHUNKS_A_PROCESS,
+    )
     playing: deque[Future[dict[str, Tally]]] = deque()
     try:
         while True:
@@ -196,6 +206,8 @@ def _tallies(campaign: Campaign, jobs: int) -> Iterator[dict[str, Tally]]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _settle() -> None:
-    """In a new process: what is loaded stays, so collections need not look at it."""
+def _settle(parent: int) -> None:
+    """In a new process: end with the one that began it. What is loaded stays, so collections need not look at it."""
+    follow_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that counts
     gc.freeze()

@@ -102,6 +102,13 @@ def check_mutant(name: str) -> None:
         )
 
 
+def play_real(operations: int, fault_rate: float, seed: int, output: str) -> int:
+    """Play operations with real processes; return the exit code."""
+    from stormsail.cli.campaign.real import play_for_real
+
+    return play_for_real(operations, fault_rate, seed, output)
+
+
 def _begun(asked: Asked) -> Campaign:
     if not asked.resume or asked.checkpoint is None:
         return begin(asked.settings)

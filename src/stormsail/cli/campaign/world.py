@@ -61,15 +61,21 @@ class Stage:
     """What an arm plays on."""
 
     plan: Plan
-    loop: SimLoop
+    loop: asyncio.AbstractEventLoop
     cloud: ModelCloud
     provider: ModelProvider
     broken: Callable[[str], None]
     """Told when a process did what it must never do."""
+    began_s: float = 0.0
+    """What the loop's clock showed when the world began."""
+
+    def time_s(self) -> float:
+        """Return how old the world is."""
+        return self.loop.time() - self.began_s
 
     def wall_s(self) -> float:
         """Return the time of day."""
-        return EPOCH_S + self.loop.time()
+        return EPOCH_S + self.time_s()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,8 @@ class Verdict:
     felt: tuple[str, ...]
     """The classes of fault that it met, sorted."""
     detail: str = ""
+    effects: tuple[str, ...] = ()
+    """What the cloud did, in order."""
 
 
 STATE, TWICE, UNFINISHED, GIVEN_UP = "wrong end state", "done twice", "not finished", "given up"
@@ -101,30 +109,17 @@ class Outcome:
 
 def play(plan: Plan, nominal_s: Mapping[str, float], arm_on: Callable[[Stage], Arm]) -> Outcome:
     """Play a world. Without a kind's nominal time, its operations have NOMINAL_MAX_S."""
-    lasts_s = 60 + LATE * max(nominal_s.values(), default=NOMINAL_MAX_S / LATE) + SETTLE_S
     loop = SimLoop(random.Random(f"{plan.seed}/loop"))
     loop.steps_max = STEPS_MAX
     troubles: list[str] = []
-    weather = weather_over(plan, loop.time, lasts_s)
-
-    def now_ms() -> int:
-        return int((EPOCH_S + loop.time()) * 1000)
-
-    cloud = ModelCloud(now_ms, boots_ms=weather.boots_ms, capacity_limit=10_000)
-    provider = ModelProvider(cloud, ACCOUNT, line=weather, clock_ms=now_ms)
-    stage = Stage(plan, loop, cloud, provider, troubles.append)
-    weather.settled = True
-    for operation in plan.operations:
-        prepare(cloud, operation)
-    weather.settled = False
-    cloud.effects.clear()
+    stage = set_up(plan, loop, nominal_s, troubles.append)
     arm = arm_on(stage)
     was_collecting, was_logging = gc.isenabled(), logging.root.manager.disable
     gc.disable()  # a collection would close abandoned coroutines at a moment that no seed decides
     logging.disable(logging.CRITICAL)
     loop.set_exception_handler(lambda _, context: troubles.append(_told(context)) if "handle" in context else None)
     try:
-        run(loop, _World(stage, arm, nominal_s).play())
+        run(loop, play_out(stage, arm, nominal_s))
     except (Deadlock, Endless) as stuck:
         troubles.append(str(stuck))
     finally:
@@ -134,7 +129,41 @@ def play(plan: Plan, nominal_s: Mapping[str, float], arm_on: Callable[[Stage], A
             gc.enable()
     if troubles:
         raise Broken(f"world {plan.seed}: {troubles[0]}")
-    return Outcome(_verdicts(stage), _kills(stage), loop.time())
+    return outcome_of(stage)
+
+
+def set_up(
+    plan: Plan, loop: asyncio.AbstractEventLoop, nominal_s: Mapping[str, float], broken: Callable[[str], None]
+) -> Stage:
+    """Make the cloud of a world, with what is there before, under its weather."""
+    lasts_s = 60 + LATE * max(nominal_s.values(), default=NOMINAL_MAX_S / LATE) + SETTLE_S
+    began_s = loop.time()
+
+    def time_s() -> float:
+        return loop.time() - began_s
+
+    def now_ms() -> int:
+        return int((EPOCH_S + time_s()) * 1000)
+
+    weather = weather_over(plan, time_s, lasts_s)
+    cloud = ModelCloud(now_ms, boots_ms=weather.boots_ms, capacity_limit=10_000)
+    provider = ModelProvider(cloud, ACCOUNT, line=weather, clock_ms=now_ms)
+    weather.settled = True
+    for operation in plan.operations:
+        prepare(cloud, operation)
+    weather.settled = False
+    cloud.effects.clear()
+    return Stage(plan, loop, cloud, provider, broken, began_s)
+
+
+async def play_out(stage: Stage, arm: Arm, nominal_s: Mapping[str, float]) -> None:
+    """Play a world that is set up, to its rest."""
+    await _World(stage, arm, nominal_s).play()
+
+
+def outcome_of(stage: Stage) -> Outcome:
+    """Judge a world that has been played."""
+    return Outcome(_verdicts(stage), _kills(stage), stage.time_s())
 
 
 class _World:
@@ -153,14 +182,14 @@ class _World:
 
     async def _operated(self, operation: Operation) -> None:
         await asyncio.sleep(operation.starts_at_s)
-        operation.starts_at_s = self._stage.loop.time()
+        operation.starts_at_s = self._stage.time_s()
         within_s = LATE * self._nominal_s.get(operation.kind.name, NOMINAL_MAX_S / LATE)
         try:
             said = await asyncio.wait_for(self._arm.operate(operation), within_s)
         except TimeoutError:
             said = None
         if said is not None:
-            operation.ended_at_s = self._stage.loop.time()
+            operation.ended_at_s = self._stage.time_s()
             operation.said_ok, operation.said = said.ok, said.detail
         operation.seen_at_end = amiss(self._stage.cloud, operation)
 
@@ -172,7 +201,7 @@ class _World:
 
     def _felt(self, kill: Kill) -> None:
         for operation in self._stage.plan.operations:
-            if _under_way(operation, kill.at_s, self._stage.loop.time()):
+            if _under_way(operation, kill.at_s, self._stage.time_s()):
                 operation.felt.add(kill.victim)
 
 
@@ -182,17 +211,16 @@ def _under_way(operation: Operation, from_s: float, to_s: float) -> bool:
 
 
 def _verdicts(stage: Stage) -> tuple[Verdict, ...]:
-    made: dict[str, int] = {}
+    effects: dict[str, list[str]] = {operation.application: [] for operation in stage.plan.operations}
     for effect in stage.cloud.effects:
-        if effect.kind == "create":
-            application = effect.name.rpartition("-")[0]
-            made[application] = made.get(application, 0) + 1
-    return tuple(_verdict(stage, operation, made.get(operation.application, 0)) for operation in stage.plan.operations)
+        effects[effect.name.rpartition("-")[0]].append(f"{effect.kind} {effect.name} {effect.detail}".strip())
+    return tuple(_verdict(stage, operation, effects[operation.application]) for operation in stage.plan.operations)
 
 
-def _verdict(stage: Stage, operation: Operation, made: int) -> Verdict:
+def _verdict(stage: Stage, operation: Operation, effects: list[str]) -> Verdict:
     ended_at_s = operation.ended_at_s
     state = operation.seen_at_end or amiss(stage.cloud, operation)
+    made = sum(effect.startswith("create ") for effect in effects)
     if made > operation.kind.creates:
         wrong, detail = TWICE, f"{made} server groups were made; {operation.said}"
     elif state:
@@ -203,8 +231,9 @@ def _verdict(stage: Stage, operation: Operation, made: int) -> Verdict:
         wrong, detail = GIVEN_UP, operation.said
     else:
         wrong, detail = "", ""
-    took_s = (ended_at_s if ended_at_s is not None else stage.loop.time()) - operation.starts_at_s
-    return Verdict(operation.number, operation.kind.name, wrong, took_s, tuple(sorted(operation.felt)), detail)
+    took_s = (ended_at_s if ended_at_s is not None else stage.time_s()) - operation.starts_at_s
+    felt = tuple(sorted(operation.felt))
+    return Verdict(operation.number, operation.kind.name, wrong, took_s, felt, detail, tuple(effects))
 
 
 def _kills(stage: Stage) -> tuple[tuple[str, bool], ...]:

@@ -75,7 +75,7 @@ class ModelProvider:
 
     async def network(self, application: str) -> Network:
         """Read the load balancers and security groups of an application."""
-        return await self._line.carry("network", "", "", lambda: self._cloud.network(application))
+        return await self._line.carry("network", "", application, lambda: self._cloud.network(application))
 
     async def applications(self) -> tuple[str, ...]:
         """Read the names of the applications."""
