@@ -13,7 +13,7 @@ from stormsail.cli.output import note
 from stormsail.cli.process import follow_parent
 from stormsail.cli.server import stop_on_signals
 from stormsail.delivery.records.database import RecordsUnavailable
-from stormsail.web.serve import NoKeys, PortTaken, serve
+from stormsail.web.serve import BadCertificate, NoKeys, PortTaken, serve
 from stormsail.web.settings import WebSettings
 from stormsail.web.sources.engine import EngineAddress
 
@@ -75,6 +75,10 @@ def run_until_stopped(
             next_step=f"make a key with `stormsail auth key create --data-dir {place.data_dir}`, or use --ip 127.0.0.1",
             code=ExitCode.USAGE,
         ) from open_to_all
+    except BadCertificate as bad:
+        raise CommandFailed(
+            str(bad), next_step="give a PEM certificate and the key that it was made with", code=ExitCode.USAGE
+        ) from bad
     except RecordsUnavailable as away:
         raise CommandFailed(
             str(away), next_step="look at the disk (`stormsail doctor`) or at what --records-url names"

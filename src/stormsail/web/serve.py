@@ -18,6 +18,11 @@ GRACE_S = 2
 
 
 CONNECTIONS_MAX = 1000
+HEADERS_MAX = 64 * 1024
+
+
+class BadCertificate(Exception):
+    """The certificate or its key cannot be used."""
 
 
 class NoKeys(Exception):
@@ -29,8 +34,8 @@ class PortTaken(Exception):
 
 
 async def serve(settings: WebSettings, *, stop: asyncio.Event, started: Callable[[str], None]) -> None:
-    """Serve until `stop` is set. `started` gets the page's address once it answers. Raises PortTaken, NoKeys or
-    RecordsUnavailable."""
+    """Serve until `stop` is set. `started` gets the page's address once it answers. Raises PortTaken, NoKeys,
+    BadCertificate or RecordsUnavailable."""
     database = await Database.open(records_url(settings.data_dir, settings.records_url))
     if not settings.is_local and not any(key.is_good(wall_ms()) for key in await Keys(database).all()):
         await database.close()
@@ -44,9 +49,11 @@ async def serve(settings: WebSettings, *, stop: asyncio.Event, started: Callable
     server = _Server(
         uvicorn.Config(
             create_app(web),
+            # Of the two parsers that uvicorn knows, the one that bounds how long a request's headers may be.
+            http="h11",
+            h11_max_incomplete_event_size=HEADERS_MAX,
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,
-            h11_max_incomplete_event_size=64 * 1024,
             limit_concurrency=CONNECTIONS_MAX,
             log_level="warning",
             access_log=False,
@@ -54,23 +61,44 @@ async def serve(settings: WebSettings, *, stop: asyncio.Event, started: Callable
             server_header=False,
         )
     )
+    try:
+        server.config.load()
+    except OSError as error:
+        # An SSLError is one too: a certificate that cannot be read, or does not go with its key.
+        listening.close()
+        await database.close()
+        raise BadCertificate(f"{settings.tls_cert} and {settings.tls_key} cannot be used: {error}") from error
     serving = asyncio.create_task(server.serve([listening]))
+    ready = asyncio.create_task(server.ready.wait())
     stopping = asyncio.create_task(stop.wait())
     try:
-        host, port = listening.getsockname()[:2]
-        scheme = "https" if settings.tls_cert else "http"
-        started(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+        await asyncio.wait({serving, stopping, ready}, return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            host, port = listening.getsockname()[:2]
+            scheme = "https" if settings.tls_cert else "http"
+            started(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         web.news.close()
         server.should_exit = True
         await serving
     finally:
+        ready.cancel()
         stopping.cancel()
         listening.close()
 
 
 class _Server(uvicorn.Server):
-    """Signals are the command's business, not the server's."""
+    """Says when it answers. Signals are the command's business, not the server's."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            self.ready.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
