@@ -152,6 +152,9 @@ async def started(engine: str, suite: Suite) -> tuple[str, asyncio.subprocess.Pr
 
 async def main(arguments: argparse.Namespace) -> int:
     """Run what is asked for, print and keep what failed."""
+    running = asyncio.current_task()
+    assert running is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     checkout = arguments.checkout.absolute()
     suite = Suite(checkout, (arguments.python or checkout / "v/bin/python").absolute(), arguments.out.absolute())
     suite.out.mkdir(parents=True, exist_ok=True)
