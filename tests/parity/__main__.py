@@ -43,6 +43,8 @@ def report(outcomes: Sequence[Outcome], known: Sequence[Known], *, verbose: bool
     for each in outcomes:
         if each.unexplained:
             parts += [f"{each.trace.name}", *(f"    {line}" for line in each.unexplained)]
+        elif each.first:
+            parts += [f"{each.trace.name}: as listed when it was taken again, alone; the first time", *each.first[:3]]
         elif verbose:
             parts.append(f"{'agrees ' if each.agrees else 'known  '} {each.trace.name}")
     differing = [each for each in outcomes if not each.agrees]
