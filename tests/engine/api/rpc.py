@@ -51,3 +51,12 @@ class Rpc:
         with pytest.raises(aio.AioRpcError) as raised:
             await self.call(request)
         return Refusal(raised.value)
+
+
+async def status(rpc: Rpc, request: Message) -> tuple[str, str]:
+    """Make a call; return its status and what it says."""
+    try:
+        await rpc.call(request)
+    except aio.AioRpcError as error:
+        return error.code().name, error.details() or ""
+    return "OK", ""

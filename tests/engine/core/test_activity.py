@@ -82,6 +82,18 @@ def test_a_failure_that_is_too_large_is_cut_and_the_worker_told() -> None:
     assert turn.reply == (told.failure,)
 
 
+def test_a_worker_may_tell_no_failure_and_none_is_written() -> None:
+    script = started("attempts=2")
+    script.world.ask(FailActivity(ref(script), None, "w"))
+    assert pending(script).attempt == 2
+    assert pending(script).last_failure is None
+    script.do("wait 10s")
+    script.do("poll-activity id=a")
+    told = failed(script.world.ask(FailActivity(ref(script), None, "w")).events)
+    assert told.retry_state == RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED
+    assert not told.HasField("failure")
+
+
 def test_heartbeat_details_that_are_too_large_are_dropped_from_a_failure() -> None:
     script = started()
     turn = script.world.ask(FailActivity(ref(script), Failure(message="no"), "w", TOO_LARGE))

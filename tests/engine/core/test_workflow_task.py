@@ -8,7 +8,7 @@ from histories.world import World
 from stormsail.engine.core import work
 from stormsail.engine.core.errors import InvalidArgument, NotFound
 from stormsail.engine.core.limits import Limits
-from stormsail.engine.core.requests import ResetSticky, StartWorkflowTask, StickyGone
+from stormsail.engine.core.requests import FailWorkflowTask, ResetSticky, StartWorkflowTask, StickyGone
 
 SCHEDULED = "WorkflowTaskScheduled task_queue=q start_to_close_timeout=10s attempt=1"
 
@@ -252,3 +252,13 @@ def test_a_history_too_large_for_a_message_ends_the_run() -> None:
     turn = given.fail(WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_GRPC_MESSAGE_TOO_LARGE)
     assert g.names(turn) == ["WorkflowTaskFailed", "WorkflowExecutionTerminated"]
     assert turn.events[1].workflow_execution_terminated_event_attributes.reason == "GrpcMessageTooLarge"
+
+
+def test_a_worker_may_fail_its_task_without_saying_why() -> None:
+    given = g.Given()
+    given.start()
+    given.poll()
+    assert given.token is not None
+    cause = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNSPECIFIED
+    turn = given.world.ask(FailWorkflowTask(given.token, cause, None, "worker"))
+    assert not turn.events[0].workflow_task_failed_event_attributes.HasField("failure")

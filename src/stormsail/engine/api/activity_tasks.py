@@ -175,7 +175,7 @@ async def _fail(
     details = request.last_heartbeat_details if request.HasField("last_heartbeat_details") else None
     failed = FailActivity(
         ref,
-        request.failure,
+        request.failure if request.HasField("failure") else None,
         request.identity,
         last_heartbeat_details=details,
         worker_version=_worker_version(request),

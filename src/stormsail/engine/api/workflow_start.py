@@ -79,7 +79,9 @@ async def signal_with_start_workflow_execution(
     validate.workflow_id(request.workflow_id, limits)
     if not request.signal_name:
         raise InvalidArgument("signal not set")
-    validate.bounded(request.signal_name, "SignalName", limits)
+    if validate.too_long(request.signal_name, limits):
+        size = len(request.signal_name.encode())
+        raise InvalidArgument(f"signal name exceeds maximum allowed length ({size}/{limits.id_length_max})")
     if request.workflow_id_conflict_policy == WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL:
         raise InvalidArgument(
             "Invalid WorkflowIDConflictPolicy: WORKFLOW_ID_CONFLICT_POLICY_FAIL is not supported for this operation."
@@ -125,7 +127,6 @@ async def terminate_workflow_execution(engine: Engine, _: Call, request: Termina
     target = request.workflow_execution
     validate.execution(target, present=request.HasField("workflow_execution"))
     validate.links(request.links)
-    validate.blob(request.details, engine.limits)
     # So that a history tells a user's termination from the server's own.
     request.reason = request.reason or "terminated by user via frontend"
     request.identity = request.identity or "frontend-service"

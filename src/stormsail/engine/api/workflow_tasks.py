@@ -43,7 +43,8 @@ async def respond_workflow_task_failed(engine: Engine, _: Call, request: Respond
     token = tokens.decode_workflow_task(request.task_token, request.namespace)
     validate.identity(request.identity, engine.limits)
     limits = engine.limits
-    failure = failures.kept_small(request.failure, limits.blob_size_max, keep=limits.blob_size_warn, non_retryable=True)
+    told = request.failure if request.HasField("failure") else None
+    failure = failures.kept_small(told, limits.blob_size_max, keep=limits.blob_size_warn, non_retryable=True)
     failed = FailWorkflowTask(
         token,
         request.cause,

@@ -71,10 +71,12 @@ def server_failure(message: str, *, non_retryable: bool, cause: Failure | None =
     return Failure(message=message, server_failure_info=ServerFailureInfo(non_retryable=non_retryable), cause=cause)
 
 
-def kept_small(failure: Failure, size_max: int, *, keep: int | None = None, non_retryable: bool) -> Failure:
+def kept_small(
+    failure: Failure | None, size_max: int, *, keep: int | None = None, non_retryable: bool
+) -> Failure | None:
     """Return the failure itself, or where it is larger than `size_max` a server failure with its first `keep` bytes as
-    the cause (`size_max` when not given)."""
-    if failure.ByteSize() <= size_max:
+    the cause (`size_max` when not given). None, where a worker tells no failure, stays None."""
+    if failure is None or failure.ByteSize() <= size_max:
         return failure
     cause = truncated(failure, size_max if keep is None else keep)
     return server_failure(FAILURE_TOO_LARGE, non_retryable=non_retryable, cause=cause)

@@ -127,7 +127,7 @@ class ActivityRetry:
     attempt: int
     at_ms: int
     ready_at_ms: int
-    failure: Failure
+    failure: Failure | None
 
 
 @dataclass(frozen=True, slots=True)

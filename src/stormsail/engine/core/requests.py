@@ -191,7 +191,7 @@ class FailWorkflowTask:
 
     token: WorkflowTaskToken
     cause: WorkflowTaskFailedCause.ValueType
-    failure: Failure
+    failure: Failure | None
     identity: str
     binary_checksum: str = ""
     worker_version: WorkerVersionStamp | None = None
@@ -257,7 +257,8 @@ class FailActivity:
     """An attempt's failure; retried where its policy says so."""
 
     ref: ActivityRef
-    failure: Failure
+    failure: Failure | None
+    """None where the worker told none."""
     identity: str
     last_heartbeat_details: Payloads | None = None
     worker_version: WorkerVersionStamp | None = None

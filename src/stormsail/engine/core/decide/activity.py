@@ -113,7 +113,7 @@ def fail(turn: Turn, request: FailActivity, limits: Limits) -> None:
             )
             activity = turn.state.activities[activity.scheduled_event_id]
     failure = failures.kept_small(request.failure, limits.blob_size_max, keep=limits.blob_size_warn, non_retryable=True)
-    if failure is not request.failure:
+    if failure is not None and failure is not request.failure:
         told.append(failure)
     turn.reply = tuple(told)
     retry_state = _retry(turn, activity, failure, limits)
@@ -234,14 +234,14 @@ def time_out(turn: Turn, activity: Activity, timeout_type: TimeoutType.ValueType
     return True
 
 
-def _retry(turn: Turn, activity: Activity, failure: Failure, limits: Limits) -> RetryState.ValueType:
+def _retry(turn: Turn, activity: Activity, failure: Failure | None, limits: Limits) -> RetryState.ValueType:
     """Begin the wait for the next attempt and return IN_PROGRESS, or return why there is none."""
     scheduled = activity.scheduled
     if not scheduled.HasField("retry_policy"):
         return RetryState.RETRY_STATE_RETRY_POLICY_NOT_SET
     if activity.cancel_requested_event_id:
         return RetryState.RETRY_STATE_CANCEL_REQUESTED
-    if failure.HasField("timeout_failure_info") and failure.timeout_failure_info.timeout_type in (
+    if failure is not None and failure.timeout_failure_info.timeout_type in (
         TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START,
         TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE,
     ):
@@ -270,7 +270,9 @@ def _retry(turn: Turn, activity: Activity, failure: Failure, limits: Limits) -> 
     return decision.state
 
 
-def _retry_once_resumed(turn: Turn, activity: Activity, failure: Failure, limits: Limits) -> RetryState.ValueType:
+def _retry_once_resumed(
+    turn: Turn, activity: Activity, failure: Failure | None, limits: Limits
+) -> RetryState.ValueType:
     """Let a paused activity wait for its next attempt. Only whether the failure may be retried counts, not how often
     it was: whoever paused it wants to try again."""
     policy = RetryPolicy()

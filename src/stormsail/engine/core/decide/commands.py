@@ -171,7 +171,7 @@ def _start_timer(carrying: Carrying, command: StartTimerCommandAttributes, extra
         )
     event = TimerStartedEventAttributes(
         timer_id=command.timer_id,
-        start_to_fire_timeout=command.start_to_fire_timeout,
+        start_to_fire_timeout=given(command, "start_to_fire_timeout"),
         workflow_task_completed_event_id=carrying.completed_event_id,
     )
     turn.emit(event, extras=extras)
