@@ -1,19 +1,17 @@
 """What a canary keeps whatever happens: whoever gets requests has the instances for them. On a virtual clock."""
 
 import asyncio
-import math
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from delivery.strategies.watched import CAPACITY, DESIRED, Watched, deploy, launch_settings
+from delivery.strategies.watched import CAPACITY, DESIRED, WatchedShares, deploy, launch_settings
 from stormsail.delivery.model.canary import Measurement
 from stormsail.delivery.model.server_group import Capacity
 from stormsail.delivery.model.steering import SteerRequest, Verb
 from stormsail.delivery.operations.steering import Steering
-from stormsail.delivery.providers.model.cloud import Effect
 from stormsail.delivery.providers.model.faults import SeededFaults
 
 pytestmark = pytest.mark.slow
@@ -29,21 +27,6 @@ between: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
         {"analysis": {"web": {"url": "http://x"}, "successCondition": "> 0", "count": 2, "failureLimit": 1}},
     ]
 )
-
-
-class WatchedShares(Watched):
-    """Checks at each effect that every group that gets requests has enough instances up for its share of them."""
-
-    def _check(self, effect: Effect) -> None:
-        if not self.new_group:
-            return
-        shares = self.cloud.request_shares("web")
-        assert math.isclose(sum(shares.values()), 1.0), f"nobody gets the requests after {effect}: {self.cloud.effects}"
-        for name, share in shares.items():
-            if name == self.new_group and self.may_be_down:
-                continue
-            wanted = math.ceil(round(DESIRED * share, 6))
-            assert self.up(name) >= wanted, f"{name} gets {share:.0%} after {effect}: {self.cloud.effects}"
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -65,6 +65,21 @@ class Watched:
             )
 
 
+class WatchedShares(Watched):
+    """Checks at each effect that every group that gets requests has enough instances up for its share of them."""
+
+    def _check(self, effect: Effect) -> None:
+        if not self.new_group:
+            return
+        shares = self.cloud.request_shares("web")
+        assert math.isclose(sum(shares.values()), 1.0), f"nobody gets the requests after {effect}: {self.cloud.effects}"
+        for name, share in shares.items():
+            if name == self.new_group and self.may_be_down:
+                continue
+            wanted = math.ceil(round(DESIRED * share, 6))
+            assert self.up(name) >= wanted, f"{name} gets {share:.0%} after {effect}: {self.cloud.effects}"
+
+
 async def deploy(watched: Watched, identity: str, version: str, **more: Any) -> OperationResult | None:
     """Deploy, by redblack unless said otherwise. None means that it ended cancelled."""
     launch = {"version": version, "command": ["serve"], "settings": more.pop("launch_settings", {})}
