@@ -49,6 +49,10 @@ class EngineProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
     async def ended(self) -> int:
         """Wait for this life to end by itself and return its exit code."""
         assert self._process is not None

@@ -1,10 +1,8 @@
 """kill -9 of the server: what was acknowledged is there, tasks come again, timers fire once."""
 
 import asyncio
-import itertools
 import resource
 import sys
-import time
 import uuid
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -15,7 +13,7 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
-from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from conformance import workflows as w
 from conformance.servers import EngineProcess
@@ -104,45 +102,6 @@ async def test_a_task_taken_by_a_worker_before_the_crash_comes_again(engine: Eng
         elsewhere = client.get_async_activity_handle(task_token=w.HANDED.tokens[name])
         await insist(elsewhere.complete, "across the crash")
         assert await asyncio.wait_for(handle.result(), 60) == "across the crash"
-
-
-async def test_workflows_finish_through_many_kills(engine: EngineProcess) -> None:
-    client = await engine.connect()
-    acknowledged: list[Handle] = []
-    numbers = itertools.count()
-    until = time.monotonic() + 8
-
-    async def keep_starting() -> None:
-        while time.monotonic() < until:
-            workflow_id = f"w{next(numbers)}"
-            try:
-                handle = await client.start_workflow(
-                    w.Sleeper.run, 200, id=workflow_id, task_queue="q", rpc_timeout=timedelta(seconds=5)
-                )
-            except RPCError:
-                continue  # unknown: it may be there or not
-            acknowledged.append(handle)
-
-    async def keep_killing() -> int:
-        kills = 0
-        while time.monotonic() < until:
-            await asyncio.sleep(0.7)
-            await engine.kill()
-            await engine.start()
-            kills += 1
-        return kills
-
-    async with worker(client):
-        kills, *_ = await asyncio.gather(keep_killing(), *(keep_starting() for _ in range(4)))
-        assert kills >= 3
-        assert len(acknowledged) > 20
-        results = await asyncio.gather(*(asyncio.wait_for(insist(handle.result), 60) for handle in acknowledged))
-    assert set(results) == {"Hello, before! Hello, after!"}
-    replayer = Replayer(workflows=w.WORKFLOWS, workflow_runner=UnsandboxedWorkflowRunner())
-    for handle in acknowledged:
-        history = await handle.fetch_history()
-        assert [event.event_id for event in history.events] == list(range(1, len(history.events) + 1))
-        await replayer.replay_workflow(history)
 
 
 async def test_a_second_server_on_the_data_directory_is_refused(engine: EngineProcess) -> None:
