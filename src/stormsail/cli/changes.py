@@ -18,6 +18,7 @@ from stormsail.cli.options import ChangeOptions, Place
 from stormsail.cli.output import note, short_id, show_one
 from stormsail.delivery.client import DeliveryClient
 from stormsail.delivery.model.operation import OperationRequest, OperationResult, OperationStatus
+from stormsail.delivery.model.priority import Priority
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def request_for(
         reason=change.reason,
         requested_by=requested_by(),
         idempotency_key=change.idempotency_key,
+        priority=Priority(change.priority) if change.priority else None,
     )
 
 

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from stormsail.cli.notes import alive_address
+from stormsail.delivery.model.priority import Priority
 
 DEFAULT_ENGINE: Final = "127.0.0.1:7233"
 FORMATS: Final = ("table", "wide", "json", "jsonl", "yaml", "name")
@@ -53,6 +54,7 @@ class ChangeOptions:
     timeout_seconds: float | None
     idempotency_key: str
     on_failure: str = "rollback"
+    priority: str = ""
 
 
 class Duration(click.ParamType[float]):
@@ -188,9 +190,10 @@ def change_options(command: Callable[..., Any]) -> Callable[..., Any]:
         timeout: float | None,
         idempotency_key: str,
         on_failure: str,
+        priority: str,
         **kwargs: Any,
     ) -> Any:
-        change = ChangeOptions(dry_run, yes, reason, wait, timeout, idempotency_key, on_failure)
+        change = ChangeOptions(dry_run, yes, reason, wait, timeout, idempotency_key, on_failure, priority)
         return command(*args, change=change, **kwargs)
 
     for decorate in (
@@ -200,6 +203,12 @@ def change_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default="rollback",
             show_default=True,
             help="What a step that failed for good does: end the operation, or wait for `operation retry|skip|rerun`.",
+        ),
+        click.option(
+            "--priority",
+            type=click.Choice([one.value for one in Priority]),
+            default="",
+            help="Who goes first where not everybody can. [default: rollback for rollbacks, else manual]",
         ),
         click.option("--idempotency-key", default="", help="Running the same key twice does the change once."),
         click.option("--timeout", type=Duration(), help="Stop waiting after this long; the operation goes on."),

@@ -14,6 +14,7 @@ from typing import Final
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from stormsail.delivery.bulkheads import Bulkheads, NoRoom
 from stormsail.delivery.checks import ask_prometheus, ask_web, run_command
 from stormsail.delivery.guard_file import ReadGuards, no_rules
 from stormsail.delivery.model.canary import Measurement
@@ -27,17 +28,20 @@ from stormsail.delivery.operations.orders import (
     CheckOrder,
     DownOrder,
     ObserveOrder,
+    Order,
     UpOrder,
     WaitOutcome,
 )
 from stormsail.delivery.providers.errors import NotFound, Permanent, ProviderError
 from stormsail.delivery.providers.provider import Provider
+from stormsail.delivery.providers.urgency import urgent
 
 log: Final = logging.getLogger(__name__)
 
 HEARTBEAT_S: Final = 1.0
 """How often a call says that it lives; the heartbeat timeout of the workflow side is several of these."""
 
+NO_ROOM_PAUSE: Final = timedelta(seconds=1)
 POLL_S: Final = 0.05
 POLL_MAX_S: Final = 0.5
 POLL_GROWTH: Final = 1.5
@@ -68,12 +72,20 @@ class CloudActivities:
         self._providers = providers
         self._guards = guards
         self._clock_s = clock_s
+        self._bulkheads = Bulkheads()
+
+    @asynccontextmanager
+    async def _attempt(self, order: Order) -> AsyncIterator[Heartbeat]:
+        """Take up room for a call of the order's account, as urgent as the order is, and heartbeat while inside."""
+        async with _attempt() as heartbeat:
+            with self._bulkheads.admitted(order.account, order.priority), urgent(order.priority):
+                yield heartbeat
 
     @activity.defn
     async def apply_change(self, order: ChangeOrder) -> ChangeOutcome:
         """Begin a change or carry it on, until it is done or its time is over; with a guard, only if that holds."""
         deadline = _deadline(order.timeout_s)
-        async with _attempt() as heartbeat:
+        async with self._attempt(order) as heartbeat:
             provider = self._provider(order.account)
             if is_watched(order):
                 refused = refusal(order, await provider.observe(order.application), self._guards())
@@ -90,7 +102,7 @@ class CloudActivities:
     @activity.defn
     async def cancel_change(self, order: ChangeOrder) -> ChangeOutcome:
         """Stop a change until nothing more of it will happen."""
-        async with _attempt() as heartbeat:
+        async with self._attempt(order) as heartbeat:
             provider = self._provider(order.account)
             progress = await provider.cancel(order.token, order.change)
             async for _ in _polls():
@@ -103,19 +115,19 @@ class CloudActivities:
     @activity.defn
     async def observe(self, order: ObserveOrder) -> Observation:
         """Read an application from the cloud."""
-        async with _attempt():
+        async with self._attempt(order):
             return await self._provider(order.account).observe(order.application)
 
     @activity.defn
     async def observe_network(self, order: ObserveOrder) -> Network:
         """Read an application's load balancers and security groups from the cloud."""
-        async with _attempt():
+        async with self._attempt(order):
             return await self._provider(order.account).network(order.application)
 
     @activity.defn
     async def run_check(self, order: CheckOrder) -> Measurement:
         """Take one measurement of an analysis. Programs are run only for accounts whose groups are programs here."""
-        async with _attempt():
+        async with self._attempt(order):
             analysis = order.analysis
             if analysis.web is not None:
                 return await ask_web(analysis.web, analysis.timeout)
@@ -132,7 +144,7 @@ class CloudActivities:
     @activity.defn
     async def list_applications(self, order: ObserveOrder) -> ApplicationList:
         """Read the account's application names from the cloud."""
-        async with _attempt():
+        async with self._attempt(order):
             listed = await self._provider(order.account).applications()
             return ApplicationList(account=order.account, applications=listed)
 
@@ -140,7 +152,7 @@ class CloudActivities:
     async def wait_for_up_instances(self, order: UpOrder) -> WaitOutcome:
         """Watch a server group until enough of it is healthy, or the time is over; either way from an observation."""
         deadline = _deadline(order.health_timeout_s)
-        async with _attempt() as heartbeat:
+        async with self._attempt(order) as heartbeat:
             async for _ in _polls():
                 outcome = up_outcome(order, await self._group(order))
                 heartbeat.say(outcome.detail)
@@ -152,7 +164,7 @@ class CloudActivities:
     async def wait_for_down_instances(self, order: DownOrder) -> WaitOutcome:
         """Watch a server group until it stopped serving, or is gone, or the time is over."""
         deadline = _deadline(order.timeout_s)
-        async with _attempt() as heartbeat:
+        async with self._attempt(order) as heartbeat:
             async for _ in _polls():
                 observation = await self._provider(order.account).observe(order.application)
                 outcome = down_outcome(order, observation.find(order.server_group))
@@ -203,6 +215,8 @@ async def _attempt() -> AsyncIterator[Heartbeat]:
             non_retryable=isinstance(error, Permanent),
             # Expected, and logged above in one line: no stack trace from the SDK.
             category=ApplicationErrorCategory.BENIGN,
+            # Room comes soon and for anybody: who waits for it is not to be put off ever longer.
+            next_retry_delay=NO_ROOM_PAUSE if isinstance(error, NoRoom) else None,
         ) from error
     finally:
         beating.cancel()

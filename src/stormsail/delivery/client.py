@@ -70,6 +70,7 @@ from stormsail.delivery.model.operation import (
     cluster_of,
     workflow_id_of,
 )
+from stormsail.delivery.model.priority import priority_of
 from stormsail.delivery.model.server_group import Observation
 from stormsail.delivery.model.steering import CancelReason, SteeringRecord, Verb
 from stormsail.delivery.steer import request_for, steer, steering_of
@@ -207,6 +208,7 @@ class DeliveryClient:
             task_queue=self.task_queue,
             request_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{workflow_id}#{key}") if key else uuid.uuid4()),
             memo={MEMO_OPERATION: memo},
+            priority=priority_of(request.operation_type, request.priority),
         )
         try:
             reply = await self._link.ask(lambda: self.client.workflow_service.start_workflow_execution(message))
@@ -498,5 +500,5 @@ def _failure_text(error: WorkflowFailureError) -> str:
 
 def _digest(request: OperationRequest) -> str:
     """Return a hash of what is asked for. Who asks and why are not part of it: a colleague may repeat a call."""
-    asked = request.model_dump(mode="json", exclude={"reason", "requested_by"})
+    asked = request.model_dump(mode="json", exclude={"reason", "requested_by", "priority"})
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

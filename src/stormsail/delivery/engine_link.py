@@ -13,6 +13,7 @@ from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescri
 from temporalio.service import RPCError, RPCStatusCode
 
 from stormsail.delivery.client_types import EngineRefused, EngineUnreachable, NamespaceNotFound
+from stormsail.delivery.model.priority import Priority
 
 T = TypeVar("T")
 
@@ -89,6 +90,7 @@ class EngineLink:
         task_queue: str,
         request_id: str,
         memo: Mapping[str, BaseModel],
+        priority: Priority = Priority.MANUAL,
     ) -> StartWorkflowExecutionRequest:
         """Build a start by hand, because the SDK's own offers no request id, which makes sending it again safe."""
         converter = self.client.data_converter
@@ -102,6 +104,7 @@ class EngineLink:
         )
         message.workflow_type.name = workflow
         message.task_queue.name = task_queue
+        message.priority.priority_key = priority.key
         message.workflow_task_timeout.FromTimedelta(WORKFLOW_TASK_TIMEOUT)
         message.input.payloads.extend(await converter.encode([argument]))
         for name, value in memo.items():

@@ -22,8 +22,8 @@ from stormsail.delivery.providers.provider import Provider
 
 log: Final = logging.getLogger(__name__)
 
-ACTIVITIES_MAX: Final = 50
-"""How many calls to clouds one worker makes at a time."""
+ACTIVITIES_MAX: Final = 100
+"""How many calls to clouds one worker makes at a time; `bulkheads` says how many of them for one account."""
 
 RUNS_CACHED_MAX: Final = 200
 GRACE: Final = timedelta(seconds=5)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from stormsail.delivery.model.priority import Priority
 from stormsail.delivery.providers.aws import budget
 from stormsail.delivery.providers.aws.budget import Budget, Lane
 from stormsail.delivery.providers.errors import Transient
@@ -64,6 +65,49 @@ async def test_those_who_act_go_before_those_who_look_and_each_in_the_order_they
     waiting += [asyncio.create_task(call(name, lane)) for name, lane in (("c", Lane.ACT), ("d", Lane.ACT))]
     await asyncio.gather(*waiting)
     assert order == ["c", "d", "a", "b"]
+
+
+async def test_a_rollback_passes_a_backfill_and_a_person_passes_a_trigger() -> None:
+    clock = Clock()
+
+    async def sleep(seconds: float) -> None:
+        clock.now += seconds
+        await asyncio.sleep(0)
+
+    calls = Budget(10.0, 1, clock, sleep)
+    took: list[str] = []
+
+    async def call(priority: Priority, lane: Lane) -> None:
+        await calls.take(lane, priority)
+        took.append(priority)
+
+    await calls.take(Lane.LOOK)
+    classes = [*([Priority.BACKFILL] * 50), *([Priority.TRIGGER] * 2), Priority.MANUAL, Priority.ROLLBACK]
+    waiting = [asyncio.create_task(call(one, Lane.ACT)) for one in classes]
+    await asyncio.sleep(0)
+    waiting.append(asyncio.create_task(call(Priority.ROLLBACK, Lane.LOOK)))
+    await asyncio.gather(*waiting)
+    assert took == ["rollback", "rollback", "manual", "trigger", "trigger", *(["backfill"] * 50)]
+    assert clock.now == pytest.approx(5.5, abs=0.01), "ten calls a second"
+
+
+async def test_a_throttled_account_delays_no_other_account() -> None:
+    clock = Clock()
+    throttled, other = Budget(10.0, 1, clock), Budget(10.0, 1, clock)
+    for _ in range(5):
+        throttled.throttled()
+        clock.now += 1.5
+    assert throttled.rate < 1.0
+    waiting = [asyncio.create_task(throttled.take(Lane.ACT)) for _ in range(20)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await other.take(Lane.LOOK, Priority.BACKFILL)
+    assert not all(task.done() for task in waiting)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    if throttled._pacing is not None:
+        throttled._pacing.cancel()
 
 
 async def test_a_call_that_is_cancelled_while_it_waits_takes_no_turn() -> None:

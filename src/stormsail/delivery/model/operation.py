@@ -7,6 +7,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from stormsail.delivery.model.names import InvalidName, Moniker, checked, parse_name
+from stormsail.delivery.model.priority import Priority
 from stormsail.delivery.model.steering import SteeringRecord
 
 RUNNER: Final = "UntypedCloudOperationRunner"
@@ -28,6 +29,8 @@ class OperationRequest(BaseModel):
     reason: str = ""
     requested_by: str = ""
     idempotency_key: str = ""
+    priority: Priority | None = None
+    """What it is for, which decides who goes first; None leaves it to the operation."""
 
 
 class OperationError(BaseModel):

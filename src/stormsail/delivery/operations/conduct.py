@@ -94,6 +94,7 @@ SAME_TOKEN_AGAIN: Final = frozenset(
         "UnknownOutcome",
         "TimedOut",
         "WorkerStopping",
+        "NoRoom",
         "NeverHealthy",
         "NotDone",
         "Unhealthy",

@@ -8,10 +8,21 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from stormsail.delivery.model.canary import Analysis
+from stormsail.delivery.model.priority import Priority
 from stormsail.delivery.providers.provider import Change
 
 HEALTH_TIMEOUT_S = 1800.0
 """How long instances may take to become healthy unless an operation says otherwise."""
+
+
+class Order(BaseModel):
+    """What every order says."""
+
+    model_config = ConfigDict(frozen=True)
+
+    account: str
+    priority: Priority = Priority.MANUAL
+    """How urgent the operation is, or what it does now."""
 
 
 class HealthGuard(BaseModel):
@@ -35,12 +46,9 @@ class Outage(StrEnum):
     """Nothing served before the operation, and the change puts that back."""
 
 
-class ChangeOrder(BaseModel):
+class ChangeOrder(Order):
     """Make a change, or carry it on: the same token is never done twice."""
 
-    model_config = ConfigDict(frozen=True)
-
-    account: str
     application: str
     token: str
     change: Change
@@ -62,24 +70,18 @@ class ChangeOutcome(BaseModel):
     """The kind of the failure that `refused` becomes: `Unhealthy`, or `TrafficGuard`."""
 
 
-class ObserveOrder(BaseModel):
+class ObserveOrder(Order):
     """Read an application, or with none named the account's application names."""
 
-    model_config = ConfigDict(frozen=True)
-
-    account: str
     application: str = ""
 
 
-class UpOrder(BaseModel):
+class UpOrder(Order):
     """Wait until enough instances of a server group are healthy.
 
     A disabled server group's healthy instances count unless `serving` is set: then only those that take traffic do.
     """
 
-    model_config = ConfigDict(frozen=True)
-
-    account: str
     application: str
     server_group: str
     up_at_least: int = Field(ge=0)
@@ -89,12 +91,9 @@ class UpOrder(BaseModel):
     health_timeout_s: float = HEALTH_TIMEOUT_S
 
 
-class DownOrder(BaseModel):
+class DownOrder(Order):
     """Wait until a server group takes no more than a share of its traffic, or until it is gone."""
 
-    model_config = ConfigDict(frozen=True)
-
-    account: str
     application: str
     server_group: str
     weight_percent_max: int = Field(default=0, ge=0, le=100)
@@ -102,12 +101,9 @@ class DownOrder(BaseModel):
     timeout_s: float = HEALTH_TIMEOUT_S
 
 
-class CheckOrder(BaseModel):
+class CheckOrder(Order):
     """Take one measurement of an analysis, whose texts are filled in."""
 
-    model_config = ConfigDict(frozen=True)
-
-    account: str
     analysis: Analysis
 
 

@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
         OperationStatus,
         OutcomeMemo,
     )
+    from stormsail.delivery.model.priority import Priority, priority_of
     from stormsail.delivery.model.steering import MEMO_STEERING, STEER, CancelReason, SteerRequest
     from stormsail.delivery.operations.cloud import OperationFailure
     from stormsail.delivery.operations.conduct import Conduct, Ending, Undone
@@ -42,6 +43,7 @@ class UntypedCloudOperationRunner:
             request = OperationRequest(operation_type="", application="")
         self._request = request
         self._cloud = TemporalCloud(request.account, request.application)
+        self._cloud.priority = priority_of(request.operation_type, request.priority)
         self._conduct = Conduct(
             self._cloud,
             request.account,
@@ -77,7 +79,7 @@ class UntypedCloudOperationRunner:
         try:
             result = await self._finished(working)
         except asyncio.CancelledError:
-            undone = await _uninterrupted(self._conduct.wind_down(Ending.CANCEL))
+            undone = await self._wound_down(Ending.CANCEL)
             self._end(OperationStatus.CANCELED, undone.left_behind)
             raise
         self._end(OperationStatus.SUCCEEDED if result.ok else OperationStatus.TERMINAL, result.left_behind)
@@ -109,7 +111,7 @@ class UntypedCloudOperationRunner:
 
     async def _failed(self, failure: OperationFailure) -> OperationResult:
         ending = self._conduct.ending_after(failure)
-        undone = await _uninterrupted(self._conduct.wind_down(ending))
+        undone = await self._wound_down(ending)
         return OperationResult(
             ok=False,
             errors=failure.errors,
@@ -117,6 +119,11 @@ class UntypedCloudOperationRunner:
             rolled_back=ending is Ending.ROLL_BACK and undone.any and not undone.left_behind,
             left_behind=undone.left_behind,
         )
+
+    async def _wound_down(self, ending: Ending) -> Undone:
+        """Put back what is to be put back. From here on nothing that is asked for is more urgent."""
+        self._cloud.priority = Priority.ROLLBACK
+        return await _uninterrupted(self._conduct.wind_down(ending))
 
     def _remember_steering(self) -> None:
         """Write what people asked where lists see it, and where it stays once the workflow has ended."""

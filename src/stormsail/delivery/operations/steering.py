@@ -19,7 +19,9 @@ RECORDS_MAX: Final = 200
 MEMO_RECORDS_MAX: Final = 20
 """How many of the newest records lists show; a memo is read with every list."""
 
-FIXED_FIELDS: Final = frozenset({"kind", "name", "account", "application", "server_group", "token", "gone", "serving"})
+FIXED_FIELDS: Final = frozenset(
+    {"kind", "name", "account", "application", "server_group", "token", "gone", "serving", "priority"}
+)
 """What a step is about: changed, it would be another step."""
 
 

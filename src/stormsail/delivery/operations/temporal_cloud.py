@@ -5,14 +5,15 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel
 from temporalio import workflow
+from temporalio.common import Priority as TaskPriority
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState, TimeoutError, is_cancelled_exception
 
 from stormsail.delivery.activities import CloudActivities
 from stormsail.delivery.model.canary import Measurement
 from stormsail.delivery.model.network import Network
+from stormsail.delivery.model.priority import Priority
 from stormsail.delivery.model.server_group import Observation
 from stormsail.delivery.operations.cloud import OperationFailure
 from stormsail.delivery.operations.operation import RETRY_TIMEOUT_S
@@ -22,6 +23,7 @@ from stormsail.delivery.operations.orders import (
     CheckOrder,
     DownOrder,
     ObserveOrder,
+    Order,
     UpOrder,
     WaitOutcome,
 )
@@ -52,6 +54,8 @@ class TemporalCloud:
         self._account = account
         self._application = application
         self.retry_timeout_s = retry_timeout_s
+        self.priority = Priority.MANUAL
+        """How urgent the calls are that are made from now on."""
 
     async def apply(self, call: str, order: ChangeOrder) -> ChangeOutcome:
         """Make a change and wait until it is done, or say why its guard refused it."""
@@ -121,7 +125,7 @@ class TemporalCloud:
         self,
         method: Callable[[CloudActivities, Any], Awaitable[T]],
         call: str,
-        order: BaseModel,
+        order: Order,
         *,
         summary: str,
         waiting_max: timedelta = timedelta(0),
@@ -131,7 +135,8 @@ class TemporalCloud:
         try:
             return await workflow.execute_activity_method(
                 method,
-                order,
+                order.model_copy(update={"priority": self.priority}),
+                priority=TaskPriority(priority_key=self.priority.key),
                 activity_id=call,
                 summary=summary,
                 start_to_close_timeout=ATTEMPT_MAX + waiting_max,

@@ -1,16 +1,17 @@
 """How fast one account is called: a token bucket that slows down when AWS throttles.
 
-Each account has its own, so one that is throttled delays no other. Calls that change something go before calls that
-only look, so that those who poll hold up nobody who acts.
+Each account has its own, so one that is throttled delays no other. The more urgent operation goes first; among equals
+calls that change something go before calls that only look, so that those who poll hold up nobody who acts.
 """
 
 import asyncio
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import IntEnum
 from typing import Final
 
+from stormsail.delivery.model.priority import Priority
 from stormsail.delivery.providers.errors import Transient
 
 WAITING_MAX: Final = 2_000
@@ -26,6 +27,10 @@ SLOWED_AT_MOST_EVERY_S: Final = 1.0
 """Throttlings of calls that were under way together count once."""
 
 
+ALMOST_ONE: Final = 1 - 1e-6
+"""Waiting for what rounding takes from a whole token could take for ever."""
+
+
 class Lane(IntEnum):
     """Who goes first."""
 
@@ -36,7 +41,14 @@ class Lane(IntEnum):
 class Budget:
     """`rate` calls a second with bursts of `burst`. Halved by each throttling, it recovers within a minute."""
 
-    def __init__(self, rate: float, burst: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        rate: float,
+        burst: int,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._sleep = sleep
         self._full_rate = rate
         self._rate = rate
         self._burst = burst
@@ -44,7 +56,7 @@ class Budget:
         self._tokens = float(burst)
         self._at = clock()
         self._slowed_at = float("-inf")
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[int, int, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self._pacing: asyncio.Task[None] | None = None
 
@@ -54,7 +66,7 @@ class Budget:
         self._refill()
         return self._rate
 
-    async def take(self, lane: Lane) -> None:
+    async def take(self, lane: Lane, priority: Priority = Priority.MANUAL) -> None:
         """Wait for one call's turn. Raises Transient when too many wait already."""
         self._refill()
         if not self._waiting and self._tokens >= 1:
@@ -63,7 +75,7 @@ class Budget:
         if len(self._waiting) >= WAITING_MAX:
             raise Transient(f"{WAITING_MAX} calls wait for this AWS account already: raise calls_per_second")
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (lane, next(self._order), turn))
+        heapq.heappush(self._waiting, (priority.key, lane, next(self._order), turn))
         if self._pacing is None or self._pacing.done():
             self._pacing = asyncio.create_task(self._pace(), name="aws call budget")
         await turn
@@ -81,10 +93,10 @@ class Budget:
         """Hand out turns until nobody waits."""
         while self._waiting:
             self._refill()
-            if self._tokens < 1:
-                await asyncio.sleep((1 - self._tokens) / self._rate)
+            if self._tokens < ALMOST_ONE:
+                await self._sleep((1 - self._tokens) / self._rate)
                 continue
-            turn = heapq.heappop(self._waiting)[2]
+            turn = heapq.heappop(self._waiting)[-1]
             # Who was cancelled while waiting takes no turn.
             if not turn.done():
                 self._tokens -= 1

@@ -16,6 +16,7 @@ from stormsail.delivery.providers.aws.calls import Answer, Service
 from stormsail.delivery.providers.aws.faults import THROTTLED, code_of, sort_fault
 from stormsail.delivery.providers.aws.settings import AccountSettings
 from stormsail.delivery.providers.errors import Permanent
+from stormsail.delivery.providers.urgency import urgency
 
 SERVICES: Final[tuple[Service, ...]] = ("autoscaling", "ec2", "elbv2")
 PAGES_MAX: Final = 200
@@ -53,7 +54,7 @@ class BotoCalls:
 
     async def read(self, service: Service, operation: str, **arguments: Any) -> Answer:
         """Make one call that changes nothing."""
-        await self._budget.take(Lane.LOOK)
+        await self._budget.take(Lane.LOOK, urgency())
         return await self._in_thread(service, operation, arguments, writes=False)
 
     async def pages(self, service: Service, operation: str, items: str, **arguments: Any) -> list[Answer]:
@@ -71,7 +72,7 @@ class BotoCalls:
 
     async def write(self, service: Service, operation: str, **arguments: Any) -> Answer:
         """Make one call that changes something. Cancelled, it is waited for before the cancellation goes on."""
-        await self._budget.take(Lane.ACT)
+        await self._budget.take(Lane.ACT, urgency())
         call = self._in_thread(service, operation, arguments, writes=True)
         try:
             return await asyncio.shield(call)
