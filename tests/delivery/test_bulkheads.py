@@ -9,6 +9,7 @@ from temporalio.api.enums.v1 import EventType
 
 from delivery.direct_cloud import Clock
 from delivery.stage import Stage
+from stormsail.cli.options import PRIORITIES
 from stormsail.delivery.bulkheads import ROOM, Bulkheads, NoRoom
 from stormsail.delivery.model.operation import OperationRequest
 from stormsail.delivery.model.priority import Priority, priority_of
@@ -52,6 +53,7 @@ def test_a_rollback_is_urgent_unless_somebody_says_otherwise(
 ) -> None:
     assert priority_of(operation_type, asked) is expected
     assert [one.key for one in Priority] == [1, 2, 3, 4]
+    assert tuple(Priority) == PRIORITIES
 
 
 class Noting(ModelProvider):

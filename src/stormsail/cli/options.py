@@ -12,10 +12,11 @@ import click
 from click.core import ParameterSource
 
 from stormsail.cli.notes import alive_address
-from stormsail.delivery.model.priority import Priority
 
 DEFAULT_ENGINE: Final = "127.0.0.1:7233"
 FORMATS: Final = ("table", "wide", "json", "jsonl", "yaml", "name")
+PRIORITIES: Final = ("rollback", "manual", "trigger", "backfill")
+"""Written out: help must not load the delivery house."""
 ACCOUNT: Final = "local"
 """The one account there is until clouds are added: this machine."""
 
@@ -206,7 +207,7 @@ def change_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--priority",
-            type=click.Choice([one.value for one in Priority]),
+            type=click.Choice(PRIORITIES),
             default="",
             help="Who goes first where not everybody can. [default: rollback for rollbacks, else manual]",
         ),
