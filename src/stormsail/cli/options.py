@@ -55,7 +55,7 @@ class ChangeOptions:
     timeout_seconds: float | None
     idempotency_key: str
     on_failure: str = "rollback"
-    priority: str = ""
+    priority: str | None = None
 
 
 class Duration(click.ParamType[float]):
@@ -191,7 +191,7 @@ def change_options(command: Callable[..., Any]) -> Callable[..., Any]:
         timeout: float | None,
         idempotency_key: str,
         on_failure: str,
-        priority: str,
+        priority: str | None,
         **kwargs: Any,
     ) -> Any:
         change = ChangeOptions(dry_run, yes, reason, wait, timeout, idempotency_key, on_failure, priority)
@@ -208,7 +208,6 @@ def change_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--priority",
             type=click.Choice(PRIORITIES),
-            default="",
             help="Who goes first where not everybody can. [default: rollback for rollbacks, else manual]",
         ),
         click.option("--idempotency-key", default="", help="Running the same key twice does the change once."),
