@@ -1,0 +1,181 @@
+"""`make bench`: runs all engines in turn, several rounds, and writes the report. `--quick` takes a minute or two."""
+
+import argparse
+import asyncio
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from bench.engines import Engine, engines
+from bench.lives import answering, cold, parked, recovered, timed_out
+from bench.report import write
+from bench.syncs import Syncs
+
+REPORT: Final = Path(__file__).with_name("report")
+_PART_S: Final = 180.0
+
+
+def say(text: str) -> None:
+    """Tell how far it is."""
+    print(text, flush=True)
+
+
+class _Client:
+    """The client's process: its marks as they come, its figures at the end."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._command = command
+
+    async def run(self, marked: "dict[str, float]", at: Any) -> dict[str, Any]:
+        """Run it; `at()` is called at every mark and its value kept under the mark's name."""
+        process = await asyncio.create_subprocess_exec(
+            *self._command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, limit=1 << 24
+        )
+        assert process.stdout is not None and process.stderr is not None
+        last: dict[str, Any] = {}
+        try:
+            async for line in process.stdout:
+                last = json.loads(line)
+                if "mark" in last:
+                    marked[last["mark"]] = at()
+            errors = (await process.stderr.read()).decode(errors="replace").strip().splitlines()
+            # The SDK's threads may abort a process that is ending: what counts is whether it said what it found.
+            if await process.wait() != 0 and "w2" not in last:
+                raise RuntimeError(f"the client failed: {errors[-1] if errors else 'no reason given'}")
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return last
+
+
+async def throughput(engine: Engine, place: Path, seconds: float) -> dict[str, Any]:
+    """W1 to W3 on one fresh engine."""
+    marked: dict[str, float] = {}
+    if engine.command is None:
+        client = _Client([sys.executable, "-m", "bench.dbos_side", str(place / "data"), str(seconds)])
+        told = await client.run(marked, lambda: 0.0)
+        return told | {"server_cpu_s": 0.0}
+    async with answering(engine, place / "data", place / "server.log") as (server, port, answers_s):
+        client = _Client([sys.executable, "-m", "bench.workload", str(port), str(seconds)])
+        told = await client.run(marked, server.cpu_s)
+    return told | {"server_cpu_s": marked["w3"] - marked["w2"], "answers_s": answers_s}
+
+
+async def counts(engine: Engine, place: Path, seconds: float) -> dict[str, Any]:
+    """Count calls and fsyncs in a run of their own: to count disturbs what is measured."""
+    if engine.command is None:
+        command = [sys.executable, "-m", "bench.dbos_side", str(place / "data"), str(seconds)]
+        with Syncs(place / "strace") as syncs:
+            told = await _Client(syncs.wrapped(command)).run({}, lambda: 0)
+        done = len(told["w1_ms"]) + told["w2"]["done"] + len(told["w3_ms"]) + 5
+        return {"syncs": None if (count := syncs.count()) is None else count / done}
+    async with answering(engine, place / "data", place / "server.log") as (server, port, _):
+        with Syncs(place / "strace") as syncs:
+            syncs.attach(server.pid)
+            client = _Client([sys.executable, "-m", "bench.workload", str(port), str(seconds), "--count-calls"])
+            told = await client.run({}, lambda: 0)
+    done = len(told["w1_ms"]) + told["w2"]["done"]
+    # The five runs that warm up are in the count of syncs and not in that of calls.
+    return {"calls": told["calls"] / done, "syncs": None if (count := syncs.count()) is None else count / (done + 5)}
+
+
+class Bench:
+    """One run of everything."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self._given = given
+        self._place = Path(tempfile.mkdtemp(prefix="stormsail-bench-", dir=given.directory))
+        self._number = 0
+        chosen = given.engines.split(",") if given.engines else None
+        self._engines = [each for each in engines() if chosen is None or each.key in chosen]
+        self.results: dict[str, dict[str, Any]] = {}
+
+    def _fresh(self) -> Path:
+        self._number += 1
+        place = self._place / str(self._number)
+        place.mkdir()
+        return place
+
+    async def run(self) -> None:
+        """Run the rounds interleaved, so that a noisy minute of the machine falls on all."""
+        there = [each for each in self._engines if not each.missing]
+        for each in self._engines:
+            self.results[each.key] = {"name": each.name, "missing": each.missing, "durable": each.durable, "rounds": []}
+            if each.missing:
+                say(f"{each.name}: left out, {each.missing}")
+        for number in range(self._given.rounds):
+            for engine in there:
+                told = await timed_out(partial(throughput, engine, self._fresh(), self._given.seconds), _PART_S)
+                self.results[engine.key]["rounds"].append(told)
+                say(f"round {number + 1}: {engine.name}: {_short(told)}")
+        for engine in there:
+            mine = self.results[engine.key]
+            mine["counts"] = await timed_out(partial(counts, engine, self._fresh(), 3.0), _PART_S)
+            if engine.command is None:
+                continue
+            mine["cold"] = [
+                await timed_out(partial(cold, engine, self._fresh()), _PART_S) for _ in range(self._given.rounds)
+            ]
+            mine["parked"] = await timed_out(
+                partial(parked, engine, self._fresh(), self._given.parked, self._given.seconds * 2),
+                _PART_S * 4,
+            )
+            if engine.durable:
+                mine["recovered"] = await timed_out(
+                    partial(recovered, engine, self._fresh(), self._given.in_flight, 20.0),
+                    _PART_S,
+                )
+            say(
+                f"{engine.name}: {json.dumps({key: mine.get(key) for key in ('counts', 'cold', 'parked', 'recovered')})}"
+            )
+
+    def close(self) -> None:
+        """Remove what the engines wrote."""
+        shutil.rmtree(self._place, ignore_errors=True)
+
+
+def _short(told: dict[str, Any]) -> str:
+    if "failed" in told:
+        return f"failed: {told['failed']}"
+    w2 = told["w2"]
+    return (
+        f"W1 {statistics.median(told['w1_ms']):.1f} ms, W2 {w2['done'] / w2['seconds']:.1f}/s"
+        f" (server {told['server_cpu_s'] * 1000 / w2['done']:.2f} ms,"
+        f" client {w2['client_cpu_s'] * 1000 / w2['done']:.2f} ms), W3 {statistics.median(told['w3_ms']):.0f} ms"
+    )
+
+
+def main() -> None:
+    """Run."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round")
+    parser.add_argument("--rounds", type=int, help="how often W1 to W3 run on each engine [3]")
+    parser.add_argument("--seconds", type=float, help="how long each of W1 to W3 runs [6]")
+    parser.add_argument("--parked", type=int, help="how many runs W4 parks at most [30000]")
+    parser.add_argument("--in-flight", type=int, default=500, help="how many runs W5 kills the server with [500]")
+    parser.add_argument("--engines", default="", help="only these, by key, with commas")
+    parser.add_argument("--directory", default=None, help="where the engines keep their state; a real disk")
+    parser.add_argument("--report", type=Path, default=REPORT, help="where bench.md, bench.svg and bench.json go")
+    given = parser.parse_args()
+    given.rounds = given.rounds or (1 if given.quick else 3)
+    given.seconds = given.seconds or (3.0 if given.quick else 6.0)
+    given.parked = given.parked or (3_000 if given.quick else 30_000)
+    began = time.monotonic()
+    bench = Bench(given)
+    try:
+        asyncio.run(bench.run())
+    finally:
+        bench.close()
+    written = write(given.report, bench.results, given)
+    say(f"bench: {time.monotonic() - began:.0f} s, report in {written}")
+
+
+if __name__ == "__main__":
+    main()
