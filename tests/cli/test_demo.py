@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import command, eventually
 
 from stormsail.cli.demo.census import processes_of, processes_per_group
+from tests.cli.conftest import command, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 

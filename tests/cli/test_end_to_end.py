@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Place, eventually
 
 from stormsail.cli.demo.census import processes_per_group
+from tests.cli.conftest import Place, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -1,12 +1,12 @@
 """What `operation rerun` changes, how steering is told, and the three commands against a whole Stormsail."""
 
 import pytest
-from tests.cli.conftest import Place, eventually
 
 from stormsail.cli.own_operation import payload_of
 from stormsail.cli.steering import fields_of
 from stormsail.cli.steering_run import steering_lines
 from stormsail.delivery.model.steering import SteeringRecord, Verb
+from tests.cli.conftest import Place, eventually
 
 
 @pytest.mark.parametrize(

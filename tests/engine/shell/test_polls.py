@@ -63,14 +63,17 @@ async def test_a_poll_with_no_time_left_ends_at_once(world: Any) -> None:
     assert (await world.poll()).task_token
 
 
-async def test_a_task_is_not_lost_when_its_poller_is_cancelled_in_the_same_moment(world: Any) -> None:
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_task_is_not_lost_when_its_poller_is_cancelled_in_the_same_moment(world: Any, turns: int) -> None:
     polling = world.polling()
     await world.settle()
-    await world.start()  # hands the task to the waiting poll, whose coroutine has not run yet
+    starting = asyncio.ensure_future(world.start())  # hands the task to the waiting poll
+    await world.until(starting.done)
+    for _ in range(turns):
+        await asyncio.sleep(0)
     polling.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await polling
-    task = await world.poll()
+    result = (await asyncio.gather(polling, return_exceptions=True))[0]
+    task = await world.poll() if isinstance(result, asyncio.CancelledError) else result
     assert task.attempt == 1
 
 
@@ -192,31 +195,99 @@ async def test_a_worker_that_shuts_down_frees_its_tasks_and_its_polls(world: Any
     assert next(event.event_id for event in task.history.events) == 1
 
 
-async def test_what_nobody_took_is_there_after_a_restart_and_what_was_taken_is_not_given_twice(world: Any) -> None:
-    await world.start("taken")
+async def test_what_nobody_took_is_there_after_a_restart_and_what_was_ended_is_not_given_again(world: Any) -> None:
+    await world.start("ended")
     await world.start("waiting")
     task = await world.poll()
-    assert task.workflow_execution.workflow_id == "taken"
+    assert task.workflow_execution.workflow_id == "ended"
+    await world.complete(task)
     await world.restart()
     assert (await world.poll()).workflow_execution.workflow_id == "waiting"
     again = world.polling()
     await world.settle()
     assert not again.done()
-    await world.complete(task, [world.complete_workflow()])
     again.cancel()
+
+
+async def test_a_worker_ends_the_task_that_it_had_before_the_server_restarted(world: Any) -> None:
+    await world.start()
+    task = await world.poll()
+    await world.restart()
+    await world.complete(task, [world.complete_workflow()])
+    assert (await world.event_types())[1:4] == [
+        "WORKFLOW_TASK_SCHEDULED",
+        "WORKFLOW_TASK_STARTED",
+        "WORKFLOW_TASK_COMPLETED",
+    ]
+
+
+async def test_after_a_restart_a_task_that_two_workers_have_is_ended_by_the_one_that_got_it_last(world: Any) -> None:
+    await world.start()
+    task = await world.poll()
+    await world.restart()
+    again = await world.poll()
+    assert (again.attempt, again.started_event_id) == (task.attempt, task.started_event_id)
+    with pytest.raises(NotFound):
+        await world.complete(task, [world.complete_workflow()])
+    await world.complete(again, [world.complete_workflow()])
+    assert (await world.event_types()).count("WORKFLOW_TASK_STARTED") == 1
+
+
+async def test_a_token_of_a_task_that_was_ended_refers_to_nothing_after_a_restart(world: Any) -> None:
+    await world.start()
+    task = await world.poll()
+    await world.complete(task)
+    await world.signal()
+    await world.restart()
+    with pytest.raises(NotFound):
+        await world.complete(task, [world.complete_workflow()])
 
 
 async def test_a_started_task_nobody_answers_is_given_again_after_its_timeout_even_over_a_restart(world: Any) -> None:
     await world.start()
     task = await world.poll()
-    await world.restart()
     polling = world.polling()
     await world.clock.advance(10_001)
     again = await world.soon(polling)
     assert again.attempt == 2
     with pytest.raises(NotFound):
         await world.complete(task, [world.complete_workflow()])
-    await world.complete(again, [world.complete_workflow()])
+    await world.restart()
+    third = world.polling()
+    await world.clock.advance(10_001)
+    assert (await world.soon(third)).attempt == 3
+
+
+async def test_a_start_that_is_in_memory_alone_is_written_before_what_happens_next(world: Any) -> None:
+    await world.start()
+    task = await world.poll()
+    assert (await world.event_types())[-1] == "WORKFLOW_TASK_STARTED"
+    assert world.engine.read("default", "w", "").last_event_id == 2
+    await world.signal()
+    assert world.engine.read("default", "w", "").last_event_id == 3
+    await world.restart()
+    polling = world.polling()
+    await world.settle()
+    assert not polling.done()
+    polling.cancel()
+    await world.complete(task, [world.schedule_activity()])
+    assert (await world.event_types())[2:5] == [
+        "WORKFLOW_TASK_STARTED",
+        "WORKFLOW_TASK_COMPLETED",
+        "ACTIVITY_TASK_SCHEDULED",
+    ]
+
+
+async def test_a_start_in_memory_alone_outlives_a_full_cache(closed_world: Any) -> None:
+    world = closed_world
+    world.limits = replace(world.limits, open_runs_cached_max=2)
+    await world.open()
+    await world.start("w")
+    task = await world.poll()
+    for number in range(5):
+        await world.start(f"w{number}")
+    await world.complete(task, [world.complete_workflow()])
+    assert (await world.event_types())[-1] == "WORKFLOW_EXECUTION_COMPLETED"
 
 
 async def test_a_transient_task_ends_with_events_that_are_not_in_the_history_yet(world: Any) -> None:
@@ -275,24 +346,29 @@ async def test_pages_of_a_task_end_where_the_task_ends_although_the_history_went
     world.limits = replace(world.limits, history_page_events_max=2)
     await world.open()
     await world.start()
+    await world.complete(await world.poll())
+    await world.signal()
     task = await world.poll()
     token = tokens.decode_workflow_task(task.task_token)
     fail = FailWorkflowTask(token, 1, Failure(message="no"), "me")  # type: ignore[arg-type]
     await world.engine.execute("default", "w", "", fail)
-    page = await world.history(next_page_token=task.next_page_token)
-    assert [event.event_id for event in page.history.events] == [3]
-    assert not page.next_page_token
+    seen, next_page = list(task.history.events), task.next_page_token
+    while next_page:
+        page = await world.history(next_page_token=next_page)
+        seen, next_page = [*seen, *page.history.events], page.next_page_token
+    assert [event.event_id for event in seen] == list(range(1, 8))
 
 
 async def test_a_task_that_could_not_be_started_for_want_of_space_is_there_for_the_next_poll(closed_world: Any) -> None:
     world = closed_world
     store = await world.open_gated()
     await world.start()
+    await world.complete(await world.poll(), [world.schedule_activity()])
     store.failure = StorageFull(world.directory)
     with pytest.raises(ResourceExhausted, match="No space is left"):
-        await world.soon(world.polling())
+        await world.soon(world.polling_activity())
     store.failure = None
-    assert (await world.poll()).attempt == 1
+    assert (await world.soon(world.polling_activity())).attempt == 1
 
 
 async def test_a_started_task_that_timed_out_before_anybody_got_it_is_not_given_to_the_next_poller(
@@ -301,22 +377,25 @@ async def test_a_started_task_that_timed_out_before_anybody_got_it_is_not_given_
     world = closed_world
     await started_but_undelivered(world)
     await world.clock.advance(10_001)
-    await world.until(lambda: world.engine.read("default", "w", "").workflow_task.attempt == 2)
-    assert (await world.poll()).attempt == 2
+    await world.until(lambda: world.engine.read("default", "w", "").workflow_task.attempt == 3)
+    assert (await world.poll()).attempt == 3
 
 
 async def test_a_started_task_that_nobody_got_goes_to_the_next_poller_as_it_is(closed_world: Any) -> None:
     world = closed_world
     await started_but_undelivered(world)
     task = await world.poll()
-    assert (task.attempt, task.started_event_id) == (1, 3)
+    assert (task.attempt, task.started_event_id) == (2, 6)
     await world.complete(task, [world.complete_workflow()])
 
 
 async def started_but_undelivered(world: Any) -> None:
-    """Start a workflow task whose poller goes away while the start is being written."""
+    """Start a workflow task whose poller goes away while the start is being written, as that of a second attempt is."""
     store = await world.open_gated()
     await world.start()
+    await world.poll()
+    await world.clock.advance(10_001)
+    await world.until(lambda: world.engine.read("default", "w", "").workflow_task.attempt == 2)
     store.open.clear()
     polling = world.polling()
     await world.settle()

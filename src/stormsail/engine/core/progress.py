@@ -57,7 +57,7 @@ _ACTIVITY_PLAIN: Final = {
 """Fields of an activity written as they are, with their values in one that only waits for its first start: a run may
 have thousands of those, and writes its progress with every turn."""
 
-_TASK_FIELDS: Final = tuple(one.name for one in fields(WorkflowTask))
+_TASK_FIELDS: Final = tuple((one.name, one.default) for one in fields(WorkflowTask))
 _JSON: Final = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -70,7 +70,10 @@ def pack(state: RunState) -> bytes:
     if state.open:
         out["first_task_ready"] = state.first_task_ready
         if state.workflow_task is not None and not state.workflow_task.speculative:
-            out["workflow_task"] = {name: getattr(state.workflow_task, name) for name in _TASK_FIELDS}
+            task = state.workflow_task.waiting if state.workflow_task.start_held else state.workflow_task
+            out["workflow_task"] = {
+                name: value for name, usual in _TASK_FIELDS if (value := getattr(task, name)) != usual
+            }
         if changed := {key: fields for key, one in state.activities.items() if (fields := _activity(one))}:
             out["activities"] = changed
         if state.buffered:
@@ -129,7 +132,7 @@ def _restored_activity(activity: Activity, fields: dict[str, Any]) -> Activity:
 
 
 def _restored_task(fields: dict[str, Any]) -> WorkflowTask:
-    reasons = tuple(fields.pop("suggest_continue_as_new_reasons"))
+    reasons = tuple(fields.pop("suggest_continue_as_new_reasons", ()))
     return WorkflowTask(**fields, suggest_continue_as_new_reasons=reasons)
 
 

@@ -121,6 +121,8 @@ class StartWorkflowTask:
     identity: str
     request_id: str
     worker_version: WorkerVersionStamp | None = None
+    hold: bool = False
+    """Write nothing now: the start of a first attempt is written with its completion."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
 from google.protobuf.any_pb2 import Any
-from temporalio.api.common.v1 import Link, Payloads, Priority, WorkflowExecution
+from temporalio.api.common.v1 import Link, Payloads, Priority, WorkerVersionStamp, WorkflowExecution
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import (
@@ -127,6 +127,33 @@ class WorkflowTask:
     speculative: bool = False
     """Made to carry updates, and in memory alone: it is as if it had never been when all of them are rejected, and
     becomes an ordinary one with the first thing that is written. It is transient too, though a first attempt."""
+    start_held: bool = False
+    """Its start is in memory alone, and is written with the first thing that is: its completion, mostly. After a
+    restart the task waits again."""
+    worker_version: WorkerVersionStamp | None = None
+    """What the started event says of the worker's build; kept while that is not written."""
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether part of it is in memory alone, and has its place in history reserved."""
+        return self.speculative or self.start_held
+
+    @property
+    def waiting(self) -> "WorkflowTask":
+        """It as it was before it was handed out."""
+        return replace(
+            self,
+            ready=True,
+            started_event_id=0,
+            started_at_ms=0,
+            nonce="",
+            identity="",
+            request_id="",
+            history_size_bytes=0,
+            suggest_continue_as_new_reasons=(),
+            start_held=False,
+            worker_version=None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,14 +297,14 @@ class RunState:
     @property
     def durable(self) -> "RunState":
         """What a restart would find: the state without what is in memory alone."""
-        speculative = self.workflow_task is not None and self.workflow_task.speculative
-        if not speculative and not self.updates_admitted:
+        task = self.workflow_task
+        if (task is None or not task.unwritten) and not self.updates_admitted:
             return self
         kept = self.copy()
         admitted = self.updates_admitted.items()
         kept.updates_admitted = {key: replace(one, sent=False) for key, one in admitted if one.event_id}
-        if speculative:
-            kept.workflow_task = None
+        if task is not None and task.unwritten:
+            kept.workflow_task = None if task.speculative else task.waiting
         return kept
 
     def copy(self) -> "RunState":

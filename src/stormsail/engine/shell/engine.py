@@ -127,6 +127,7 @@ class Engine:
             due=self.runs.due,
             fire=self._fire,
             deadline_ms=self._deadline_ms,
+            held_ms=limits.workflow_task_timeout_max_ms,
         )
         self.queries = Queries(self.runs, self.matching, admission=self.admission, clock=clock, ids=ids, limits=limits)
         self.schedules = Schedules(

@@ -209,7 +209,9 @@ class Polls:
         self, found: WaitingTask, identity: str, version: WorkerVersionStamp | None, waited_ms: int
     ) -> Delivery | None:
         key, task = found.key, found.task
-        request = StartWorkflowTask(task.scheduled_event_id, task.attempt, identity, self._ids.uuid(), version)
+        request = StartWorkflowTask(
+            task.scheduled_event_id, task.attempt, identity, self._ids.uuid(), version, hold=True
+        )
         started = await self._started(found, request)
         if not isinstance(started, StartedWorkflowTask):
             return None

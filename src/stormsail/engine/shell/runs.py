@@ -415,8 +415,16 @@ class Runs:
     def _remember(self, state: RunState) -> None:
         self._states[state.key] = state
         self._states.move_to_end(state.key)
-        while len(self._states) > self._limits.open_runs_cached_max:
-            self._forget(next(iter(self._states)))
+        spared = 0
+        while len(self._states) - spared > self._limits.open_runs_cached_max:
+            oldest = next(iter(self._states))
+            task = self._states[oldest].workflow_task
+            if task is not None and task.start_held:
+                # A worker has it and only we know; there are no more of these than workers have room for.
+                self._states.move_to_end(oldest)
+                spared += 1
+            else:
+                self._forget(oldest)
 
     def _forget(self, key: RunKey) -> None:
         if self._states.pop(key, None) is not None:

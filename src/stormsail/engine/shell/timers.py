@@ -38,6 +38,7 @@ class Timers:
         fire: Callable[[RunKey], Awaitable[None]],
         deadline_ms: Callable[[RunKey], int | None],
         due_max: int = DUE_LIMIT,
+        held_ms: int = 0,
     ) -> None:
         """`due` asks the store, `fire` executes FireDue, `deadline_ms` tells a run's deadline as committed."""
         self._clock = clock
@@ -46,6 +47,7 @@ class Timers:
         self._fire = fire
         self._deadline_ms = deadline_ms
         self._due_max = due_max
+        self._held_ms = held_ms
         self._heap: list[tuple[int, str, RunKey]] = []
         self._at_ms: dict[RunKey, int] = {}
         """What of the heap still counts."""
@@ -56,8 +58,9 @@ class Timers:
         self._changed: asyncio.Future[None] | None = None
 
     def set(self, key: RunKey, at_ms: int | None) -> None:
-        """Say when a run must next be looked at; None if never."""
-        if at_ms is None or at_ms > self._known_until_ms:
+        """Say when a run must next be looked at; None if never. What is nearer than `held_ms` is kept here whatever the
+        window, for the store need not know of it."""
+        if at_ms is None or (at_ms > self._known_until_ms and at_ms > self._clock.now_ms() + self._held_ms):
             self._at_ms.pop(key, None)
         elif self._at_ms.get(key) != at_ms:
             self._push(key, at_ms)

@@ -158,7 +158,7 @@ class Watch:
         elif known is None:
             self._broken("D1", key, "a turn was taken on a run that was never committed")
             return
-        elif turn.before is not known.state and turn.before != known.state:
+        elif turn.before is not known.state and turn.before.durable != known.state.durable:
             self._broken(
                 "H2",
                 key,

@@ -70,8 +70,8 @@ def decide(state: RunState, request: RunRequest, now_ms: int, ids: Ids, limits: 
         deciding = _DECIDING[type(request)]
         turn = Turn.on(state, now_ms)
         deciding(turn, request, ids, limits)
-        if not turn.empty and workflow_task.leaves_speculative(turn):
-            # A speculative task may not be left where something is written: what follows it must stand behind it.
+        if not turn.empty and workflow_task.leaves_unwritten(turn):
+            # What is reserved in history may not be left where something is written, for that must stand behind it.
             turn = Turn.on(state, now_ms)
             workflow_task.write_down(turn)
             deciding(turn, request, ids, limits)

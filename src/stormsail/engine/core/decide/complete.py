@@ -47,8 +47,14 @@ def complete(state: RunState, request: CompleteWorkflowTask, now_ms: int, ids: I
         raise FailedPrecondition("Workflow is paused and force create new workflow task is not allowed.")
     _check_versioning(request.request)
     check_sequence(request.request.commands)
+
+    def begun() -> Turn:
+        turn = Turn.on(state, now_ms)
+        workflow_task.take_up(turn, task, request.request.identity)
+        return turn
+
     try:
-        return _carried_out(Turn.on(state, now_ms), task, request, ids, limits)
+        return _carried_out(begun(), task, request, ids, limits)
     except BadCommand as bad:
         if task.attempt > 1 and bad.cause != _UNHANDLED:
             # The task is left to its timeout, which grows: a broken worker is slowed down, and fills no history.
@@ -58,7 +64,7 @@ def complete(state: RunState, request: CompleteWorkflowTask, now_ms: int, ids: I
             if not turn.held:
                 raise turn.refusal from None
             return turn
-        return _failed(Turn.on(state, now_ms), request.request, bad, limits)
+        return _failed(begun(), request.request, bad, limits)
 
 
 def _check_versioning(request: RespondWorkflowTaskCompletedRequest) -> None:
@@ -165,6 +171,7 @@ def _complete_task(turn: Turn, task: WorkflowTask, request: RespondWorkflowTaskC
         started = workflow_task.started_event(task, request.identity, _version(request))
         started.scheduled_event_id = scheduled_event_id
         started_event_id = turn.emit(started, at_ms=task.started_at_ms).event_id
+    workflow_task.write_down(turn)
     completed = WorkflowTaskCompletedEventAttributes(
         scheduled_event_id=scheduled_event_id,
         started_event_id=started_event_id,

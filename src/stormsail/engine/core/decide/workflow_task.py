@@ -121,10 +121,15 @@ def schedule_speculative(turn: Turn, limits: Limits) -> None:
 
 
 def write_down(turn: Turn, identity: str = "", worker_version: WorkerVersionStamp | None = None) -> None:
-    """Make a speculative workflow task an ordinary one: its events enter history, where they stand already for the
-    worker. The others are what its started event says."""
+    """Write what of the workflow task is in memory alone: its events enter history, where they stand already for the
+    worker. The others are what the started event of a speculative one says."""
     task = turn.state.workflow_task
-    if task is None or not task.speculative:
+    if task is None or not task.unwritten:
+        return
+    if task.start_held:
+        turn.hold(notes.WorkflowTaskPlaced(task.waiting))
+        turn.emit(started_event(task, task.identity, task.worker_version), at_ms=task.started_at_ms)
+        turn.note(notes.WorkflowTaskPlaced(replace(task, start_held=False, worker_version=None)))
         return
     turn.hold(notes.WorkflowTaskPlaced(None))
     turn.emit(scheduled_event(turn.state, task.timeout_ms, task.attempt), at_ms=task.scheduled_at_ms)
@@ -133,11 +138,11 @@ def write_down(turn: Turn, identity: str = "", worker_version: WorkerVersionStam
     turn.note(notes.WorkflowTaskPlaced(replace(task, transient=False, speculative=False)))
 
 
-def leaves_speculative(turn: Turn) -> bool:
-    """Say whether a turn began with a speculative workflow task and still has it."""
+def leaves_unwritten(turn: Turn) -> bool:
+    """Say whether a turn began with a workflow task that is partly in memory alone, and leaves it so."""
     before = turn.before.workflow_task if turn.before is not None else None
     after = turn.state.workflow_task
-    return before is not None and before.speculative and after is not None and after.speculative
+    return before is not None and before.unwritten and after is not None and after.unwritten
 
 
 def start(turn: Turn, request: StartWorkflowTask, ids: Ids, limits: Limits) -> None:
@@ -156,7 +161,13 @@ def start(turn: Turn, request: StartWorkflowTask, ids: Ids, limits: Limits) -> N
     if not task.ready:
         raise NotFound(TASK_GONE)
     turn.reply = start_pending(
-        turn, request.identity, request.request_id, ids, limits, worker_version=request.worker_version
+        turn,
+        request.identity,
+        request.request_id,
+        ids,
+        limits,
+        worker_version=request.worker_version,
+        hold=request.hold,
     )
 
 
@@ -169,9 +180,10 @@ def start_pending(
     *,
     resend: bool = True,
     worker_version: WorkerVersionStamp | None = None,
+    hold: bool = False,
 ) -> StartedWorkflowTask:
     """Start the scheduled workflow task, for a poll or eagerly. With `resend` the worker is given also the updates that
-    were sent before."""
+    were sent before; with `hold` the start is in memory alone, where nothing else is written."""
     state = turn.state
     task = _pending(state)
     if task.transient and task.scheduled_event_id != state.next_event_id:
@@ -180,31 +192,21 @@ def start_pending(
         turn.emit(scheduled_event(state, task.timeout_ms, 1))
         task = _pending(state)
     reasons = _continue_as_new_reasons(state, limits)
-    if task.transient:
-        started = replace(
-            task,
-            ready=False,
-            started_event_id=task.scheduled_event_id + 1,
-            started_at_ms=turn.now_ms,
-            identity=identity,
-            request_id=request_id,
-            history_size_bytes=state.history_size_bytes,
-            suggest_continue_as_new_reasons=tuple(reasons),
-        )
-    else:
-        turn.emit(
-            WorkflowTaskStartedEventAttributes(
-                scheduled_event_id=task.scheduled_event_id,
-                identity=identity,
-                request_id=request_id,
-                history_size_bytes=state.history_size_bytes,
-                suggest_continue_as_new=bool(reasons),
-                suggest_continue_as_new_reasons=reasons,
-                worker_version=worker_version,
-            )
-        )
-        started = _pending(state)
-    place = turn.hold if task.speculative else turn.note
+    started = replace(
+        task,
+        ready=False,
+        started_event_id=task.scheduled_event_id + 1 if task.transient else state.next_event_id,
+        started_at_ms=turn.now_ms,
+        identity=identity,
+        request_id=request_id,
+        history_size_bytes=state.history_size_bytes,
+        suggest_continue_as_new_reasons=tuple(reasons),
+    )
+    if hold and not task.transient and turn.empty:
+        started = replace(started, start_held=True, worker_version=worker_version)
+    elif not task.transient:
+        turn.emit(started_event(started, identity, worker_version))
+    place = turn.hold if started.unwritten else turn.note
     place(notes.WorkflowTaskPlaced(replace(started, nonce=ids.uuid())))
     messages = updates.outgoing(state, started.started_event_id, resend=resend)
     if state.updates_admitted:
@@ -227,12 +229,16 @@ def started_task(state: RunState) -> StartedWorkflowTask:
         task_queue=state.task_queue,
         sticky=task.sticky,
         history_through=min(state.last_event_id, task.started_event_id),
-        transient_events=transient_events(state, task) if task.transient else (),
+        transient_events=unwritten_of(state, task),
     )
 
 
-def transient_events(state: RunState, task: WorkflowTask) -> tuple[HistoryEvent, ...]:
-    """Return the events that a transient task will have in history if it completes."""
+def unwritten_of(state: RunState, task: WorkflowTask) -> tuple[HistoryEvent, ...]:
+    """Return the events that a task will have in history if it completes, and has not yet."""
+    if task.start_held:
+        return (events.build(task.started_event_id, task.started_at_ms, started_event(task, task.identity, task.worker_version)),)
+    if not task.transient:
+        return ()
     scheduled = events.build(
         task.scheduled_event_id, task.scheduled_at_ms, scheduled_event(state, task.timeout_ms, task.attempt)
     )
@@ -242,11 +248,15 @@ def transient_events(state: RunState, task: WorkflowTask) -> tuple[HistoryEvent,
 
 
 def unwritten_events(state: RunState) -> tuple[HistoryEvent, ...]:
-    """Return what follows the stored history of an open run for who reads all of it: the events of a transient task."""
+    """Return what follows the stored history of an open run for who reads all of it: the events of its workflow task
+    that are not written."""
     task = state.workflow_task
-    if task is None or not task.transient or task.scheduled_event_id != state.next_event_id:
+    if task is None:
         return ()
-    return transient_events(state, replace(task, identity=""))  # GetWorkflowExecutionHistory does not tell whose it is
+    if task.transient and task.scheduled_event_id == state.next_event_id:
+        # GetWorkflowExecutionHistory does not tell whose a transient task is.
+        return unwritten_of(state, replace(task, identity=""))
+    return unwritten_of(state, task) if task.start_held else ()
 
 
 def scheduled_event(state: RunState, timeout_ms: int, attempt: int) -> WorkflowTaskScheduledEventAttributes:
@@ -263,7 +273,7 @@ def scheduled_event(state: RunState, timeout_ms: int, attempt: int) -> WorkflowT
 def started_event(
     task: WorkflowTask, identity: str, worker_version: WorkerVersionStamp | None = None
 ) -> WorkflowTaskStartedEventAttributes:
-    """Return the attributes of a transient task's start."""
+    """Return the attributes of a task's start."""
     reasons = [SuggestContinueAsNewReason.ValueType(reason) for reason in task.suggest_continue_as_new_reasons]
     return WorkflowTaskStartedEventAttributes(
         scheduled_event_id=task.scheduled_event_id,
@@ -279,19 +289,45 @@ def started_event(
 def held(state: RunState, token: WorkflowTaskToken) -> WorkflowTask:
     """Find the started workflow task that a token is of. One of another start, or of a task that ended, is stale."""
     task = state.workflow_task
-    if task is None or not task.started_at_ms:
+    if task is None:
         raise NotFound(TASK_GONE)
+    if not task.started_at_ms:
+        return _lost_start(state, task, token)
     mine = (task.scheduled_event_id, task.started_event_id, task.attempt, task.nonce)
     if mine != (token.scheduled_event_id, token.started_event_id, token.attempt, token.nonce):
         raise NotFound(TASK_GONE)
     return task
 
 
+def take_up(turn: Turn, task: WorkflowTask, identity: str) -> None:
+    """Go on with a task that `held` found, also where the turn's state knows nothing of its start any more."""
+    known = turn.state.workflow_task
+    if known is not None and not known.started_at_ms:
+        turn.hold(notes.WorkflowTaskPlaced(replace(task, identity=identity)))
+
+
+def _lost_start(state: RunState, task: WorkflowTask, token: WorkflowTaskToken) -> WorkflowTask:
+    """Return a waiting task as it was handed out before a restart that forgot the start, if the token is of that. So a
+    worker that outlives the server ends what it has; whoever else was given the task meanwhile has started it."""
+    mine = (task.scheduled_event_id, state.next_event_id, task.attempt, False)
+    if not task.ready or mine != (token.scheduled_event_id, token.started_event_id, token.attempt, task.transient):
+        raise NotFound(TASK_GONE)
+    return replace(
+        task,
+        ready=False,
+        started_event_id=token.started_event_id,
+        started_at_ms=task.ready_at_ms,
+        nonce=token.nonce,
+        history_size_bytes=state.history_size_bytes,
+        start_held=True,
+    )
+
+
 def fail(turn: Turn, request: FailWorkflowTask, limits: Limits) -> None:
     """Record that a worker could not do its workflow task, and schedule the next attempt."""
     if not turn.state.open:
         raise NotFound(RUN_COMPLETED)
-    held(turn.state, request.token)
+    take_up(turn, held(turn.state, request.token), request.identity)
     if request.cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_GRPC_MESSAGE_TOO_LARGE:
         # RespondWorkflowTaskFailed: the history can never be sent, so no attempt will ever do better.
         terminate(
