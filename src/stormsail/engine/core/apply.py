@@ -24,6 +24,7 @@ from stormsail.engine.core.machines.walk import walk
 from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.state import Activity, Pause, RunState, Timer, WorkflowTask
 
+_STICKY: Final = TaskQueueKind.TASK_QUEUE_KIND_STICKY
 WAITING_TYPES: Final = frozenset(
     {
         "WorkflowExecutionSignaled",
@@ -129,11 +130,10 @@ def merge_payloads(into: dict[str, bytes], fields: Any) -> None:
 def _check(state: RunState, event: HistoryEvent) -> None:
     """Walk the machines' tables; an event that cannot be is a bug of ours or a damaged file."""
     name = events.NAME_OF_TYPE[event.event_type]
-    walk(run_machine.RUN, run_machine.stands(state), name, f"run {state.key}")
+    walk(run_machine.RUN, run_machine.stands(state), name, "run {}", state.key)
     if name.startswith("WorkflowTask"):
-        walk(
-            task_machine.WORKFLOW_TASK, task_machine.stands(state.workflow_task), name, f"workflow task of {state.key}"
-        )
+        stands = task_machine.stands(state.workflow_task)
+        walk(task_machine.WORKFLOW_TASK, stands, name, "workflow task of {}", state.key)
     elif name.startswith("ActivityTask"):
         _check_activity(state, event, name)
     else:
@@ -149,7 +149,7 @@ def _check_activity(state: RunState, event: HistoryEvent, name: str) -> None:
     if activity is None and name == "ActivityTaskCancelRequested":
         return  # its end was still buffered when the worker asked
     stands = activity_machine.stands(activity)
-    walk(activity_machine.ACTIVITY, stands, name, f"activity {attributes.scheduled_event_id} of {state.key}")
+    walk(activity_machine.ACTIVITY, stands, name, "activity {} of {}", attributes.scheduled_event_id, state.key)
 
 
 def _at_ms(event: HistoryEvent) -> int:
@@ -204,7 +204,7 @@ def _task_scheduled(state: RunState, event: HistoryEvent) -> None:
         attempt=attributes.attempt,
         timeout_ms=duration_ms(attributes.start_to_close_timeout),
         queue=attributes.task_queue.name,
-        sticky=attributes.task_queue.kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY,
+        sticky=attributes.task_queue.kind == _STICKY,
         ready_at_ms=at_ms,
     )
 

@@ -12,6 +12,10 @@ from stormsail.engine.core.state import Activity, RunState, Timer, WorkflowTask
 STICKY_TIMEOUT_FALLBACK_MS: Final = 5_000
 """For a task that waits in a sticky queue which has been forgotten since: its worker may be gone too."""
 
+_SCHEDULE_TO_CLOSE: Final = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE
+_SCHEDULE_TO_START: Final = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
+_START_TO_CLOSE: Final = TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
+_HEARTBEAT: Final = TimeoutType.TIMEOUT_TYPE_HEARTBEAT
 SPECULATIVE_TIMEOUT_MS: Final = 5_000
 """How long a speculative workflow task waits for a worker; then it is written down, for the time without one."""
 
@@ -114,24 +118,24 @@ def _activity_dues(activity: Activity) -> Iterator[Due]:
     scheduled = activity.scheduled
     closes_ms = duration_ms(scheduled.schedule_to_close_timeout)
     if closes_ms > 0:
-        yield _timeout(activity, activity.scheduled_at_ms + closes_ms, TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE)
+        yield _timeout(activity, activity.scheduled_at_ms + closes_ms, _SCHEDULE_TO_CLOSE)
     if not activity.started_at_ms:
         waits_ms = duration_ms(scheduled.schedule_to_start_timeout)
         if waits_ms > 0:
             # Counted from when the attempt is put into its queue, so a backoff is not taken for a lack of workers.
             ready_at_ms = activity.ready_at_ms or activity.scheduled_at_ms
-            yield _timeout(activity, ready_at_ms + waits_ms, TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START)
+            yield _timeout(activity, ready_at_ms + waits_ms, _SCHEDULE_TO_START)
         if not activity.ready:
             yield Due(activity.ready_at_ms, DueKind.ACTIVITY_READY, activity.scheduled_event_id)
         return
     runs_ms = duration_ms(scheduled.start_to_close_timeout)
     if runs_ms > 0:
-        yield _timeout(activity, activity.started_at_ms + runs_ms, TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE)
+        yield _timeout(activity, activity.started_at_ms + runs_ms, _START_TO_CLOSE)
     beats_ms = duration_ms(scheduled.heartbeat_timeout)
     if beats_ms > 0:
         # The last heartbeat may be of an attempt before.
         last_ms = max(activity.started_at_ms, activity.heartbeat_at_ms)
-        yield _timeout(activity, last_ms + beats_ms, TimeoutType.TIMEOUT_TYPE_HEARTBEAT)
+        yield _timeout(activity, last_ms + beats_ms, _HEARTBEAT)
 
 
 def _timeout(activity: Activity, at_ms: int, kind: TimeoutType.ValueType) -> Due:
@@ -154,7 +158,7 @@ def _workflow_task_dues(state: RunState, task: WorkflowTask) -> Iterator[Due]:
             task.started_at_ms + task.timeout_ms,
             DueKind.WORKFLOW_TASK_TIMEOUT,
             task.scheduled_event_id,
-            TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE,
+            _START_TO_CLOSE,
         )
     elif not task.ready:
         yield Due(task.ready_at_ms, DueKind.WORKFLOW_TASK_READY, task.scheduled_event_id)
@@ -163,12 +167,12 @@ def _workflow_task_dues(state: RunState, task: WorkflowTask) -> Iterator[Due]:
             task.ready_at_ms + (state.sticky_timeout_ms or STICKY_TIMEOUT_FALLBACK_MS),
             DueKind.WORKFLOW_TASK_TIMEOUT,
             task.scheduled_event_id,
-            TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START,
+            _SCHEDULE_TO_START,
         )
     elif task.speculative:
         yield Due(
             task.ready_at_ms + SPECULATIVE_TIMEOUT_MS,
             DueKind.WORKFLOW_TASK_TIMEOUT,
             task.scheduled_event_id,
-            TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START,
+            _SCHEDULE_TO_START,
         )

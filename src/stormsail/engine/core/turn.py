@@ -63,6 +63,8 @@ class Turn:
     @property
     def every(self) -> "list[Turn]":
         """This turn and those of the other runs, closing ones first: a workflow id has at most one open run."""
+        if not self.also:
+            return [self]
         return sorted([*self.also, self], key=lambda turn: turn.state.open)
 
     def emit(self, attributes: Message, *, at_ms: int | None = None, extras: Extras = NO_EXTRAS) -> HistoryEvent:

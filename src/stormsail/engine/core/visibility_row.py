@@ -70,13 +70,19 @@ def visibility_row(state: RunState) -> VisibilityRow:
 
 def shown_attributes(state: RunState) -> dict[str, bytes]:
     """Return the run's search attributes, with what the server itself says of it: what of it is paused, and how it was
-    told to follow its workers' versions."""
+    told to follow its workers' versions. Not to be changed."""
+    if state.pause is None and state.versioning_override is None and not _any_paused(state):
+        return state.search_attributes
     shown = dict(state.search_attributes)
     if entries := _pauses(state):
         shown["TemporalPauseInfo"] = _attribute("KeywordList", entries)
     if state.versioning_override is not None:
         shown["TemporalWorkflowVersioningBehavior"] = _attribute("Keyword", behavior_name(state.versioning_override))
     return shown
+
+
+def _any_paused(state: RunState) -> bool:
+    return any(activity.paused_at_ms for activity in state.activities.values())
 
 
 def _pauses(state: RunState) -> list[str]:

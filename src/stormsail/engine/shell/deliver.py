@@ -33,6 +33,7 @@ def _bytes_tag(message: type[Message], name: str) -> bytes:
     return varint(message.DESCRIPTOR.fields_by_name[name].number << 3 | 2)
 
 
+_NORMAL: Final = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
 _TASK_HISTORY: Final = _bytes_tag(PollWorkflowTaskQueueResponse, "history")
 _REPLY_TASK: Final = _bytes_tag(RespondWorkflowTaskCompletedResponse, "workflow_task")
 _REPLY_ACTIVITY: Final = _bytes_tag(RespondWorkflowTaskCompletedResponse, "activity_tasks")
@@ -85,7 +86,7 @@ class Deliver:
             attempt=started.attempt,
             backlog_count_hint=extras.backlog,
             messages=started.messages,
-            workflow_execution_task_queue=TaskQueue(name=started.task_queue, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
+            workflow_execution_task_queue=TaskQueue(name=started.task_queue, kind=_NORMAL),
         )
         _name_run(response, key)
         response.scheduled_time.FromMilliseconds(started.scheduled_at_ms)
@@ -115,7 +116,7 @@ class Deliver:
             previous_started_event_id=state.last_completed_task_started_event_id,
             attempt=1,
             query=query,
-            workflow_execution_task_queue=TaskQueue(name=state.task_queue, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
+            workflow_execution_task_queue=TaskQueue(name=state.task_queue, kind=_NORMAL),
         )
         _name_run(response, key)
         if page.next_event_id:

@@ -208,7 +208,7 @@ class Engine:
                 end = TerminateWorkflowExecutionRequest(reason="Delete workflow execution", identity=identity)
                 await self.runs.execute(namespace, workflow_id, key.run_id, Terminate(end))
         self.timers.set(key, None)
-        self.waiters.wake(key)
+        self.waiters.wake(key, closed=True)
 
     def eager_workflow_task(self, started: StartedWorkflowTask) -> bytes:
         """Return the first workflow task of a run just started, serialised, for the reply to its start."""
@@ -318,7 +318,7 @@ class Engine:
                 self._place(state.key, task)
             self.timers.set(state.key, self.runs.core.deadline_ms(state))
             self.queries.committed(state)
-            self.waiters.wake(state.key)
+            self.waiters.wake(state.key, closed=not state.open)
             for message in step.messages:
                 self.outbox.add(message)
             self.schedules.run_committed(state)

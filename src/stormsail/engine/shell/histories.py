@@ -112,7 +112,7 @@ class Histories:
         try:
             while state.open and (known_event_id is None or known_event_id >= state.next_event_id):
                 left_ms = until_ms - self._clock.now_ms()
-                if left_ms <= 0 or not await self._waiters.changed(key, left_ms):
+                if left_ms <= 0 or not await self._waiters.changed(key, left_ms, closing=known_event_id is None):
                     break
                 self._runs.check_serving()
                 state = self._runs.read(key.namespace, key.workflow_id, key.run_id)

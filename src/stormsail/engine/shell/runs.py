@@ -27,6 +27,7 @@ from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.shell.clock import Clock
 from stormsail.engine.shell.overload import Admission
+from stormsail.engine.shell.recent import RecentEvents
 from stormsail.engine.store.errors import StorageFailed
 from stormsail.engine.store.history import HistoryPage
 from stormsail.engine.store.store import Store
@@ -122,6 +123,9 @@ class Runs:
         self._forgotten = forgotten
         self._order = TurnOrder()
         self._states: OrderedDict[RunKey, RunState] = OrderedDict()
+        self._recent = RecentEvents(
+            size_max=limits.recent_events_size_max, run_size_max=limits.recent_events_of_run_size_max
+        )
         self._current: OrderedDict[Workflow, RunKey] = OrderedDict()
         self._quarantined: dict[RunKey, str] = {}
         self._commits: set[asyncio.Task[Any]] = set()
@@ -214,6 +218,9 @@ class Runs:
 
     def page(self, key: RunKey, first_event_id: int, *, max_events: int, max_bytes: int) -> HistoryPage:
         """Return part of a run's stored history."""
+        recent = self._recent.page(key, first_event_id, max_events=max_events, max_bytes=max_bytes)
+        if recent is not None:
+            return recent
         with self._reading(key):
             return self._store.history(key, first_event_id, max_events=max_events, max_bytes=max_bytes)
 
@@ -409,6 +416,7 @@ class Runs:
 
     def _keep(self, turn: Turn) -> None:
         self._remember(turn.state)
+        self._recent.add(turn)
         if turn.before is None:
             self._remember_current(turn.state.key)
 
@@ -427,6 +435,7 @@ class Runs:
                 self._forget(oldest)
 
     def _forget(self, key: RunKey) -> None:
+        self._recent.forget(key)
         if self._states.pop(key, None) is not None:
             self._forgotten(key)
 

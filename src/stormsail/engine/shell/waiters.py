@@ -19,33 +19,36 @@ class Waiters:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._watches: dict[RunKey, _Watch] = {}
+        self._closings: dict[RunKey, _Watch] = {}
 
-    async def changed(self, key: RunKey, timeout_ms: float) -> bool:
-        """Wait for the run's next commit; return whether there was one in time.
+    async def changed(self, key: RunKey, timeout_ms: float, *, closing: bool = False) -> bool:
+        """Wait for the run's next commit, or for the one that closes it; return whether there was one in time.
 
         Look at the run, and call this without awaiting in between: then no commit is missed.
         """
-        watch = self._watches.get(key)
+        watches = self._closings if closing else self._watches
+        watch = watches.get(key)
         if watch is None:
-            watch = self._watches[key] = _Watch(asyncio.get_running_loop().create_future())
+            watch = watches[key] = _Watch(asyncio.get_running_loop().create_future())
         watch.count += 1
         try:
             return await wait_until(self._clock, watch.changed, timeout_ms)
         finally:
             watch.count -= 1
-            if not watch.count and self._watches.get(key) is watch:
-                del self._watches[key]
+            if not watch.count and watches.get(key) is watch:
+                del watches[key]
 
-    def wake(self, key: RunKey) -> None:
-        """Tell everybody who waits for this run that it changed."""
-        watch = self._watches.pop(key, None)
-        if watch is not None:
-            watch.changed.set_result(None)
+    def wake(self, key: RunKey, *, closed: bool) -> None:
+        """Tell everybody who waits for this run that it changed; with `closed`, also who waits for its end."""
+        for watches in (self._watches, self._closings) if closed else (self._watches,):
+            watch = watches.pop(key, None)
+            if watch is not None:
+                watch.changed.set_result(None)
 
     def wake_all(self) -> None:
         """Wake everybody: the server is stopping."""
-        for key in list(self._watches):
-            self.wake(key)
+        for key in [*self._watches, *self._closings]:
+            self.wake(key, closed=True)
 
     def __len__(self) -> int:
-        return len(self._watches)
+        return len(self._watches) + len(self._closings)

@@ -24,7 +24,7 @@ def skips_wake_of_pollers(engine: Engine) -> None:
 
 
 def skips_wake_of_waiters(engine: Engine) -> None:
-    engine.waiters.wake = lambda key: None  # type: ignore[method-assign]  # noqa: ARG005
+    engine.waiters.wake = lambda key, *, closed: None  # type: ignore[method-assign]  # noqa: ARG005
 
 
 def keeps_task_rows(engine: Engine) -> None:

@@ -190,8 +190,11 @@ class Runs:
 
     def _rows(self, turn: Turn, rid: int) -> list[tuple[Statement, Row]]:
         before = shown_attributes(turn.before) if turn.before is not None else {}
-        indexed = self._attributes.rows(turn.state.key.namespace, rid, before, shown_attributes(turn.state))
-        return _rows(turn, rid) + indexed
+        after = shown_attributes(turn.state)
+        if before == after:
+            return _rows(turn, rid, reshown=turn.before is None)
+        indexed = self._attributes.rows(turn.state.key.namespace, rid, before, after)
+        return _rows(turn, rid, reshown=True) + indexed
 
     def _rid_for(self, turn: Turn) -> int:
         if turn.before is None:
@@ -274,14 +277,14 @@ def _flatten(turn: Turn, into: list[Turn]) -> None:
         into.append(turn)
 
 
-def _rows(turn: Turn, rid: int) -> list[tuple[Statement, Row]]:
-    """Return the rows that a turn writes."""
+def _rows(turn: Turn, rid: int, *, reshown: bool) -> list[tuple[Statement, Row]]:
+    """Return the rows that a turn writes; with `reshown`, what lists show of the run's attributes changed."""
     before, state = turn.before, turn.state.durable
     rows: list[tuple[Statement, Row]] = []
     if turn.events:
         first = turn.events[0].event_id
         rows.append((history.INSERT_HISTORY, history.row_of(rid, state.key.run_id, first, turn.frames)))
-    changed = before is None or before.memo != state.memo or shown_attributes(before) != shown_attributes(state)
+    changed = reshown or before is None or before.memo != state.memo
     if before is not None and not changed and before.status == state.status:
         packed = progress.pack(state)
         crc = _progress_crc(state.key.run_id, state.status, state.next_event_id, packed)

@@ -47,6 +47,8 @@ TASK_GONE: Final = "Workflow task not found."
 HISTORY_SERVICE: Final = "history-service"
 """The identity under which the server itself closes a run."""
 
+_NORMAL: Final = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
+_STICKY: Final = TaskQueueKind.TASK_QUEUE_KIND_STICKY
 _FORCE_CLOSE: Final = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND
 _SCHEDULE_TO_START: Final = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
 
@@ -261,10 +263,9 @@ def unwritten_events(state: RunState) -> tuple[HistoryEvent, ...]:
 
 def scheduled_event(state: RunState, timeout_ms: int, attempt: int) -> WorkflowTaskScheduledEventAttributes:
     """Return the attributes of a task scheduled now: on the sticky queue, where there is one."""
-    queue = TaskQueue(name=state.task_queue, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL)
+    queue = TaskQueue(name=state.task_queue, kind=_NORMAL)
     if state.sticky_queue:
-        sticky = TaskQueueKind.TASK_QUEUE_KIND_STICKY
-        queue = TaskQueue(name=state.sticky_queue, kind=sticky, normal_name=state.task_queue)
+        queue = TaskQueue(name=state.sticky_queue, kind=_STICKY, normal_name=state.task_queue)
     return WorkflowTaskScheduledEventAttributes(
         task_queue=queue, start_to_close_timeout=as_duration(timeout_ms), attempt=attempt
     )
