@@ -132,6 +132,7 @@ def write_down(turn: Turn, identity: str = "", worker_version: WorkerVersionStam
         turn.hold(notes.WorkflowTaskPlaced(task.waiting))
         turn.emit(started_event(task, task.identity, task.worker_version), at_ms=task.started_at_ms)
         turn.note(notes.WorkflowTaskPlaced(replace(task, start_held=False, worker_version=None)))
+        turn.note(notes.TransitionCounted())  # the turn that handed it out, of which nothing was written
         return
     turn.hold(notes.WorkflowTaskPlaced(None))
     turn.emit(scheduled_event(turn.state, task.timeout_ms, task.attempt), at_ms=task.scheduled_at_ms)
@@ -238,7 +239,8 @@ def started_task(state: RunState) -> StartedWorkflowTask:
 def unwritten_of(state: RunState, task: WorkflowTask) -> tuple[HistoryEvent, ...]:
     """Return the events that a task will have in history if it completes, and has not yet."""
     if task.start_held:
-        return (events.build(task.started_event_id, task.started_at_ms, started_event(task, task.identity, task.worker_version)),)
+        started = started_event(task, task.identity, task.worker_version)
+        return (events.build(task.started_event_id, task.started_at_ms, started),)
     if not task.transient:
         return ()
     scheduled = events.build(
