@@ -11,6 +11,7 @@ import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 
 from stormsail.cli.demo.census import processes_per_group
@@ -330,12 +331,29 @@ def test_an_engine_without_a_worker_is_told_apart(tmp_path: Path) -> None:
     assert not (tmp_path / "engine.json").exists()
 
 
+def test_up_says_where_page_api_and_engine_are_and_each_answers(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    up = place.start("up", "--port", "0")
+    try:
+        place.until_ready(up, "web.json")
+        page, engine = place.note("web.json")["address"], place.note("engine.json")["address"]
+        assert "<html" in httpx.get(page).text
+        view = httpx.get(f"{page}/api/v1/overview").json()
+        assert {source["status"] for source in view["sources"]} == {"ok"}
+        assert view["task_queue"]["has_worker"]
+    finally:
+        up.terminate()
+        _, said = up.communicate(timeout=40)
+    for line in (f"engine: {engine}", f"page:   {page}", f"API:    {page}/api/v1"):
+        assert line in said
+
+
 def test_children_do_not_outlive_an_up_that_is_killed(tmp_path: Path) -> None:
     place = Place(tmp_path)
     up = place.start("up", "--port", "0")
     try:
-        place.until_ready(up, "worker.json")
-        pids = [place.note(name)["pid"] for name in ("engine.json", "worker.json")]
+        place.until_ready(up, "web.json")
+        pids = [place.note(name)["pid"] for name in ("engine.json", "worker.json", "web.json")]
     finally:
         up.kill()
         up.communicate(timeout=20)

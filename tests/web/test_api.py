@@ -60,9 +60,12 @@ async def test_an_operator_starts_a_deployment_finds_why_it_waits_retries_the_st
     stage.faults = ScriptedFaults({"begin enableServerGroup": [Fault.PERMANENT]})
     await stage.restart_worker()
     async with client_of(web) as client:
-        plan = (await client.post("/api/v1/operations/plan", json=deployment(stage))).json()
-        assert [group["name"] for group in plan["server_groups"]] == ["web-v000"]
-        started = await client.post("/api/v1/operations", json=deployment(stage))
+        planned = await client.post("/api/v1/operations/plan", json=deployment(stage))
+        assert [group["name"] for group in planned.json()["server_groups"]] == ["web-v000"]
+        other = await client.post("/api/v1/operations", json=deployment(stage), headers={"If-Match": '"other"'})
+        assert (kind(other), other.status_code) == ("changed", 412)
+        meets = {"If-Match": planned.headers["etag"]}
+        started = await client.post("/api/v1/operations", json=deployment(stage), headers=meets)
         assert started.status_code == 201, started.text
         operation_id = started.json()["operation_id"]
 

@@ -163,6 +163,17 @@ async def test_a_body_over_the_bound_is_refused_with_and_without_a_length(lonely
         assert kind(await client.post("/api/v1/operations/plan", content=pieces(), headers=json)) == "too-large"
 
 
+async def test_a_body_that_is_not_json_is_refused_by_its_kind(lonely: Web) -> None:
+    async with client_of(lonely) as client:
+        for headers in ({"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form-urlencoded"}, {}):
+            response = await client.post("/api/v1/operations/plan", content=b"{}", headers=headers)
+            assert (kind(response), response.status_code) == ("unsupported-media-type", 415)
+        broken = await client.post(
+            "/api/v1/operations/plan", content=b"{", headers={"Content-Type": "application/json; charset=utf-8"}
+        )
+        assert (kind(broken), broken.status_code) == ("bad-request", 400)
+
+
 async def test_every_answer_tells_browsers_to_run_nothing_from_elsewhere(lonely: Web) -> None:
     async with client_of(lonely) as client:
         for path in ("/api/v1/audit", "/sign-in", "/nowhere", "/api/v1/openapi.json"):

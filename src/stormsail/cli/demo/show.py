@@ -23,6 +23,7 @@ from stormsail.cli.demo.census import Census, end_all, processes_per_group
 from stormsail.cli.demo.ledger import Ledger, replay_all, wait_for_end
 from stormsail.cli.demo.stage import Killer, Stage, TrafficProcess
 from stormsail.cli.errors import CommandFailed, ExitCode
+from stormsail.cli.notes import read_note
 from stormsail.cli.options import ACCOUNT
 from stormsail.cli.output import note
 from stormsail.cli.process import stormsail_command
@@ -35,6 +36,7 @@ INSTANCES: Final = 2
 KILLS_PER_DEPLOYMENT: Final = 8
 DELAY_SECONDS: Final = 4.0
 """How long each deployment keeps the old version beside the new one, so that there is something to kill into."""
+PAGE_SECONDS_MAX: Final = 60.0
 CALM_SECONDS: Final = 1.0
 """Traffic before the first kill and after the last deployment."""
 
@@ -138,6 +140,7 @@ class _Demo:
         self.verdict.seconds = time.monotonic() - self.began
         if self.keep:
             self._leave_running()
+            await self._say_where()
         return self.verdict
 
     async def _play(self) -> None:
@@ -206,23 +209,38 @@ class _Demo:
             verdict.faults.append(f"only {verdict.replayed} histories for {verdict.acknowledged} operations")
 
     def _leave_running(self) -> None:
-        """Hand the data directory to a detached `stormsail up`, and say how to look at it and stop it."""
+        """Hand the data directory to a detached `stormsail up`."""
         where = ["--engine", self.stage.address] if self.stage.engine is None else ["--port", str(self.stage.port)]
         log = (self.data_dir / "logs" / "up.log").open("ab")
         subprocess.Popen(
-            stormsail_command("up", f"--data-dir={self.data_dir}", *where),
+            stormsail_command("up", f"--data-dir={self.data_dir}", "--web-port=0", *where),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
+
+    async def _say_where(self) -> None:
+        """Say how to look at what was left running, and how to stop it."""
+        page = await _page_of(self.data_dir)
         note("")
         note("Left running, because of --keep. Look at it with:")
+        note(f"  {page or 'the page, once it has started: logs/web.log says where'}")
         note(f"  stormsail status --engine {self.stage.address}")
         note(f"  stormsail operation list --engine {self.stage.address}")
         note(f"  stormsail server-group list --engine {self.stage.address}")
         note("Stop it and remove its state with:")
         note(f"  stormsail demo --stop {self.data_dir}")
+
+
+async def _page_of(data_dir: Path) -> str:
+    """Return where the page of a just started `up` answers, or nothing where it does not within a while."""
+    give_up_at = time.monotonic() + PAGE_SECONDS_MAX
+    while time.monotonic() < give_up_at:
+        if address := read_note(data_dir / "web.json").get("address"):
+            return str(address)
+        await asyncio.sleep(0.1)
+    return ""
 
 
 def stop_kept(directory: str) -> int:

@@ -28,6 +28,7 @@ from stormsail.web.api.context import (
 from stormsail.web.changes.change import REASON_MAX
 from stormsail.web.changes.operations import (
     CancelAskedView,
+    ClusterNow,
     PlanView,
     StartedView,
     SteeredView,
@@ -36,6 +37,7 @@ from stormsail.web.changes.operations import (
     start_operation,
     steer_operation,
 )
+from stormsail.web.etags import etag_of
 from stormsail.web.problems import Problem
 from stormsail.web.sources.held import Source
 from stormsail.web.views.operation import OperationView, StepView, read_operation
@@ -124,11 +126,13 @@ async def post_operation(
 
 @router.post("/plan", response_model=PlanView, responses=CHANGE)
 async def post_plan(request: Request, body: StartBody, web: Here, who: Who) -> Response:
-    """Check a start and say what is there now; nothing is done."""
+    """Check a start and say what is there now; nothing is done. A start with its ETag in If-Match meets the same."""
     caller = caller_of(web, who, body.reason, "")
     with sorted_failures():
         view = await plan_operation(caller, body.operation_type, body.application, body.account, body.payload)
-    return answered(request, view)
+    answer = answered(request, view)
+    answer.headers["ETag"] = etag_of(ClusterNow(view.server_groups, view.running))
+    return answer
 
 
 @router.get("/{operation_id}", response_model=OperationView, responses=READ_ONE)

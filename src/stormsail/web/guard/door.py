@@ -112,6 +112,7 @@ class Door:
             principal.must(Role.READ)
         if scope["method"] not in SAFE:
             self._check_origin(headers)
+            _check_kind(headers, path)
             if by_cookie and principal is not None and path != "/sign-in":
                 self._check_token(headers, principal)
         counted = path.startswith("/api/") or scope["method"] not in SAFE
@@ -199,6 +200,20 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _check_kind(headers: Headers, path: str) -> None:
+    """Take JSON alone over the API: browsers ask first before they send that to another site."""
+    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if path.startswith("/api/") and has_body and kind != "application/json":
+        raise Problem(
+            "unsupported-media-type",
+            f"the body is {kind or 'of no kind that is told'}",
+            "send JSON with `Content-Type: application/json`",
+            field="Content-Type",
+            rule="application/json",
+        )
 
 
 def _name_of(host: str) -> str:
