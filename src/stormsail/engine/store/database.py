@@ -23,7 +23,7 @@ from stormsail.engine.store.errors import (
 )
 from stormsail.engine.store.log_damage import refuse_damaged_log
 from stormsail.engine.store.medium import Medium
-from stormsail.engine.store.opening import connect, make_schema, unusable
+from stormsail.engine.store.opening import close, connect, make_schema, unusable
 from stormsail.engine.store.reader import Reader, Row
 
 QUEUE_BYTES_MAX: Final = 512 * 1024 * 1024
@@ -102,7 +102,7 @@ class Database:
             self.list_reader = Reader(path, self._lost, medium, self._write)
             """For lists, which may be long and run in another thread."""
         except BaseException:
-            self._write.close()
+            close(self._write)
             raise
         self._writer = medium.writer(self._write_group)
 

@@ -14,6 +14,7 @@ from typing import Final
 import apsw
 
 from stormsail.engine.store.errors import StorageFailed
+from stormsail.engine.store.opening import unusable
 
 _HEADER: Final = struct.Struct(">IIIIIIII")
 """Magic number, version, page size, checkpoint number, two salts, two checksums."""
@@ -36,8 +37,11 @@ class LogDamaged(StorageFailed):
 
 def refuse_damaged_log(connection: apsw.Connection, path: Path, vfs: str | None) -> None:
     """Raise LogDamaged where the log has more unreadable commits than a power cut can leave."""
-    readable, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
-    commits = _unreadable_commits(f"{path}-wal", vfs, max(readable, 0), connection.pragma("page_size"))
+    try:
+        readable, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+        commits = _unreadable_commits(f"{path}-wal", vfs, max(readable, 0), connection.pragma("page_size"))
+    except apsw.Error as error:
+        raise unusable(path, error) from error
     if commits > 1:
         # What is readable is copied into the file, for whoever goes on without the rest.
         with contextlib.suppress(apsw.Error):

@@ -1,5 +1,6 @@
 """How the one file is opened: what is refused, and what SQLite is told before anything else."""
 
+import contextlib
 from pathlib import Path
 from typing import Final
 
@@ -45,12 +46,18 @@ def connect(path: Path, medium: Medium) -> apsw.Connection:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     except apsw.Error as error:
-        connection.close()
+        close(connection)
         raise unusable(path, error) from error
     except StorageFailed:
-        connection.close()
+        close(connection)
         raise
     return connection
+
+
+def close(connection: apsw.Connection) -> None:
+    """Close a connection that is given up; that the disk fails here too is no news to anybody."""
+    with contextlib.suppress(apsw.Error):
+        connection.close()
 
 
 def _refuse_foreign(connection: apsw.Connection, path: Path) -> None:
