@@ -37,11 +37,6 @@ class Pair:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pair() -> AsyncIterator[Pair]:
-    async for both in servers_with_workers(worker):
-        yield both
-
-
-async def servers_with_workers(worker: Callable[[Client], Worker]) -> AsyncIterator[Pair]:
     """Both servers, with one worker each."""
     with tempfile.TemporaryDirectory() as directory:
         engine, dev = EngineProcess(Path(directory) / "data"), DevServer()
