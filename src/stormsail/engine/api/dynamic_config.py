@@ -22,6 +22,8 @@ _LENGTH: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
 class Setting:
     """What a setting sets, and how its value is read."""
 
+    name: str
+    """As Temporal writes it."""
     limit: str
     """A field of Limits."""
     read: Callable[[object], float | bool | None]
@@ -72,7 +74,7 @@ _TRUTH: Final = (_truth, "true or false")
 _LENGTH_OF_TIME: Final = (_length_ms, 'a length of time, as "10s" or "1m30s"')
 
 SETTINGS: Final[Mapping[str, Setting]] = {
-    name.lower(): Setting(limit, *kind)
+    name.lower(): Setting(name, limit, *kind)
     for name, (limit, kind) in {
         "limit.maxIDLength": ("id_length_max", _WHOLE),
         "limit.workerBuildIdSize": ("build_id_size_max", _WHOLE),

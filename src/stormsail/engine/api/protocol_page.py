@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from stormsail.engine.api.dynamic_config import SETTINGS, Setting
 from stormsail.engine.api.methods import METHODS, SERVICES
+from stormsail.engine.core.limits import DEFAULT_LIMITS
 
 MARK: Final = "\n<!-- What follows is written by `make parity ARGS=--page`. -->\n"
 _HEAD: Final = """\
@@ -72,6 +74,18 @@ Temporal's error detail in `grpc-status-details-bin`, where the SDKs look for it
 * `keep_original_workflow_id` is shown and has no effect, as on Temporal's server.
 """
 
+_SETTINGS_HEAD: Final = """
+## Settings that count
+
+`stormsail server start-dev --dynamic-config-value KEY=JSON` honours these of Temporal's dynamic settings, in any case
+of their letters; one value counts for all namespaces and task queues. Any other is named on stderr as without effect
+(at the log levels info and debug), unless it says what is so here anyway (`system.enableEagerWorkflowStart=true`). A
+value that a setting cannot have is refused with its rule.
+
+| setting | give | default |
+|---|---|---|
+"""
+
 
 def page() -> str:
     """Return the page's text."""
@@ -87,7 +101,23 @@ def page() -> str:
             else:
                 doc = (method.handler.__doc__ or "").strip().splitlines()[0]
                 parts.append(f"| {method.name} | served | {doc} |\n")
-    return "".join(parts)
+    return "".join(parts) + _settings()
+
+
+def _settings() -> str:
+    rows = [
+        f"| `{setting.name}` | {setting.rule} | {_shown(setting)} |\n"
+        for setting in sorted(SETTINGS.values(), key=lambda setting: setting.name.lower())
+    ]
+    return _SETTINGS_HEAD + "".join(rows)
+
+
+def _shown(setting: Setting) -> str:
+    """Show a setting's default as one would give it."""
+    default = getattr(DEFAULT_LIMITS, setting.limit)
+    if setting.limit.endswith("_ms"):
+        return f"{default / 1_000:g}s" if default >= 1_000 else f"{default}ms"
+    return str(default).lower() if isinstance(default, bool) else f"{default:,}"
 
 
 def with_page(text: str) -> str:
