@@ -34,6 +34,9 @@ class Tally:
     kills: Counter[str] = field(default_factory=Counter)
     kills_wrong: Counter[str] = field(default_factory=Counter)
     """How many kills hit an operation that ended wrong."""
+    worlds: int = 0
+    worlds_wrong: int = 0
+    """How many worlds had an operation that ended wrong; they share nothing, not even a kill."""
     longest: float = 0.0
     """The longest that an operation that finished took, in nominal times."""
     simulated_s: float = 0.0
@@ -48,6 +51,8 @@ class Tally:
     def count(self, outcome: Outcome, nominal_s: Mapping[str, float]) -> None:
         """Add a world."""
         self.simulated_s += outcome.simulated_s
+        self.worlds += 1
+        self.worlds_wrong += any(verdict.wrong for verdict in outcome.verdicts)
         for verdict in outcome.verdicts:
             self.operations += 1
             self.kinds[verdict.kind] += 1
@@ -66,7 +71,8 @@ class Tally:
 
     def add(self, other: "Tally") -> None:
         """Add what another process counted."""
-        self.operations += other.operations
+        for name in _COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in _COUNTERS:
             getattr(self, name).update(getattr(other, name))
         self.longest = max(self.longest, other.longest)
@@ -78,7 +84,7 @@ class Tally:
         """Return the counts, for a checkpoint."""
         counters = {name: dict(getattr(self, name)) for name in _COUNTERS}
         return {
-            "operations": self.operations,
+            **{name: getattr(self, name) for name in _COUNTS},
             **counters,
             "longest": self.longest,
             "simulated_s": self.simulated_s,
@@ -88,20 +94,19 @@ class Tally:
     @classmethod
     def from_json(cls, said: Json) -> "Tally":
         """Read what `to_json` gave."""
-        counters: dict[str, Counter[str]] = {name: Counter(said[name]) for name in _COUNTERS}
         examples = [(int(number), str(text)) for number, text in said["examples"]]
-        return cls(
-            operations=said["operations"],
-            longest=said["longest"],
-            simulated_s=said["simulated_s"],
-            examples=examples,
-            **counters,
-        )
+        tally = cls(longest=said["longest"], simulated_s=said["simulated_s"], examples=examples)
+        for name in _COUNTS:
+            setattr(tally, name, int(said[name]))
+        for name in _COUNTERS:
+            setattr(tally, name, Counter(said[name]))
+        return tally
 
     def _show(self, number: int, text: str) -> None:
         self.examples = sorted([*self.examples, (number, text)])[:EXAMPLES_MAX]
 
 
+_COUNTS: Final = ("operations", "worlds", "worlds_wrong")
 _COUNTERS: Final = ("ways", "met", "met_wrong", "kinds", "kinds_wrong", "kills", "kills_wrong")
 
 
@@ -115,6 +120,7 @@ def figures_of(tally: Tally) -> Json:
         "met": _rates((name, tally.met[name], tally.met_wrong[name]) for name in (NONE_MET, *CLASSES)),
         "kinds": _rates((kind.name, tally.kinds[kind.name], tally.kinds_wrong[kind.name]) for kind in KINDS),
         "kills": _rates([*kills, ("all kills", *total)]),
+        "worlds": rate("worlds", tally.worlds, tally.worlds_wrong),
         "longest_in_nominal_times": round(tally.longest, 2),
         "simulated_hours": round(tally.simulated_s / 3600, 1),
         "examples": [{"operation": number, "how": text} for number, text in tally.examples],

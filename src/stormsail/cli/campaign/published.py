@@ -1,7 +1,7 @@
 """The numbers of the legacy arm, each with where it was published. None is tuned: the weather decides how much fails.
 
-Orca's and Clouddriver's sources were read as published on GitHub (spinnaker/orca at 2fdb327a, spinnaker/clouddriver at
-5fe2b1c and 2f5e98f0); "the post" is Netflix's "How Temporal Powers Reliable Cloud Operations at Netflix", 15 Dec 2025.
+Orca, Clouddriver and the AWS SDK were read as published on GitHub. "The post" is Netflix's "How Temporal Powers
+Reliable Cloud Operations at Netflix", 15 Dec 2025.
 """
 
 from typing import Final, NamedTuple
@@ -27,9 +27,11 @@ CLOUD_RETRIES: Final = Published(
     "retries of one cloud call", 3, "", "Clouddriver AwsConfigurationProperties.ClientConfig.maxErrorRetry"
 )
 CLOUD_PAUSE: Final = Published(
-    "first pause between them, doubled each time", 0.5, "s", "AWS SDK for Java 1, its base delay for throttled calls"
+    "first pause between them, doubled each time", 0.5, "s", "AWS SDK for Java 1, SDK_DEFAULT_THROTTLED_BASE_DELAY"
 )
-CLOUD_PAUSE_MAX: Final = Published("longest such pause", 20, "s", "AWS SDK for Java 1, its largest backoff")
+CLOUD_PAUSE_MAX: Final = Published(
+    "longest such pause", 20, "s", "AWS SDK for Java 1, SDK_DEFAULT_MAX_BACKOFF_IN_MILLISECONDS"
+)
 
 ALL: Final = (
     POLL,
@@ -55,6 +57,7 @@ GENEROUS: Final = (
     "A cloud call that is repeated after a lost reply finds what the first one made and takes it for its own.",
     "Reads come from the cloud itself, not from a cache, and one that failed is repeated at the next poll.",
     "Posts are tried as often as polls are.",
+    "All repeated cloud calls pause as throttled ones do, five times as long as the others would.",
     "When an instance of the operations service is killed another one answers at once; only its tasks are gone.",
 )
 """Where sources differ or are not public, the legacy arm is given the better of the two."""

@@ -65,9 +65,9 @@ def _head(record: Json) -> str:
         "![Rates of wrong ends of both arms with their 95 % bounds, by class of fault](campaign.svg)\n\n"
         "Wrong is what did not come to the intended end state, was done twice, or was not finished in ten times its "
         "nominal time. It is read from the cloud itself, when an operation was said to be over and once more when all "
-        "was at rest. *Given up* is wrong, too: the cloud came to be as intended, but the deployment was told to have "
-        "failed. Number of operations, seed and this rule were fixed before the run; it stops when all are played.\n\n"
-        + _table(["", ""], [[name, value] for name, value in facts.items()])
+        "was at rest. *Given up* counts as not finished: the cloud came to be as intended, but nobody was told so, the "
+        "operation was said to have failed. Number of operations, seed and this rule were fixed before the run; it "
+        "stops when all are played.\n\n" + _table(["", ""], [[name, value] for name, value in facts.items()])
     )
 
 
@@ -80,14 +80,15 @@ def _arm(title: str, figures: Json) -> str:
         for row in figures["met"]
     ]
     kinds = [[row["name"], *_cells(row)] for row in figures["kinds"]]
-    kills = [[row["name"], *_cells(row)] for row in figures["kills"]]
+    kills = [[row["name"], *_cells(row)] for row in (*figures["kills"], figures["worlds"])]
     return (
         f"## {title}\n\n{ways}. {figures['simulated_hours']:g} h of simulated time; the longest good end took "
         f"{figures['longest_in_nominal_times']:g} times its nominal time.\n\n"
         "An operation that met several classes of fault counts in each.\n\n"
         f"{_table(columns, rows)}\n"
         "By kill: operations that one kill hits fail together, so the kill is the independent unit. Wrong is a kill "
-        f"that hit an operation which ended wrong.\n\n{_table(columns, kills)}\n"
+        "that hit an operation which ended wrong. A world is a set of operations with a cloud and processes of its "
+        f"own; worlds share nothing.\n\n{_table(columns, kills)}\n"
         f"By kind:\n\n{_table(columns, kinds)}"
     )
 
@@ -108,7 +109,11 @@ def _how(record: Json, nominal_s: Mapping[str, float]) -> str:
             f"{rate * plan.KILLS_A_WORLD:g}",
             f"a world is {plan.OPERATIONS_A_WORLD} operations in about two minutes",
         ],
-        ["our own messages lost", f"{rate * plan.NETWORK_SHARE:g}", "and as many doubled, and reset"],
+        [
+            "our own messages lost",
+            f"{rate * plan.NETWORK_SHARE:g}",
+            "and as many doubled, and reset; not a class above",
+        ],
     ]
     nominal = ", ".join(f"{kind.name} {nominal_s[kind.name]:.0f} s" for kind in KINDS)
     return (

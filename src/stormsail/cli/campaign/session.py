@@ -170,7 +170,11 @@ def _text(record: Json) -> str:
         ways = ", ".join(f"{way} {count}" for way, count in figures["ways"].items() if count) or "none"
         rows = [
             _row(f"{group}{row['name']}" if group else arm, row)
-            for group, rows_of in (("", [figures]), ("  met ", figures["met"]), ("  of ", figures["kills"]))
+            for group, rows_of in (
+                ("", [figures]),
+                ("  met ", figures["met"]),
+                ("  of ", [*figures["kills"], figures["worlds"]]),
+            )
             for row in rows_of
             if not group or row["count"]
         ]
