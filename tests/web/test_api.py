@@ -3,12 +3,15 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
+from temporalio.client import Schedule, ScheduleActionStartWorkflow, ScheduleIntervalSpec, ScheduleSpec
 
 from delivery.stage import Stage
+from stormsail.delivery.model.operation import ObserveRequest
 from stormsail.delivery.providers.model.faults import Fault, ScriptedFaults
 from stormsail.web.state import Web
 from web.conftest import client_of
@@ -271,3 +274,68 @@ async def test_workflows_are_listed_described_and_steered_by_temporals_verbs(sta
         assert reset.status_code == 200, reset.text
         new = {"workflow_id": row["workflow_id"], "run_id": reset.json()["run_id"]}
         assert (await client.post("/api/v1/workflows/cancel", params=new, json={})).status_code == 200
+
+
+async def test_schedules_are_listed_paused_triggered_backfilled_and_deleted(stage: Stage, web: Web) -> None:
+    name = f"nightly-{stage.account}"
+    await stage.temporal.create_schedule(
+        name,
+        Schedule(
+            action=ScheduleActionStartWorkflow(
+                "ListApplications", ObserveRequest(account=stage.account), id=f"run-{name}", task_queue=stage.account
+            ),
+            spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(hours=1))]),
+        ),
+    )
+    async with client_of(web) as client:
+        rows = (await read(client, "/schedules"))["schedules"]
+        assert [row["workflow_type"] for row in rows if row["schedule_id"] == name] == ["ListApplications"]
+        path = f"/api/v1/schedules/{name}"
+        seen = await client.get(path)
+        view = seen.json()
+        assert (view["paused"], view["task_queue"], len(view["next_at_ms"]) > 0) == (False, stage.account, True)
+
+        meets = {"If-Match": seen.headers["etag"]}
+        paused = await client.post(f"{path}/pause", json={"reason": "quiet"}, headers=meets)
+        assert paused.json() == {"schedule_id": name, "asked": "pause"}
+        view = await read(client, f"/schedules/{name}")
+        assert (view["paused"], view["notes"].endswith(": quiet")) == (True, True)
+        late = await client.post(f"{path}/unpause", json={}, headers=meets)
+        assert (kind(late), late.status_code) == ("changed", 412)
+        assert (await client.post(f"{path}/unpause", json={})).status_code == 200
+
+        key = {"Idempotency-Key": f"trigger-{name}"}
+        for _ in range(3):
+            assert (await client.post(f"{path}/trigger", json={"overlap": "AllowAll"}, headers=key)).status_code == 200
+
+        async def ran(count: int) -> Any:
+            return (await read(client, f"/schedules/{name}"))["action_count"] == count
+
+        await until(lambda: ran(1), "one run, though asked for three times under one key")
+        hour = 3_600_000
+        span = {"start_at_ms": 1_700_000_000_000, "end_at_ms": 1_700_000_000_000 + 2 * hour, "overlap": "AllowAll"}
+        assert (await client.post(f"{path}/backfill", json=span)).status_code == 200
+        await until(lambda: ran(3), "two more, backfilled")
+        backwards = await client.post(f"{path}/backfill", json={**span, "end_at_ms": 1})
+        assert (kind(backwards), backwards.json()["field"]) == ("invalid", "end_at_ms")
+        assert (await client.delete(path, params={"reason": "over"})).status_code == 200
+        gone = await client.get(path)
+        assert (kind(gone), gone.status_code) == ("not-found", 404)
+        audit = (await read(client, "/audit", target=f"schedule/{name}"))["entries"]
+        assert [entry["verb"] for entry in reversed(audit)] == [
+            *["schedule.pause", "schedule.unpause", "schedule.trigger", "schedule.backfill", "schedule.delete"]
+        ]
+        assert audit[-1]["before"]["paused"] is False
+
+
+async def test_task_queues_say_who_polls_and_that_nobody_does(stage: Stage, web: Web) -> None:
+    async with client_of(web) as client:
+
+        async def polled(is_polled: bool) -> Any:
+            return (await read(client, f"/task-queues/{stage.account}"))["has_worker"] is is_polled
+
+        await until(lambda: polled(True), "a worker on the queue")
+        names = [queue["name"] for queue in (await read(client, "/task-queues"))["task_queues"]]
+        assert stage.account in names
+        nobody = await read(client, f"/task-queues/nobody-{stage.account}")
+        assert (nobody["has_worker"], nobody["workflows"]["pollers"]) == (False, [])

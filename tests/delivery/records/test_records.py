@@ -250,3 +250,16 @@ async def test_records_that_cannot_be_opened_are_told_in_the_databases_words(tmp
     (tmp_path / "delivery.db").write_bytes(b"this is no database, but long enough to be looked at" * 100)
     with pytest.raises(RecordsUnavailable, match="not a database"):
         await Database.open(records_url(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql+asyncpg://somewhere/records", "pip install asyncpg"),
+        ("nonsense", "cannot be opened"),
+        ("sqlite+aiosqlite:////nowhere/at/all/delivery.db", "cannot be opened: No such file"),
+    ],
+)
+async def test_a_url_that_leads_nowhere_is_told_with_what_is_missing(url: str, told: str) -> None:
+    with pytest.raises(RecordsUnavailable, match=told):
+        await Database.open(url)

@@ -73,6 +73,10 @@ class Database:
             raise RecordsNewer(
                 f"the records are of a newer version of Stormsail ({error}): start that one, or restore a backup"
             ) from error
+        except ModuleNotFoundError as error:
+            raise RecordsUnavailable(
+                f"the records' URL needs the package {error.name!r}, which is not installed: `pip install {error.name}`"
+            ) from error
         except (SQLAlchemyError, OSError) as error:
             raise RecordsUnavailable(f"the records cannot be opened: {_words(error)}") from error
         return Database(engine, now_ms)

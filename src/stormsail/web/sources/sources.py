@@ -3,10 +3,13 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from stormsail.web.sources.engine import EngineAddress, EngineSource
 from stormsail.web.sources.followed import Followed
 from stormsail.web.sources.held import Held
+
+HISTORY_PAGES_MAX: Final = 32
 
 
 def wall_ms() -> int:
@@ -21,6 +24,8 @@ class Sources:
     engine: EngineSource
     held: Held
     """Answers of the engine itself."""
+    histories: Held
+    """Pages of histories, which may be large: few are kept."""
     workers: Held
     """Answers of running operations about themselves, which only a worker can give."""
     accounts: dict[str, Held]
@@ -32,11 +37,16 @@ class Sources:
     @property
     def asked(self) -> int:
         """How many questions went out since the start, to all sources together."""
-        return self.held.asked + self.workers.asked + sum(held.asked for held in self.accounts.values())
+        return (
+            self.held.asked
+            + self.histories.asked
+            + self.workers.asked
+            + sum(held.asked for held in self.accounts.values())
+        )
 
     def outdate(self, *, clouds: bool = True) -> None:
         """Have everything asked for again, because something was changed."""
-        for held in (self.held, self.workers, *(self.accounts.values() if clouds else ())):
+        for held in (self.held, self.histories, self.workers, *(self.accounts.values() if clouds else ())):
             held.outdate()
 
 
@@ -52,6 +62,7 @@ async def open_sources(at: EngineAddress, accounts: Sequence[str], now_ms: Calla
     return Sources(
         engine=await EngineSource.open(at),
         held=Held("engine", now_ms),
+        histories=Held("engine", now_ms, keys_max=HISTORY_PAGES_MAX),
         workers=Held("worker", now_ms),
         accounts={name: Held(f"account {name}", now_ms) for name in accounts},
         followed=Followed(),

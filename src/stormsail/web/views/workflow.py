@@ -129,11 +129,13 @@ async def read_history(
     key = (kind, workflow_id, run_id, limit, token)
     engine = sources.engine
     if newest_first:
-        back = await sources.held.read(key, lambda: engine.history_page_newest_first(workflow_id, run_id, limit, token))
+        back = await sources.histories.read(
+            key, lambda: engine.history_page_newest_first(workflow_id, run_id, limit, token)
+        )
         source, page_events, next_token = back.source, back.value, back.value.next_page_token if back.value else b""
         events = page_events.history.events if page_events else ()
     else:
-        page = await sources.held.read(key, lambda: engine.history_page(workflow_id, run_id, limit, token))
+        page = await sources.histories.read(key, lambda: engine.history_page(workflow_id, run_id, limit, token))
         source, next_token = page.source, page.value.next_page_token if page.value else b""
         events = page.value.history.events if page.value else ()
     return HistoryView((source,), tuple(event_view(event) for event in events), cursor_of(kind, next_token))
