@@ -38,7 +38,7 @@ class House:
         page = await context.new_page()
         page.on("console", lambda said: self._hear(page, said.type, said.text))
         page.on("pageerror", lambda error: self.complaints.append(f"{page.url}: {error}"))
-        await page.goto(f"{self.theatre.address}{path}")
+        await page.goto(path if path.startswith("about:") else f"{self.theatre.address}{path}")
         return page
 
     def _hear(self, page: Page, kind: str, text: str) -> None:

@@ -20,6 +20,8 @@ class Scene:
     failed: str
     waiting: str
     backing_off: str
+    canary: str
+    """Has 10 % of the requests and waits for an approval."""
     order: tuple[str, str]
     marathon: tuple[str, str]
     """(workflow id, run id), as the one above."""
@@ -44,6 +46,19 @@ async def set_scene(theatre: Theatre, *, timers: int = 250) -> Scene:
     waiting = await theatre.deploy("payments", "v7", reason="CHG-1210", wait=False, onFailure="pause")
     await theatre.paused(waiting)
     del theatre.weather.faults[begun]
+    await theatre.deploy("recommend", "v8", by="grace", reason="weekly release", count=4)
+    steps = [{"setWeight": 10}, {"approval": {"message": "Look at the error rate of v9 first"}}, {"setWeight": 50}]
+    canary = await theatre.deploy(
+        "recommend",
+        "v9",
+        by="grace",
+        reason="CHG-1212: new model",
+        count=4,
+        wait=False,
+        strategy="canary",
+        canary={"steps": steps},
+    )
+    await theatre.paused(canary)
     resize = ("begin", "resizeServerGroup")
     theatre.weather.faults[resize] = Fault.TRANSIENT
     request = theatre.request(
@@ -60,7 +75,7 @@ async def set_scene(theatre: Theatre, *, timers: int = 250) -> Scene:
         return any(one.attempt > 1 for one in (await theatre.stage.client.get(backing_off)).pending)
 
     await until_answered(retried, lambda did: did, "a second attempt of the resize")
-    return Scene(deployed, failed, waiting, backing_off, *await _workflows(theatre, timers))
+    return Scene(deployed, failed, waiting, backing_off, canary, *await _workflows(theatre, timers))
 
 
 async def _workflows(theatre: Theatre, timers: int) -> tuple[tuple[str, str], tuple[str, str]]:

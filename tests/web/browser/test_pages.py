@@ -26,11 +26,9 @@ def screens(house: House) -> dict[str, str]:
         "applications": "/applications",
         "application": "/applications/checkout",
         "operations": "/operations",
-        "operation-failed": f"/operations/{scene.failed}",
         "operation-waiting": f"/operations/{scene.waiting}",
-        "operation-backing-off": f"/operations/{scene.backing_off}",
+        "operation-canary": f"/operations/{scene.canary}",
         "workflows": "/workflows",
-        "workflows-retrying": "/workflows?retrying=1",
         "workflow": "/workflows/{}/{}".format(*scene.order),
         "schedules": "/schedules",
         "schedule": "/schedules/nightly-report",
@@ -211,6 +209,22 @@ async def test_an_operator_rolls_back_after_seeing_the_plan(house: House) -> Non
     await expect(page.locator("[data-server-group=search-v001]")).to_contain_text("No traffic")
 
 
+async def test_an_operator_approves_a_canary_and_it_takes_over(house: House) -> None:
+    page = await house.page(f"/operations/{house.scene.canary}")
+    # The outage that has another operation back off is over for this one.
+    outage = house.theatre.weather.faults.pop(("begin", "resizeServerGroup"))
+    rollout = page.locator("[data-rollout]")
+    await expect(rollout).to_contain_text("Look at the error rate of v9 first")
+    await expect(rollout).to_contain_text("10 % of the requests")
+    dialog = await open_dialog(page, "Approve")
+    assert accepted(await dialog.locator(".plan pre").inner_text())
+    await dialog.get_by_label("Reason").fill("the error rate is fine")
+    await dialog.get_by_role("button", name="Approve").click()
+    await expect(page.locator(".head .status")).to_have_text("Succeeded", timeout=20_000)
+    await expect(page.locator("section", has=page.locator("#h-steering"))).to_contain_text("the error rate is fine")
+    house.theatre.weather.faults["begin", "resizeServerGroup"] = outage
+
+
 async def test_a_plan_follows_what_is_typed_and_a_change_that_breaks_a_rule_is_turned_down_by_its_words(
     house: House,
 ) -> None:
@@ -275,3 +289,132 @@ async def test_a_schedule_is_backfilled_after_a_preview_and_paused(house: House)
     await dialog.get_by_role("button", name="Pause").click()
     await expect(page.locator(".head .status")).to_have_text("Paused")
     await expect(page.locator(".head")).to_contain_text("the warehouse is being moved")
+
+
+HIDE = """hidden => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+"""Browsers without a screen show every tab: this is what a tab in the background is told."""
+
+
+def requests_of(page: Page) -> list[str]:
+    """Count what a page asks for from now on."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(f"{request.resource_type} {request.url}"))
+    return asked
+
+
+async def heard(page: Page) -> None:
+    """Wait until the page hears of changes, and has looked for those that it missed."""
+    await expect(page.locator("main[data-heard]")).to_have_count(1)
+
+
+async def test_somebody_follows_a_run_that_goes_on_and_only_what_is_new_is_asked_for(house: House) -> None:
+    handle = await house.theatre.client.start_workflow("Order", "order-3000", id="order-3000", task_queue="plays")
+    page = await house.page(f"/workflows/order-3000/{handle.result_run_id}")
+    timeline = page.locator("[data-timeline]")
+    await expect(timeline).to_have_attribute("data-rows", "2")
+    await heard(page)
+    asked = requests_of(page)
+    before = int(await timeline.get_attribute("data-events") or 0)
+    await handle.signal("note", "hello")
+    await expect(timeline).to_have_attribute("data-rows", "3")
+    await expect(page.locator("section", has=page.locator("#h-history"))).to_contain_text("note")
+    timelines = [one for one in asked if "timeline.json" in one]
+    assert timelines
+    assert all(f"after={before}" in one or "after=" in one for one in timelines), timelines
+    await handle.signal("note", "end")
+    await expect(page.locator(".head .status")).to_have_text("Completed")
+    await page.locator("[data-timeline-table] summary").click()
+    await expect(page.locator("[data-timeline-table] tbody tr").first).to_contain_text("done")
+
+
+async def test_what_somebody_has_opened_stays_open_while_the_page_refreshes(house: House) -> None:
+    handle = await house.theatre.client.start_workflow("Order", "order-3001", id="order-3001", task_queue="plays")
+    page = await house.page(f"/workflows/order-3001/{handle.result_run_id}")
+    await page.locator("#event-1 summary").click()
+    await page.get_by_label("Arguments as JSON").fill("[1, 2")
+    await handle.signal("note", "hello")
+    await expect(page.locator("section", has=page.locator("#h-history"))).to_contain_text("note")
+    await expect(page.locator("#event-1 pre")).to_be_visible()
+    await expect(page.get_by_label("Arguments as JSON")).to_have_value("[1, 2")
+
+
+async def test_a_hidden_tab_asks_for_nothing_and_catches_up_when_it_is_seen_again(house: House) -> None:
+    page = await house.page("/operations")
+    await heard(page)
+    await page.evaluate(HIDE, True)
+    asked = requests_of(page)
+    await house.theatre.deploy("hidden", "v1")
+    witness = await house.page("/operations")
+    await expect(witness.locator("tbody tr").filter(has_text="hidden")).to_have_count(1)
+    assert asked == []
+    await expect(page.locator("tbody tr").filter(has_text="hidden")).to_have_count(0)
+    await page.evaluate(HIDE, False)
+    await expect(page.locator("tbody tr").filter(has_text="hidden")).to_have_count(1)
+
+
+async def test_ten_tabs_share_one_stream_and_all_of_them_are_told(house: House) -> None:
+    somebody = await house.viewer()
+    streams: list[str] = []
+    somebody.on("request", lambda request: streams.append(request.url) if "/events" in request.url else None)
+    tabs = [await house.page("/operations", of=somebody) for _ in range(10)]
+    for tab in tabs:
+        await heard(tab)
+    assert len(streams) == 1
+    await house.theatre.deploy("tabs", "v1")
+    for tab in tabs:
+        await expect(tab.locator("tbody tr").filter(has_text="tabs")).to_have_count(1)
+    # The one that holds the stream goes; another one takes over.
+    await tabs[0].close()
+    await house.theatre.deploy("tabs", "v2")
+    for tab in tabs[1:]:
+        await expect(tab.locator("tbody tr").filter(has_text="tabs")).to_have_count(2)
+    assert len(streams) == 2
+
+
+async def test_what_a_viewer_asks_for_does_not_grow_with_the_number_of_runs(house: House) -> None:
+    async def opened() -> tuple[int, int]:
+        page = await house.page("about:blank")
+        asked = requests_of(page)
+        await page.goto(f"{house.theatre.address}/workflows")
+        await heard(page)
+        await expect(page.locator("tbody tr").first).to_be_visible()
+        rows = await page.locator("tbody tr").count()
+        await page.close()
+        return len(asked), rows
+
+    few = await opened()
+    for number in range(40):
+        await house.theatre.client.start_workflow("Order", "x", id=f"more-{number}", task_queue="plays")
+    many = await opened()
+    assert many[1] > few[1]
+    assert many[0] == few[0]
+
+
+async def test_an_engine_that_goes_away_is_told_with_the_age_of_what_is_shown_and_comes_back_without_a_reload(
+    house: House,
+) -> None:
+    page = await house.page("/operations")
+    await heard(page)
+    await page.evaluate("window.stillTheSame = true")
+    rows = await page.locator("tbody tr").count()
+    house.theatre.engine.kill()
+    try:
+        banner = page.locator("[data-source=engine]")
+        await expect(banner).to_contain_text("Engine does not answer.", timeout=20_000)
+        await expect(banner.locator("time")).to_contain_text("ago")
+        assert await page.locator("tbody tr").count() == rows
+        assert await faults(page) == []
+        # A page that was never read says that it is not known, and shows no empty list.
+        other = await house.page("/operations?state=cancelled&application=never-looked-at")
+        await expect(other.locator("[data-source=engine]")).to_be_visible()
+        assert "No operation fits" not in await other.locator("#live").inner_text()
+    finally:
+        house.theatre.engine.start()
+        await house.theatre.engine.answers()
+    await expect(page.locator("[data-source=engine]")).to_have_count(0, timeout=30_000)
+    assert await page.evaluate("window.stillTheSame")
+    assert [said for said in house.complaints if "503" not in said] == []
+    house.complaints.clear()

@@ -18,6 +18,9 @@ from stormsail.web.views.workflow import read_workflow
 
 router = APIRouter()
 
+FIRST_PAGE: Final = 200
+"""More rows than any screen has room for: the first are drawn while the rest is on its way."""
+
 PAGE: Final = 1000
 NEWS_PAGE: Final = 200
 NEWS_EVENTS_MAX: Final = 10_000
@@ -47,7 +50,9 @@ async def timeline(
                 else [],
             }
             return JSONResponse(answer)
-        page = await sources.engine.history_page(workflow_id, run_id, PAGE, token_of(_KIND, token))
+        page = await sources.engine.history_page(
+            workflow_id, run_id, PAGE if token else FIRST_PAGE, token_of(_KIND, token)
+        )
         return JSONResponse(_answer(page.history.events, cursor_of(_KIND, page.next_page_token)))
     except NotThere as missing:
         raise HTTPException(404, str(missing)) from missing

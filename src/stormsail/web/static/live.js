@@ -109,10 +109,14 @@ export async function refresh() {
       const text = await answer.text();
       if (answer.headers.get("Stormsail-Fragment")) {
         state.etag = answer.headers.get("ETag");
+        const focused = document.activeElement;
         await htmx.swap({ target: root(), text, swap: "outerMorph", sourceElement: root() });
+        // An element that was moved to its new place has lost the focus on the way.
+        if (document.activeElement === document.body && focused?.isConnected) focused.focus({ preventScroll: true });
       }
     }
     document.getElementById("connection").hidden = true;
+    if (state.connected) document.getElementById("main").dataset.heard = "true";
   } catch {
     state.dirty = true;
     connection(false);

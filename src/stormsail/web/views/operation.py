@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from stormsail.delivery.client_types import PendingActivity
-from stormsail.delivery.model.operation import OperationProgress, OperationStatus, Step, StepStatus
+from stormsail.delivery.model.operation import (
+    OperationProgress,
+    OperationStatus,
+    RolloutProgress,
+    Step,
+    StepStatus,
+)
 from stormsail.delivery.model.steering import SteeringRecord
 from stormsail.web.sources.followed import FollowedRun
 from stormsail.web.sources.held import Reading, Source
@@ -64,6 +70,8 @@ class StepView:
     attempts: tuple[Attempt, ...]
     steerable: bool
     """Whether retry, skip and rerun may be asked of it now."""
+    approval: bool = False
+    """Whether it waits for an approval: not a failure, and answered by approve, promote or abort."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,8 @@ class Cause:
     step: str
     call: str
     kind: str
-    """`backing off`, `waiting for a person`, `no worker`, or the failure's kind: `NeverHealthy`, `TrafficGuard`..."""
+    """`backing off`, `waiting for a person`, `waiting for an approval`, `no worker`, or the failure's own kind:
+    `NeverHealthy`, `TrafficGuard`..."""
     message: str
     field: str
     since_ms: int | None
@@ -112,6 +121,8 @@ class OperationView:
     output: dict[str, Any]
     rolled_back: bool
     can_cancel: bool
+    rollout: RolloutProgress | None = None
+    """Where a rollout in steps is while it runs; None where there is none, or no worker answered."""
 
 
 async def read_operation(sources: Sources, operation_id: str) -> OperationView | None:
@@ -166,6 +177,7 @@ def _view(
         output=facts.result.output if facts.result is not None else {},
         rolled_back=facts.result.rolled_back if facts.result is not None else False,
         can_cancel=running,
+        rollout=progress.rollout if progress is not None and running else None,
     )
 
 
@@ -193,10 +205,20 @@ def _steps(known: tuple[Step, ...], attempts: tuple[Attempt, ...], running: bool
                 input=step.input,
                 error=step.error,
                 attempts=mine,
-                steerable=running and step.status in (StepStatus.RUNNING, StepStatus.PAUSED) and bool(step.call),
+                steerable=running and bool(step.call) and _open(step) and not _awaits_approval(step),
+                approval=running and _awaits_approval(step),
             )
         )
     return tuple(views)
+
+
+def _open(step: Step) -> bool:
+    return step.status in (StepStatus.RUNNING, StepStatus.PAUSED)
+
+
+def _awaits_approval(step: Step) -> bool:
+    # A step that failed for good keeps why; one that asks for an approval has nothing to be tried again.
+    return step.status is StepStatus.PAUSED and not step.error and not step.input
 
 
 def _causes(facts: OperationFacts, steps: tuple[StepView, ...], attempts: tuple[Attempt, ...]) -> list[Cause]:
@@ -204,12 +226,13 @@ def _causes(facts: OperationFacts, steps: tuple[StepView, ...], attempts: tuple[
     paused = next((step for step in reversed(steps) if step.status == StepStatus.PAUSED), None)
     if facts.summary.paused:
         name = paused.name if paused is not None else facts.summary.paused
-        message = paused.error if paused is not None else "it failed for good and waits for a person"
+        message = "it failed for good and waits for a person"
+        if paused is not None:
+            message = paused.error or paused.detail
         since = paused.attempts[-1].ended_at_ms if paused is not None and paused.attempts else None
         call = paused.call if paused is not None else facts.summary.paused
-        causes.append(
-            Cause(name, call, "waiting for a person", message, "", since, paused.attempt if paused else 1, None)
-        )
+        kind = "waiting for an approval" if paused is not None and paused.approval else "waiting for a person"
+        causes.append(Cause(name, call, kind, message, "", since, paused.attempt if paused else 1, None))
     for attempt in attempts:
         if attempt.outcome == "backing off" or (attempt.ended_at_ms is None and attempt.error):
             step = next((one for one in steps if attempt in one.attempts), None)

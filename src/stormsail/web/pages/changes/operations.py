@@ -3,6 +3,7 @@
 import json
 from typing import Any, Final
 
+from stormsail.delivery.model.operation import RolloutProgress
 from stormsail.delivery.model.steering import Verb
 from stormsail.web.changes.change import Caller
 from stormsail.web.changes.operations import cancel_operation, steer_operation
@@ -102,6 +103,53 @@ async def _cancel_plan(caller: Caller, values: Values) -> Plan:
     )
 
 
+async def _led(caller: Caller, values: Values) -> tuple[OperationView, RolloutProgress]:
+    view = await _seen(caller, values)
+    if view.rollout is None:
+        raise gone("a rollout in steps, as one that runs,")
+    return view, view.rollout
+
+
+def _lead_words(verb: str, view: OperationView, values: Values, *more: str) -> str:
+    short = view.operation.operation_id[:13]
+    return command("operation", verb, short, *more, reason=values.get("reason", ""))
+
+
+async def _approve_plan(caller: Caller, values: Values) -> Plan:
+    view, rollout = await _led(caller, values)
+    lines = (f"The rollout goes on after step {rollout.step} of {rollout.steps}.", _share(rollout))
+    return Plan(lines, _lead_words("approve", view, values))
+
+
+async def _promote_fields(_: Caller, __: Values) -> tuple[Field, ...]:
+    options = (("", "what it waits for now"), ("full", "all steps that are left: the new version takes over"))
+    return (Field("full", "Pass over", "select", "", options=options),)
+
+
+async def _promote_plan(caller: Caller, values: Values) -> Plan:
+    view, rollout = await _led(caller, values)
+    full = values.get("full") == "full"
+    line = "The new version takes every request, without the steps that are left." if full else f"{rollout.doing} ends."
+    words = _lead_words("promote", view, values, *(("--full",) if full else ()))
+    return Plan((line, _share(rollout)), words, ("Nothing that was passed over is looked at.",))
+
+
+async def _hold_plan(caller: Caller, values: Values) -> Plan:
+    view, rollout = await _led(caller, values)
+    lines = ("The rollout waits for a person before its next step.", _share(rollout))
+    return Plan(lines, _lead_words("pause", view, values))
+
+
+async def _abort_plan(caller: Caller, values: Values) -> Plan:
+    view, rollout = await _led(caller, values)
+    lines = ("The rollout is given up: every request goes back to the older version.", _share(rollout))
+    return Plan(lines, _lead_words("abort", view, values))
+
+
+def _share(rollout: RolloutProgress) -> str:
+    return f"The new version gets {rollout.weight} % of the requests now."
+
+
 def _changed(before: dict[str, Any], values: Values) -> dict[str, Any]:
     """Return the fields of the edited input that differ. Raises Problem."""
     try:
@@ -166,7 +214,35 @@ async def _make_cancel(caller: Caller, values: Values) -> str:
     return ""
 
 
+async def _make_lead(caller: Caller, verb: Verb, values: Values) -> str:
+    must_say_why(values)
+    attempt = whole_number(values, "attempt") if values.get("attempt") else 0
+    full = {"full": True} if values.get("full") == "full" else None
+    await steer_operation(caller, values["operation"], verb, step=values.get("call", ""), attempt=attempt, changes=full)
+    return ""
+
+
+async def _make_approve(caller: Caller, values: Values) -> str:
+    return await _make_lead(caller, Verb.APPROVE, values)
+
+
+async def _make_promote(caller: Caller, values: Values) -> str:
+    return await _make_lead(caller, Verb.PROMOTE, values)
+
+
+async def _make_hold(caller: Caller, values: Values) -> str:
+    return await _make_lead(caller, Verb.PAUSE, values)
+
+
+async def _make_abort(caller: Caller, values: Values) -> str:
+    return await _make_lead(caller, Verb.ABORT, values)
+
+
 CHANGES: Final = {
+    "approve": PageChange("Approve", "Approve", SUBJECT, _approve_plan, _make_approve, no_fields),
+    "promote": PageChange("Promote", "Promote", ("operation",), _promote_plan, _make_promote, _promote_fields),
+    "hold": PageChange("Hold before the next step", "Hold", ("operation",), _hold_plan, _make_hold, no_fields),
+    "abort": PageChange("Abort the rollout", "Abort", ("operation",), _abort_plan, _make_abort, no_fields, True),
     "retry": PageChange("Retry this step", "Retry now", SUBJECT, _retry_plan, _make_retry, no_fields),
     "rerun": PageChange("Edit input and rerun", "Rerun", SUBJECT, _rerun_plan, _make_rerun, _rerun_fields),
     "skip": PageChange("Skip this step", "Skip", SUBJECT, _skip_plan, _make_skip, no_fields, True),

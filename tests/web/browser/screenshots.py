@@ -1,0 +1,89 @@
+"""Every screen, light and dark, as docs/img/page-*.png.
+
+`PYTHONPATH=tests .venv/bin/python -m web.browser.screenshots` writes them all again.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+from playwright.async_api import Page, expect
+
+from web.browser.chrome import browser, viewer
+from web.browser.scene import Scene, set_scene
+from web.browser.theatre import theatre
+
+IMAGES: Final = Path(__file__).resolve().parents[3] / "docs" / "img"
+SCHEMES: Final = ("light", "dark")
+TIMERS: Final = 1000
+BYTES_MAX: Final = 150_000
+
+Prepare = Callable[[Page], Awaitable[None]]
+
+
+async def as_it_is(_: Page) -> None:
+    """Do nothing before the picture."""
+
+
+async def timeline(page: Page) -> None:
+    """Wait until the timeline is whole, and choose a row of it."""
+    box = page.locator("[data-timeline]")
+    await expect(box).to_have_attribute("data-loaded", "true")
+    await box.focus()
+    for _ in range(4):
+        await page.keyboard.press("ArrowDown")
+
+
+async def retrying(page: Page) -> None:
+    """Open the dialog that retries a step."""
+    await page.get_by_role("button", name="Retry this step").click()
+    await page.get_by_label("Reason").fill("the quota was raised")
+    await expect(page.locator("dialog .plan pre")).to_contain_text("--reason")
+
+
+def screens(scene: Scene) -> dict[str, tuple[str, Prepare]]:
+    """Every screen by name, with its address and what is done there first."""
+    return {
+        "overview": ("/", as_it_is),
+        "applications": ("/applications", as_it_is),
+        "application": ("/applications/checkout", as_it_is),
+        "operations": ("/operations", as_it_is),
+        "operation": (f"/operations/{scene.waiting}", timeline),
+        "operation-canary": (f"/operations/{scene.canary}", timeline),
+        "operation-retry": (f"/operations/{scene.waiting}", retrying),
+        "workflows": ("/workflows", as_it_is),
+        "workflow": ("/workflows/{}/{}".format(*scene.marathon), timeline),
+        "schedules": ("/schedules", as_it_is),
+        "schedule": ("/schedules/nightly-report", as_it_is),
+        "workers": ("/task-queues", as_it_is),
+        "audit": ("/audit", as_it_is),
+        "settings": ("/settings", as_it_is),
+        "sign-in": ("/sign-in", as_it_is),
+    }
+
+
+async def main() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        async with theatre(Path(directory)) as opened, browser() as started:
+            scene = await set_scene(opened, timers=TIMERS)
+            for scheme in SCHEMES:
+                somebody = await viewer(started, scheme)
+                for name, (path, prepare) in screens(scene).items():
+                    page = await somebody.new_page()
+                    await page.goto(f"{opened.address}{path}")
+                    await expect(page.locator("h1")).to_be_visible()
+                    await prepare(page)
+                    await page.wait_for_load_state("load")
+                    image = IMAGES / f"page-{name}-{scheme}.png"
+                    await page.screenshot(path=image, animations="disabled")
+                    size = image.stat().st_size
+                    assert size < BYTES_MAX, f"{image.name} has {size} bytes"
+                    print(f"{image.name}  {size // 1000} kB", flush=True)
+                    await page.close()
+                await somebody.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
