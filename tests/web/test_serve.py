@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from stormsail.cli.main import run
+from stormsail.delivery.records.audit import AuditTrail, Change
 from stormsail.delivery.records.database import Database, records_url
 from stormsail.delivery.records.keys import Grant, Keys, Role
 from stormsail.web.serve import BadCertificate, NoKeys, PortTaken, serve
@@ -144,3 +145,28 @@ def test_a_certificate_alone_is_told_before_anything_starts(
 ) -> None:
     assert run(["web", "start", f"--data-dir={settings.data_dir}", f"--tls-cert={certificate[0]}"]) == 2
     assert "--tls-cert and --tls-key belong together" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_audit_is_read_by_command_with_nothing_running(
+    settings: WebSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def change() -> None:
+        database = await Database.open(records_url(settings.data_dir))
+        trail = AuditTrail(database)
+        async with database.transaction() as connection:
+            for number in (1, 2):
+                await trail.begin(connection, Change("local:ada", "page", "operation.retry", f"operation/{number}"))
+        await database.close()
+
+    asyncio.run(change())
+    here = f"--data-dir={settings.data_dir}"
+    assert run(["audit", "list", here, "-o", "json"]) == 0
+    assert [entry["target"] for entry in json.loads(capsys.readouterr().out)] == ["operation/2", "operation/1"]
+    assert run(["audit", "list", here, "--target=operation/1"]) == 0
+    table = capsys.readouterr().out
+    assert ("local:ada" in table, "operation/2" in table) == (True, False)
+    assert run(["audit", "export", here]) == 0
+    assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == [1, 2]
+    assert run(["audit", "list", "--records-url=postgresql+asyncpg://nowhere/x", here]) == 1
+    assert "pip install asyncpg" in capsys.readouterr().err

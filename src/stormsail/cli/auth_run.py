@@ -8,7 +8,7 @@ from stormsail.cli.connection import run
 from stormsail.cli.errors import CommandFailed, ExitCode
 from stormsail.cli.options import Place
 from stormsail.cli.output import Column, instant, note, show_list, show_one
-from stormsail.delivery.records.database import Database, RecordsUnavailable, records_url
+from stormsail.cli.records import opened_records
 from stormsail.delivery.records.keys import BadGrant, Grant, Key, Keys, NoSuchKey, TooManyKeys
 
 T = TypeVar("T")
@@ -64,18 +64,11 @@ def run_revoke(place: Place, url: str, key_id: str, output: str) -> int:
 
 def _with_keys(place: Place, url: str, do: Callable[[Keys], Awaitable[T]]) -> T:
     async def main() -> T:
-        database = await Database.open(records_url(place.data_dir, url))
-        try:
+        async with opened_records(place, url) as database:
             return await do(Keys(database))
-        finally:
-            await database.close()
 
     try:
         return run(main)
-    except RecordsUnavailable as away:
-        raise CommandFailed(
-            str(away), next_step="look at the disk (`stormsail doctor`) or at what --records-url names"
-        ) from away
     except NoSuchKey as absent:
         raise CommandFailed(
             str(absent), next_step="`stormsail auth key list` shows all", code=ExitCode.NOT_FOUND

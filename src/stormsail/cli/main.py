@@ -50,6 +50,7 @@ COMMANDS: Final = {
     "server": Lazy("stormsail.cli.server:server", "Run the engine alone.", ("servers", "engine")),
     "worker": Lazy("stormsail.cli.worker:worker", "Run a worker alone.", ("workers",)),
     "web": Lazy("stormsail.cli.web:web", "Run the page and the REST API alone."),
+    "audit": Lazy("stormsail.cli.audit:audit", "See who changed what through the page and the API, and why."),
     "auth": Lazy("stormsail.cli.auth:auth", "Make, list and revoke the keys that people sign in with."),
     "sim": Lazy("stormsail.cli.sim:sim", "Look for broken promises on a simulated machine and disk."),
     "campaign": Lazy(
