@@ -101,7 +101,7 @@ def test_plurals_and_short_forms_name_the_same_command(alias: str) -> None:
         (["deploy", "hello", "--command", 'python "x'], "check the quotes"),
         (["deploy", "hello", "--command", "x", "--env", "NOVALUE"], "'NOVALUE' is not K=V"),
         (["deploy", "hello", "--command", "x", "--min", "3", "--max", "2"], "min <= instances <= max"),
-        (["deploy", "hello", "--command", "x", "--strategy", "bluegreen"], "'bluegreen' is not one of"),
+        (["deploy", "hello", "--command", "x", "--strategy", "redblak"], "did you mean redblack?"),
         (["deploy", "hello", "--command", "x", "--health-timeout", "soon"], "'soon' is not a duration"),
         (["status", "--engine", "localhost"], "'localhost' is not an address: write HOST:PORT"),
         (["status", "--engine", "localhost:99999"], "is not an address"),

@@ -1,8 +1,9 @@
 """`stormsail deploy`: a new server group, and the strategy that moves the traffic."""
 
+import difflib
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -17,6 +18,22 @@ from stormsail.cli.options import (
     place_options,
 )
 
+OWN: Final = ("redblack", "rollingredblack", "canary", "highlander", "none")
+
+
+class StrategyName(click.ParamType[str]):
+    """A strategy of ours, or one that a package offers, which only workers know. A slip of the pen is caught here."""
+
+    name = "strategy"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name."""
+        text = str(value)
+        nearest = difflib.get_close_matches(text, OWN, n=1, cutoff=0.8)
+        if nearest and text not in OWN:
+            self.fail(f"{text!r}: did you mean {nearest[0]}? Ours are {', '.join(OWN)}", param, ctx)
+        return text
+
 
 @click.command()
 @click.argument("application", metavar="APP")
@@ -30,10 +47,10 @@ from stormsail.cli.options import (
 @click.option("--max", "most", type=click.IntRange(0), help="Most instances. [default: --instances]")
 @click.option(
     "--strategy",
-    type=click.Choice(["redblack", "rollingredblack", "canary", "highlander", "none"]),
+    type=StrategyName(),
     default="redblack",
     show_default=True,
-    help="How traffic moves to the new version.",
+    help="How traffic moves to the new version: redblack, rollingredblack, canary, highlander, none, or your own.",
 )
 @click.option(
     "--target-percentages",

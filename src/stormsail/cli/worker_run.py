@@ -16,7 +16,7 @@ from stormsail.cli.process import follow_parent
 from stormsail.cli.server import stop_on_signals
 from stormsail.delivery.client import DeliveryClient, EngineUnreachable
 from stormsail.delivery.guard_file import FILE, ReadGuards, guards_in
-from stormsail.delivery.operations.installed import OperationUnusable
+from stormsail.delivery.offers import OfferUnusable
 from stormsail.delivery.providers.catalog import open_account
 from stormsail.delivery.providers.errors import ProviderError
 from stormsail.delivery.providers.provider import Provider
@@ -35,7 +35,7 @@ def run_until_stopped(
     try:
         with clear_failures():
             asyncio.run(_until_stopped(place, task_queue, connect_timeout, parent, guard_file or place.data_dir / FILE))
-    except OperationUnusable as error:
+    except OfferUnusable as error:
         raise CommandFailed(
             str(error),
             next_step="correct or uninstall the package; docs/own-operations.md shows what one offers",

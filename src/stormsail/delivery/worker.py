@@ -19,6 +19,7 @@ from stormsail.delivery.operations.observe import ListApplications, ObserveAppli
 from stormsail.delivery.operations.runner import UntypedCloudOperationRunner
 from stormsail.delivery.providers.errors import Permanent, ProviderError
 from stormsail.delivery.providers.provider import Provider
+from stormsail.delivery.strategies.installed import installed_strategies
 
 log: Final = logging.getLogger(__name__)
 
@@ -68,10 +69,11 @@ async def run_worker(
 
     `guards` reads the traffic guards; all workers of a task queue should read the same.
 
-    Each provider is reconciled first, so that its helpers run before a change needs them. Operations that packages
-    offer are loaded before anything else; raises OperationUnusable where one cannot be.
+    Each provider is reconciled first, so that its helpers run before a change needs them. Operations and strategies
+    that packages offer are loaded before anything else; raises OfferUnusable where one cannot be.
     """
     installed_operations()
+    installed_strategies()
     stop = stop or asyncio.Event()
     calls = CloudActivities(providers, guards)
     for account, provider in providers.items():

@@ -17,7 +17,8 @@ from delivery.engines import EngineProcess
 from delivery.providers.local_account import Traffic, hello
 from stormsail.delivery.client import DeliveryClient
 from stormsail.delivery.model.operation import OperationRequest
-from stormsail.delivery.operations.installed import GROUP, OperationUnusable, offered
+from stormsail.delivery.offers import OfferUnusable
+from stormsail.delivery.operations.installed import GROUP, offered
 from stormsail.delivery.operations.operation import Registered
 from stormsail.delivery.providers.local.process import count_processes
 from stormsail.delivery.providers.local.provider import stop_everything
@@ -34,7 +35,7 @@ def entry(name: str, value: str) -> EntryPoint:
 
 def test_what_a_package_offers_is_taken_under_its_name() -> None:
     value = "stormsail.delivery.operations.registry:OPERATIONS"
-    with pytest.raises(OperationUnusable, match="is a dict; offer a Registered"):
+    with pytest.raises(OfferUnusable, match="is a dict; offer a Registered"):
         offered([entry("mine", value)])
     [(name, registered)] = offered([entry("mine", "delivery.operations.own:MINE")]).items()
     assert name == "mine"
@@ -51,7 +52,7 @@ def test_what_a_package_offers_is_taken_under_its_name() -> None:
     ],
 )
 def test_what_cannot_be_taken_is_refused_by_name(entries: list[EntryPoint], says: str) -> None:
-    with pytest.raises(OperationUnusable, match=says):
+    with pytest.raises(OfferUnusable, match=says):
         offered(entries)
 
 

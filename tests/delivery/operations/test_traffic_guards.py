@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -21,6 +21,7 @@ from stormsail.delivery.providers.provider import (
     DisableServerGroup,
     EnableServerGroup,
     ResizeServerGroup,
+    ShiftTraffic,
     TerminateInstances,
 )
 
@@ -134,6 +135,47 @@ def test_a_guard_lets_through_what_leaves_enough_to_serve(case: Case) -> None:
     outcome = refusal(order, seen(case.there), guards)
     assert (outcome is not None) is case.refused
     assert outcome is None or (outcome.refused_by == "TrafficGuard" and "web-v000" in outcome.refused)
+
+
+@pytest.mark.parametrize(
+    ("change", "scope", "refused"),
+    [
+        (DISABLE, "cluster", True),
+        (DISABLE, "application", False),
+        (ShiftTraffic(name="web-v000", percent=0), "cluster", False),  # Alone, it gets every request anyway.
+        (TerminateInstances(name="web-api-v000", instances=("web-api-v000-0",)), "cluster", True),
+        (TerminateInstances(name="web-api-v000", instances=("web-api-v000-0",)), "application", False),
+    ],
+)
+def test_a_guard_of_a_whole_application_counts_what_serves_in_all_its_clusters(
+    change: Change, scope: Literal["cluster", "application"], refused: bool
+) -> None:
+    both = seen("E2").server_groups[0], _group(0, "E1").model_copy(update={"name": "web-api-v000"})
+    api = both[1].model_copy(update={"instances": (Instance(id="web-api-v000-0", health=Health.UP),)})
+    observation = seen("").model_copy(update={"server_groups": (both[0], api)})
+    order = ChangeOrder(account="a", application="web", token="t", change=change)
+    guards = TrafficGuards(traffic_guards=(TrafficGuard(application="web", scope=scope),))
+    assert (refusal(order, observation, guards) is not None) is refused
+    alone = observation.model_copy(update={"server_groups": (both[0],)})
+    if change is DISABLE:
+        said = refusal(order, alone, guards)
+        assert said is not None
+        assert "traffic guard of application web" in said.refused
+
+
+@pytest.mark.parametrize(
+    ("there", "change", "refused"),
+    [
+        ("E2 E1", ShiftTraffic(name="web-v001", percent=100), False),
+        ("E2 S1", ShiftTraffic(name="web-v001", percent=100), True),
+        ("E2 E1", ShiftTraffic(name="web-v001", percent=50), False),
+        ("S2 E1", ShiftTraffic(name="web-v001", percent=0), True),
+        ("E2 D1", ShiftTraffic(name="web-v001", percent=100), False),  # It counts once it is enabled.
+    ],
+)
+def test_whoever_is_given_every_request_must_have_instances_for_them(there: str, change: Change, refused: bool) -> None:
+    order = ChangeOrder(account="a", application="web", token="t", change=change)
+    assert (refusal(order, seen(there), TrafficGuards()) is not None) is refused
 
 
 def test_another_location_is_no_replacement() -> None:

@@ -5,7 +5,7 @@ is there without one gives way to a request that asks for the outage by name.
 """
 
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -25,6 +25,8 @@ class TrafficGuard(BaseModel):
     location: str = Field(default=ANY, validation_alias=AliasChoices("location", "region"))
     stack: str = ANY
     detail: str = ANY
+    scope: Literal["cluster", "application"] = "cluster"
+    """What must not be left without a serving instance: the cluster, or the application with all its clusters."""
     enabled: bool = True
 
     def matches(self, account: str, location: str, cluster: Moniker) -> bool:

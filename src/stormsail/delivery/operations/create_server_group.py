@@ -33,7 +33,7 @@ from stormsail.delivery.providers.provider import (
     EnableServerGroup,
     ResizeServerGroup,
 )
-from stormsail.delivery.strategies.catalog import STRATEGIES
+from stormsail.delivery.strategies.installed import installed_strategies
 from stormsail.delivery.strategies.selection import serving
 from stormsail.delivery.strategies.strategy import Finished, Rollout, Strategy
 
@@ -114,8 +114,9 @@ class CreateServerGroupOutput(OperationOutput):
 class CreateServerGroupOperation:
     """Create, wait for health, enable, wait for health under traffic, then the strategy."""
 
-    def __init__(self, strategies: Mapping[str, Strategy] = STRATEGIES) -> None:
-        self._strategies = strategies
+    def __init__(self, strategies: Mapping[str, Strategy] | None = None) -> None:
+        """Take the strategies that there are; those installed unless others are given."""
+        self._given = strategies
 
     async def operate(self, conduct: Conduct, wanted: CreateServerGroupInput) -> CreateServerGroupOutput:
         """Do it. The new group's name is chosen once, from one recorded observation."""
@@ -160,11 +161,12 @@ class CreateServerGroupOperation:
         )
 
     def _strategy(self, wanted: CreateServerGroupInput) -> Strategy:
-        strategy = self._strategies.get(wanted.strategy)
+        strategies = installed_strategies() if self._given is None else self._given
+        strategy = strategies.get(wanted.strategy)
         if strategy is None:
-            nearest = difflib.get_close_matches(wanted.strategy, self._strategies, n=1)
+            nearest = difflib.get_close_matches(wanted.strategy, strategies, n=1)
             guess = f" Did you mean {nearest[0]}?" if nearest else ""
-            known = ", ".join(self._strategies)
+            known = ", ".join(strategies)
             raise invalid(("strategy", f"there is no strategy {wanted.strategy!r}.{guess} Known are {known}."))
         if wanted.pipeline_before_cleanup and wanted.pipeline_before_cleanup.get("pipelineId"):
             raise invalid(

@@ -100,9 +100,11 @@ def traffic_broken(order: ChangeOrder, observation: Observation, guards: Traffic
     group = observation.find(order.change.name)
     if not takes_traffic(order) or group is None:
         return ""
+    rule = guards.rule_for(order.account, group.location, group.moniker)
+    whole = rule is not None and rule.scope == "application"
     serving = {
         other.name: other.count(Health.UP)
-        for other in observation.cluster(group.cluster)
+        for other in (observation.server_groups if whole else observation.cluster(group.cluster))
         if other.enabled and other.location == group.location
     }
     now = sum(serving.values())
@@ -112,13 +114,17 @@ def traffic_broken(order: ChangeOrder, observation: Observation, guards: Traffic
         lost = sum(one.health is Health.UP and one.id in named for one in group.instances) if group.enabled else 0
     after = now - lost
     if isinstance(order.change, ShiftTraffic):
-        after = _after_shift(order.change, group, observation)
+        # The requests of other clusters are not moved.
+        others = sum(
+            up for name, up in serving.items() if observation.find(name) not in observation.cluster(group.cluster)
+        )
+        after = others + _after_shift(order.change, group, observation)
     if after >= now or after / now > guards.min_capacity_ratio:
         return ""
-    rule = guards.rule_for(order.account, group.location, group.moniker)
     if order.outage is Outage.ASKED_FOR if rule is None else not rule.enabled:
         return ""
-    left = f"{after} of {now} serving instances of cluster {group.cluster}" if after else "nothing"
+    of = f"application {group.moniker.app}" if whole else f"cluster {group.cluster}"
+    left = f"{after} of {now} serving instances of {of}" if after else "nothing"
     where = f"{order.change.kind} of {group.name} would leave {left} to answer in {group.location}"
     if rule is None:
         return f"{where}: enable another server group first, or ask for the outage with allowOutage"
@@ -130,7 +136,9 @@ def _after_shift(change: ShiftTraffic, group: ServerGroup, observation: Observat
     others = [one for one in observation.cluster(group.cluster) if one.enabled and one.name != group.name]
     if not group.enabled:
         return sum(healthy(one) for one in others)  # What is said beforehand takes nothing.
-    return healthy(group) if change.percent == WHOLE else sum(healthy(one) for one in others) or healthy(group)
+    if change.percent == WHOLE or not others:
+        return healthy(group)
+    return sum(healthy(one) for one in others)
 
 
 def healthy(group: ServerGroup) -> int:
