@@ -14,8 +14,10 @@ from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.requests import SignalWorkflow
 from stormsail.engine.core.work import TaskKind
 from stormsail.engine.shell.backlog import QueueName
+from stormsail.engine.shell.joined import RunQuarantined
 from stormsail.engine.shell.overload import Admission
-from stormsail.engine.shell.runs import Core, RunQuarantined, TurnOrder
+from stormsail.engine.shell.runs import Core
+from stormsail.engine.shell.turn_order import TurnOrder
 from stormsail.engine.store.errors import StorageFailed, StorageFull
 
 QUEUE = QueueName("default", TaskKind.WORKFLOW, "q")

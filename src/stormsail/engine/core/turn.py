@@ -5,6 +5,7 @@ that is dropped leaves no trace. Durable effects (task rows, the run's next dead
 here: they are *derived* by comparing `before` with `state` (see `work.py`), so that no handler can forget one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,3 +121,21 @@ class Turn:
         self.events.append(event)
         self.frames.append(framed)
         return event
+
+
+def merged(turns: Sequence[Turn]) -> Turn:
+    """Return turns of one run, each taken on the state that the one before leaves, as one. Only the last may carry
+    turns of other runs."""
+    if len(turns) == 1:
+        return turns[0]
+    first, last = turns[0], turns[-1]
+    assert not any(turn.also for turn in turns[:-1])
+    whole = Turn(before=first.before, state=last.state, now_ms=last.now_ms, also=last.also)
+    for turn in turns:
+        whole.events += turn.events
+        whole.frames += turn.frames
+        whole.messages += turn.messages
+        whole.ended |= turn.ended
+        whole.noted |= turn.noted
+        whole.held |= turn.held
+    return whole

@@ -23,7 +23,8 @@ from stormsail.engine.core.messages import RunMessage, SendCancel, SendSignal, S
 from stormsail.engine.core.requests import Delivered, StartChildWorkflow
 from stormsail.engine.core.state import RunState
 from stormsail.engine.shell.clock import Clock, wait_until
-from stormsail.engine.shell.runs import Runs, Workflow
+from stormsail.engine.shell.runs import Runs
+from stormsail.engine.shell.turn_order import Workflow
 from stormsail.engine.store.errors import StorageFailed
 from stormsail.engine.store.store import Store
 

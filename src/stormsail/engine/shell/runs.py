@@ -5,7 +5,7 @@ while waiting for its place leaves without trace; one who goes away later does n
 """
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,12 +22,23 @@ from stormsail.engine.core.errors import NotFound, Refused, Unavailable
 from stormsail.engine.core.ids import Ids, RunKey
 from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.messages import RunMessage
-from stormsail.engine.core.requests import ResetWorkflow, RunRequest, StartRequest
+from stormsail.engine.core.requests import (
+    CompleteActivity,
+    FailActivity,
+    HeartbeatActivity,
+    ResetWorkflow,
+    RunRequest,
+    SignalWorkflow,
+    StartActivity,
+    StartRequest,
+)
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.shell.clock import Clock
+from stormsail.engine.shell.joined import Joined, RunQuarantined
 from stormsail.engine.shell.overload import Admission
 from stormsail.engine.shell.recent import RecentEvents
+from stormsail.engine.shell.turn_order import TurnOrder, Workflow
 from stormsail.engine.store.errors import StorageFailed
 from stormsail.engine.store.history import HistoryPage
 from stormsail.engine.store.store import Store
@@ -35,8 +46,9 @@ from stormsail.engine.store.store import Store
 _log: Final = structlog.get_logger(__name__)
 _CONTINUED: Final = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW
 _PART_BYTES: Final = 4 * 1024 * 1024
+_JOINABLE: Final = frozenset({SignalWorkflow, StartActivity, CompleteActivity, FailActivity, HeartbeatActivity})
+"""What many may ask of one run at once. They change one run and no other, and always something that is written."""
 AnyRequest = RunRequest | StartRequest | ResetWorkflow
-Workflow = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,52 +58,6 @@ class Core:
     decide: Callable[[RunState, RunRequest, int, Ids, Limits], Turn] = decide
     decide_start: Callable[[RunState | None, StartRequest, int, Ids, Limits], Turn] = decide_start
     deadline_ms: Callable[[RunState], int | None] = deadline_ms
-
-
-class RunQuarantined(Refused):
-    """A request met a state that no correct server makes. The run is left as it is on disk, for somebody to look at."""
-
-    status = "INTERNAL"
-
-    def __init__(self, key: RunKey, rule: str) -> None:
-        super().__init__(
-            f"The workflow run {key} is quarantined: {rule}. Nothing of it was lost or changed, and other runs go on. "
-            "Look for its run id in the server's log, report the error, and restart the server to try the run again."
-        )
-
-
-class TurnOrder:
-    """Who has the turn of a workflow id, and who is next."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[Workflow, deque[asyncio.Future[None]]] = {}
-
-    async def acquire(self, workflow: Workflow) -> None:
-        """Wait for the turn, first come first served. Being cancelled gives up the place."""
-        queue = self._waiting.get(workflow)
-        if queue is None:
-            self._waiting[workflow] = deque()
-            return
-        place = asyncio.get_running_loop().create_future()
-        queue.append(place)
-        try:
-            await place
-        except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
-                self.release(workflow)  # the turn came and the cancellation with it: pass it on
-            else:
-                queue.remove(place)
-            raise
-
-    def release(self, workflow: Workflow) -> None:
-        """Pass the turn on to the next."""
-        queue = self._waiting[workflow]
-        while queue:
-            place = queue.popleft()
-            if not place.done():
-                place.set_result(None)
-                return
-        del self._waiting[workflow]
 
 
 class Runs:
@@ -129,6 +95,9 @@ class Runs:
         self._current: OrderedDict[Workflow, RunKey] = OrderedDict()
         self._quarantined: dict[RunKey, str] = {}
         self._commits: set[asyncio.Task[Any]] = set()
+        self._joined = Joined(
+            self._order, admission=admission, read=self._read_serving, next_=self._next, write=self._write
+        )
         self._stopping = ""
 
     async def execute(
@@ -137,12 +106,14 @@ class Runs:
         """Do one request on one run; an empty run id means the current run. Returns once it is on disk.
 
         `takes`: the message that asks for it; it leaves the outbox with the same commit."""
+        if takes is None and type(request) in _JOINABLE:
+            workflow = (namespace, workflow_id)
+            if self._order.taken(workflow) or workflow in self._joined:
+                self.check_serving()
+                return await self._joined.execute(workflow, run_id, request)
 
         def work() -> Turn:
-            state = self.read(namespace, workflow_id, run_id)
-            return self._decided(
-                state.key, lambda: self.core.decide(state, request, self._clock.now_ms(), self._ids, self._limits)
-            )
+            return self._next(self.read(namespace, workflow_id, run_id), request)
 
         return await self._take_turn((namespace, workflow_id), work, request, takes)
 
@@ -253,8 +224,8 @@ class Runs:
 
     async def written(self) -> None:
         """Wait for the turns that are being written."""
-        while self._commits:
-            await asyncio.wait(self._commits)
+        while pending := self._commits | self._joined.running:
+            await asyncio.wait(pending)
 
     def quarantine(self, key: RunKey, broken: Exception) -> RunQuarantined:
         """Put a run aside because of a broken invariant, count and log it; return the refusal to raise."""
@@ -306,8 +277,24 @@ class Runs:
         await asyncio.shield(committing)
         return _reply(turn)
 
+    def _read_serving(self, workflow: Workflow, run_id: str) -> RunState:
+        self.check_serving()
+        return self.read(*workflow, run_id)
+
+    def _next(self, state: RunState, request: RunRequest) -> Turn:
+        return self._decided(
+            state.key, lambda: self.core.decide(state, request, self._clock.now_ms(), self._ids, self._limits)
+        )
+
     async def _commit(self, workflow: Workflow, turn: Turn, request: AnyRequest) -> None:
-        """Write a turn and let the world know. Runs as a task of its own, which no caller can cancel."""
+        """Write a turn and pass it on. Runs as a task of its own, which no caller can cancel."""
+        try:
+            await self._write(workflow, turn, request)
+        finally:
+            self._leave(workflow)
+
+    async def _write(self, workflow: Workflow, turn: Turn, request: AnyRequest) -> None:
+        """Write a turn and let the world know."""
         try:
             await self._store.commit([turn])
             for each in turn.every:
@@ -326,8 +313,6 @@ class Runs:
                 self._forget(each.state.key)
             self._current.pop(workflow, None)
             raise
-        finally:
-            self._leave(workflow)
 
     async def _delete(self, key: RunKey) -> bool:
         """Runs as a task of its own, which no caller can cancel."""

@@ -31,7 +31,8 @@ from stormsail.engine.core.state import RunState
 from stormsail.engine.shell.clock import Clock, wait_until
 from stormsail.engine.shell.outcomes import outcome_of
 from stormsail.engine.shell.overload import Admission
-from stormsail.engine.shell.runs import Runs, TurnOrder
+from stormsail.engine.shell.runs import Runs
+from stormsail.engine.shell.turn_order import TurnOrder
 from stormsail.engine.store.errors import StorageFailed
 from stormsail.engine.store.schedules import SchedulePage
 from stormsail.engine.store.schedules import Schedules as StoredSchedules
