@@ -70,9 +70,9 @@ async def lonely(tmp_path: Path, migrated: bytes) -> AsyncIterator[Web]:
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
-    """Our engine, for all tests of the web."""
-    process = EngineProcess("stormsail", tmp_path_factory.mktemp("engine"))
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
+    """Our engine, or Temporal's for those tests that ask for both."""
+    process = EngineProcess(getattr(request, "param", "stormsail"), tmp_path_factory.mktemp("engine"))
     process.start()
     try:
         asyncio.run(process.answers())
