@@ -10,19 +10,25 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from temporalio.api.common.v1 import Priority, WorkflowType
-from temporalio.api.enums.v1 import TaskQueueType, WorkerStatus
+from google.protobuf.field_mask_pb2 import FieldMask
+from temporalio.api.command.v1 import Command
+from temporalio.api.common.v1 import Priority, WorkflowExecution, WorkflowType
+from temporalio.api.enums.v1 import CommandType, TaskQueueType, WorkerStatus
 from temporalio.api.taskqueue.v1 import RateLimit, TaskQueue
 from temporalio.api.worker.v1 import WorkerHeartbeat, WorkerHostInfo
+from temporalio.api.workflow.v1 import WorkflowExecutionOptions
 from temporalio.api.workflowservice.v1 import (
     CountWorkersRequest,
     DescribeTaskQueueRequest,
     ListTaskQueuePartitionsRequest,
     ListWorkersRequest,
+    PollActivityTaskQueueRequest,
     PollWorkflowTaskQueueRequest,
     RecordWorkerHeartbeatRequest,
+    RespondWorkflowTaskCompletedRequest,
     StartWorkflowExecutionRequest,
     UpdateTaskQueueConfigRequest,
+    UpdateWorkflowExecutionOptionsRequest,
 )
 from temporalio.client import Client
 
@@ -32,6 +38,7 @@ from conformance.servers import DevServer, EngineProcess
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
 ACTIVITY = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+WORKFLOW = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 SETTINGS = (
     "matching.enableFairness=true",
     "matching.numTaskqueueReadPartitions=1",
@@ -86,15 +93,7 @@ async def order_and_stats(client: Client, queue: str) -> Any:
     )
     await client.workflow_service.update_task_queue_config(config)
     for number, priority in enumerate(PRIORITIES):
-        start = StartWorkflowExecutionRequest(
-            namespace="default",
-            workflow_id=f"{queue} {number}",
-            workflow_type=WorkflowType(name="T"),
-            task_queue=TaskQueue(name=queue),
-            request_id=str(uuid.uuid4()),
-            priority=Priority(**priority),
-        )
-        await client.workflow_service.start_workflow_execution(start)
+        await start(client, f"{queue} {number}", queue, Priority(**priority))
         # Temporal's server writes tasks to a queue beside the start; the order of arrival is the order of age.
         described = await until_waiting(client, queue, number + 1)
     # Told by the level that it counts for: Temporal's tells what came by the key that was asked for, 9 too.
@@ -105,10 +104,82 @@ async def order_and_stats(client: Client, queue: str) -> Any:
     }
     taken = []
     for _ in PRIORITIES:
-        poll = PollWorkflowTaskQueueRequest(namespace="default", task_queue=TaskQueue(name=queue), identity="me")
-        task = await client.workflow_service.poll_workflow_task_queue(poll)
+        task = await polled(client, queue)
         taken.append(int(task.workflow_execution.workflow_id.rsplit(" ", 1)[1]))
     return {"counts": counts, "taken": taken}
+
+
+async def start(client: Client, workflow_id: str, queue: str, priority: Priority | None = None) -> None:
+    request = StartWorkflowExecutionRequest(
+        namespace="default",
+        workflow_id=workflow_id,
+        workflow_type=WorkflowType(name="T"),
+        task_queue=TaskQueue(name=queue),
+        request_id=str(uuid.uuid4()),
+        priority=priority,
+    )
+    await client.workflow_service.start_workflow_execution(request)
+
+
+async def polled(client: Client, queue: str) -> Any:
+    poll = PollWorkflowTaskQueueRequest(namespace="default", task_queue=TaskQueue(name=queue), identity="me")
+    return await client.workflow_service.poll_workflow_task_queue(poll)
+
+
+async def until_at(client: Client, queue: str, level: int, task_queue_type: TaskQueueType.ValueType) -> None:
+    """Wait until a task of that priority waits."""
+    request = DescribeTaskQueueRequest(
+        namespace="default", task_queue=TaskQueue(name=queue), task_queue_type=task_queue_type, report_stats=True
+    )
+    deadline = time.monotonic() + 30
+    while True:
+        stats = (await client.workflow_service.describe_task_queue(request)).stats_by_priority_key
+        if stats[level].approximate_backlog_count:
+            return
+        assert time.monotonic() < deadline, f"no task of priority {level} comes to wait"
+        await asyncio.sleep(0.02)
+
+
+async def new_options(client: Client, queue: str) -> Any:
+    """Workflows whose priority changes while their tasks, and those of their activities, wait."""
+
+    async def change(name: str, **priority: Any) -> None:
+        options = WorkflowExecutionOptions(priority=Priority(**priority))
+        request = UpdateWorkflowExecutionOptionsRequest(
+            namespace="default",
+            workflow_execution=WorkflowExecution(workflow_id=f"{queue} {name}"),
+            workflow_execution_options=options,
+            update_mask=FieldMask(paths=["priority"]),
+        )
+        await client.workflow_service.update_workflow_execution_options(request)
+
+    for number, name in enumerate("ab", 1):
+        await start(client, f"{queue} {name}", queue)
+        await until_waiting(client, queue, number)
+    await change("b", priority_key=1)
+    await until_at(client, queue, 1, WORKFLOW)
+    shown = []
+    for _ in range(2):
+        task = await polled(client, queue)
+        name = task.workflow_execution.workflow_id[-1]
+        shown.append(name)
+        command = Command(command_type=CommandType.COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK)
+        activity = command.schedule_activity_task_command_attributes
+        activity.activity_id, activity.activity_type.name, activity.task_queue.name = name, "A", queue
+        activity.start_to_close_timeout.FromSeconds(60)
+        done = RespondWorkflowTaskCompletedRequest(
+            namespace="default", task_token=task.task_token, identity="me", commands=[command]
+        )
+        await client.workflow_service.respond_workflow_task_completed(done)
+    await change("b", priority_key=5)
+    await until_at(client, queue, 5, ACTIVITY)
+    await change("a", priority_key=1, fairness_key="z")
+    await until_at(client, queue, 1, ACTIVITY)
+    for _ in range(2):
+        poll = PollActivityTaskQueueRequest(namespace="default", task_queue=TaskQueue(name=queue), identity="me")
+        given = await client.workflow_service.poll_activity_task_queue(poll)
+        shown.append((given.activity_id, str(given.priority)))
+    return shown
 
 
 async def a_configuration(client: Client, queue: str) -> Any:
@@ -179,7 +250,9 @@ async def workers(client: Client, queue: str) -> Any:
 
 
 Scenario = Callable[[Client, str], Awaitable[Any]]
-SCENARIOS: dict[str, Scenario] = {each.__name__: each for each in (order_and_stats, a_configuration, workers)}
+SCENARIOS: dict[str, Scenario] = {
+    each.__name__: each for each in (order_and_stats, new_options, a_configuration, workers)
+}
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
