@@ -44,7 +44,7 @@ from stormsail.engine.core.machines.run import CLOSING
 from stormsail.engine.sim.ledger import Ledger, SignalSent, StartSent
 from stormsail.engine.sim.network import Network, Unknown
 from stormsail.engine.sim.node import SeededIds
-from stormsail.engine.sim.program import payloads, text_of
+from stormsail.engine.sim.program import payloads, priority_of, text_of
 from stormsail.engine.sim.swarm import Swarm
 from stormsail.engine.sim.trace import Violation
 from stormsail.engine.sim.worker import WORKFLOW_QUEUE
@@ -269,6 +269,8 @@ class Client:
         request.workflow_type.CopyFrom(WorkflowType(name="W"))
         request.task_queue.CopyFrom(TaskQueue(name=WORKFLOW_QUEUE))
         request.input.CopyFrom(payloads(f"{self._chance.getrandbits(32)}"))
+        if asked := priority_of(workflow_id):
+            request.priority.CopyFrom(asked)
         if self._chance.random() < 0.3:
             request.retry_policy.CopyFrom(RetryPolicy(maximum_attempts=2, backoff_coefficient=1.0))
             request.retry_policy.initial_interval.FromMilliseconds(300)

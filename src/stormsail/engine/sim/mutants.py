@@ -173,6 +173,7 @@ _ALL: Final = (
         "the cache keeps a run as it was before it closed",
         Tampering(engine=planted_shell.keeps_stale_state),
     ),
+    Mutant("priority-not-saved", "how urgent tasks are is not saved", Tampering(store=planted_store.ForgetsPriority)),
 )
 
 MUTANTS: Final[Mapping[str, Mutant]] = {mutant.name: mutant for mutant in _ALL}

@@ -79,6 +79,18 @@ class ForgetsProgress(Before):
         return replace(turn, state=state)
 
 
+class ForgetsPriority(Before):
+    """What the run's row says of waiting tasks lacks how urgent they are."""
+
+    async def commit(self, turns: Sequence[Turn]) -> None:
+        changed = []
+        for turn in turns:
+            state = turn.state.copy()
+            state.priority = None
+            changed.append(replace(turn, state=state))
+        await self._inner.commit(changed)
+
+
 class LosesBufferOnDisk(Before):
     async def commit(self, turns: Sequence[Turn]) -> None:
         changed = []

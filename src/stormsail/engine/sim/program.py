@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from temporalio.api.command.v1 import Command
-from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.common.v1 import Payload, Payloads, Priority
 from temporalio.api.enums.v1 import CommandType, EventType
 from temporalio.api.history.v1 import HistoryEvent
 
@@ -45,6 +45,14 @@ class NotDeterministic(Exception):
 def payloads(text: str) -> Payloads:
     """Return one payload."""
     return Payloads(payloads=[Payload(data=text.encode())])
+
+
+def priority_of(name: str) -> Priority | None:
+    """Return how urgent what is called so is; None for what nobody said it of."""
+    drawn = zlib.crc32(name.encode())
+    if drawn % 3 == 0:
+        return None
+    return Priority(priority_key=drawn % 7, fairness_key="abc"[drawn % 3], fairness_weight=drawn % 4)
 
 
 def text_of(value: Payloads) -> str:
@@ -208,6 +216,8 @@ class Program:
             attributes.heartbeat_timeout.FromMilliseconds(1_000)
         if drawn % 5 == 0:
             attributes.schedule_to_start_timeout.FromMilliseconds(4_000)
+        if asked := priority_of(f"{self._seed}/{activity_id}"):
+            attributes.priority.CopyFrom(asked)
         attributes.retry_policy.initial_interval.FromMilliseconds(500)
         attributes.retry_policy.backoff_coefficient = 2.0
         attributes.retry_policy.maximum_attempts = 1 + drawn % ATTEMPTS_MAX
