@@ -58,6 +58,8 @@ async def told(driver: Driver, trace: Trace) -> Told:
         at = traceback.extract_tb(error.__traceback__)[-1]
         where = step.words.line if step else "histories"
         found.broke = f"{where}: {type(error).__name__} {error} ({at.name}, line {at.lineno})"
+    finally:
+        await driver.leave()
     return found
 
 

@@ -69,6 +69,9 @@ class Core:
                 told += [line for each in self._events(world, run_id) for line in event_lines(each, self._side.names)]
         return told
 
+    async def leave(self) -> None:
+        """Nothing is ever under way here."""
+
     def _chain(self, world: World, run_id: str) -> list[str]:
         found: list[str] = []
         while run_id in world.runs and run_id not in found:

@@ -77,6 +77,12 @@ class Server:
                 told += [line for event in shown for line in event_lines(event, self._side.names)]
         return told
 
+    async def leave(self) -> None:
+        """Break off what was begun and is not ended."""
+        for task in self._begun.values():
+            task.cancel()
+        await asyncio.gather(*self._begun.values(), return_exceptions=True)
+
     async def _call(self, step: Step) -> list[str]:
         if step.words.verb in ("poll", "poll-activity"):
             return await self._poll(step.words)

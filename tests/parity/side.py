@@ -32,6 +32,9 @@ class Driver(Protocol):
     async def histories(self) -> list[str]:
         """Tell the histories of all workflows that the trace named."""
 
+    async def leave(self) -> None:
+        """Break off what was begun and is not ended."""
+
 
 @dataclass
 class Side:
