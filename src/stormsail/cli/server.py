@@ -152,7 +152,7 @@ def run_engine(settings: "ServerSettings", parent: int | None = None) -> None:
     """Run the engine until SIGTERM, Ctrl-C or the end of the parent."""
     import uvloop
 
-    from stormsail.engine.api.server import DataDirInUse, PortTaken, StorageFailed, TlsUnusable, serve
+    from stormsail.engine.api.server import DataDirInUse, PortTaken, StorageFailed, TlsUnusable, collect_seldom, serve
 
     if not __debug__:
         raise CommandFailed(
@@ -178,6 +178,7 @@ def run_engine(settings: "ServerSettings", parent: int | None = None) -> None:
             await serve(settings, stop=stop, started=started, renew=renew)
         note("engine: stopped")
 
+    collect_seldom()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(until_stopped())

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -34,6 +35,7 @@ __all__ = [
     "StorageFailed",
     "Tls",
     "TlsUnusable",
+    "collect_seldom",
     "run",
     "serve",
 ]
@@ -44,6 +46,9 @@ DRAIN_S: Final = 5.0
 """How long calls in flight may take to end when the server stops."""
 SWITCH_INTERVAL_S: Final = 0.0002
 """How soon the event loop lets the writer thread have the interpreter: each SQLite step of a commit asks for it."""
+
+GC_THRESHOLDS: Final = (20_000, 20, 50)
+"""Nearly nothing here is cyclic, and each turn makes hundreds of objects: Python would look for cycles all the time."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,13 @@ class ServerSettings:
     search_attributes: Types = field(default_factory=dict)
     """Registered in each of the namespaces, where they are not yet."""
     tls: Tls | None = None
+
+
+def collect_seldom() -> None:
+    """Have this process look for cycles seldom, and never among what is loaded by now: descriptors and modules. For who
+    owns the process to call, before `serve`."""
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 async def serve(
@@ -166,6 +178,7 @@ def run(settings: ServerSettings, started: Callable[[str], None]) -> None:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await serve(settings, stop=stop, started=started)
 
+    collect_seldom()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(until_stopped())
 

@@ -186,6 +186,8 @@ def note(state: RunState, change: Note) -> RunState:
     match change:
         case WorkflowTaskPlaced(task):
             state.workflow_task = task
+        case TransitionCounted():
+            state.state_transitions += 1
         case FirstTaskReady():
             state.first_task_ready = True
         case StickySet(queue, timeout_ms, at_ms):
@@ -204,8 +206,6 @@ def note(state: RunState, change: Note) -> RunState:
             )
         case CloseAttempted(attempted):
             state.close_attempted = attempted
-        case TransitionCounted():
-            state.state_transitions += 1
         case EventBuffered(event):
             state.buffered.append(event)
         case BufferCleared():
