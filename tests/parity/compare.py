@@ -55,9 +55,9 @@ async def told(driver: Driver, trace: Trace) -> Told:
             found.steps.append(await driver.take(step))
         found.histories = await driver.histories()
     except (TooLate, aio.AioRpcError, AssertionError, KeyError, ValueError) as error:
-        step = trace.steps[len(found.steps)] if len(found.steps) < len(trace.steps) else None
+        done = len(found.steps)
+        where = trace.steps[done].words.line if done < len(trace.steps) else "histories"
         at = traceback.extract_tb(error.__traceback__)[-1]
-        where = step.words.line if step else "histories"
         found.broke = f"{where}: {type(error).__name__} {error} ({at.name}, line {at.lineno})"
     finally:
         await driver.leave()
@@ -72,10 +72,9 @@ def differences(steps: Sequence[Step], reference: Told, other: Told, name: str) 
             f"{name}: {who}: {told.broke}" for who, told in (("reference", reference), (name, other)) if told.broke
         ]
     for number, step in enumerate(steps, 1):
-        sides = [told.steps[number - 1] if number <= len(told.steps) else None for told in (reference, other)]
-        if sides[0] is None or sides[1] is None:
+        before, after = (told.steps[number - 1] if number <= len(told.steps) else None for told in (reference, other))
+        if before is None or after is None:
             continue
-        before, after = sides
         if name == "core":
             before = _said_by_core(before, after)
         found += _diff(before, after, f"{name}: step {number} {step.words.line}")

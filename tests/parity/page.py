@@ -26,7 +26,8 @@ _SUITE = """
 ## The official SDK's suite
 
 The Python SDK's own tests, tag {tag}, run unchanged against `stormsail server start-dev`: {passed} of {total} pass and
-{skipped} are skipped by the suite itself; [CONTRIBUTING.md](../CONTRIBUTING.md) says how to run it. {failed} fail:
+{skipped} are skipped by the suite itself. It ran with the wheel of its tag, the newest tag that we had; our own tests
+use the wheel that `uv.lock` names. [CONTRIBUTING.md](../CONTRIBUTING.md) says how to run it. {failed} fail:
 
 | why | tests |
 |---|---|

@@ -70,7 +70,7 @@ class Side:
     def request(self, words: Words) -> Any:
         """Build the request that a line stands for."""
         verb = VERBS[words.verb]
-        made = REQUESTS[verb.stands_for]()
+        made: Any = REQUESTS[verb.stands_for]()
         for path, text in verb.assignments(words):
             if path != "as":
                 self._assign(made, path, text)

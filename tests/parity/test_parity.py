@@ -11,7 +11,7 @@ from parity.compare import Told, differences, told
 from parity.core import Core
 from parity.fields import assign
 from parity.known import every_known, unexplained
-from parity.language import every_trace, read
+from parity.language import Trace, every_trace, read
 from parity.page import with_appendix
 from parity.side import Side
 
@@ -34,9 +34,8 @@ def test_known_differences_are_of_traces_that_there_are() -> None:
 
 
 @pytest.mark.parametrize("trace", ON_CORE, ids=lambda trace: trace.name)
-async def test_the_core_takes_a_trace_to_its_end(trace: object) -> None:
-    assert trace in ON_CORE
-    side = Side(trace)  # type: ignore[arg-type]
+async def test_the_core_takes_a_trace_to_its_end(trace: Trace) -> None:
+    side = Side(trace)
     found = await told(Core(side), side.trace)
     assert found.broke == ""
     assert found.histories
