@@ -19,7 +19,7 @@ from typing import Final
 from parity.vocabulary import COMMANDS, MESSAGES, VERBS, Words, split
 
 PLACE: Final = Path(__file__).with_name("traces")
-CONTROLS: Final = ("until", "closed", "eventually", "begin", "end", "keep", "ask-all")
+CONTROLS: Final = ("until", "closed", "eventually", "begin", "end", "keep")
 """Verbs that are no call: they wait, or order other calls."""
 
 
