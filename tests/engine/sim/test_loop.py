@@ -155,3 +155,23 @@ def test_a_watch_that_raises_ends_the_run() -> None:
     with pytest.raises(ValueError, match="seen enough"):
         run(loop, play())
     assert len(steps) == 5
+
+
+def test_what_is_left_pending_is_closed_in_its_own_context() -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="outside")
+    seen: list[str] = []
+
+    async def left_behind() -> None:
+        before = variable.set("inside")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            variable.reset(before)
+            seen.append(variable.get())
+
+    async def play() -> None:
+        asyncio.get_running_loop().create_task(left_behind())
+        await asyncio.sleep(1)
+
+    run(loop_of(), play())
+    assert seen == ["outside"]

@@ -230,6 +230,7 @@ def _fill_activity(asked: WorkflowCommand, command: Command) -> None:
     attributes.schedule_to_close_timeout.CopyFrom(wanted.schedule_to_close_timeout)
     attributes.start_to_close_timeout.CopyFrom(wanted.start_to_close_timeout)
     attributes.heartbeat_timeout.CopyFrom(wanted.heartbeat_timeout)
+    attributes.priority.CopyFrom(wanted.priority)
     if wanted.HasField("retry_policy"):
         attributes.retry_policy.CopyFrom(wanted.retry_policy)
 

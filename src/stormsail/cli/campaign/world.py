@@ -223,10 +223,10 @@ def _verdict(stage: Stage, operation: Operation, effects: list[str]) -> Verdict:
     made = sum(effect.startswith("create ") for effect in effects)
     if made > operation.kind.creates:
         wrong, detail = TWICE, f"{made} server groups were made; {operation.said}"
+    elif ended_at_s is None:
+        wrong, detail = UNFINISHED, state
     elif state:
         wrong, detail = STATE, f"{state}; {operation.said if not operation.said_ok else 'said to be done'}"
-    elif ended_at_s is None:
-        wrong, detail = UNFINISHED, ""
     elif not operation.said_ok:
         wrong, detail = GIVEN_UP, operation.said
     else:

@@ -9,7 +9,7 @@ import contextlib
 import heapq
 import random
 from collections.abc import Callable
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final
 
 STEPS_MAX: Final = 400_000
@@ -51,7 +51,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._shuffled = shuffled
         self._now_s = 0.0
         self._ready = []
-        self._kept: list[asyncio.Task[Any]] = []
+        self._kept: list[tuple[asyncio.Task[Any], Context]] = []
         self.steps = 0
         self.steps_max = STEPS_MAX
         self.watch: Callable[[], None] | None = None
@@ -70,11 +70,11 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def stop_dead(self) -> None:
         """End everything after the run: what is still pending is closed, and what that would have happen does not."""
-        for task in self._kept:
+        for task, context in self._kept:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 with contextlib.suppress(RuntimeError):
-                    task.get_coro().close()
+                    context.run(task.get_coro().close)  # where it set its context variables, it sets them back
         self._kept.clear()
         self._ready.clear()
         self._scheduled.clear()
@@ -83,10 +83,11 @@ class SimLoop(asyncio.BaseEventLoop):
     def _keep_task(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> "asyncio.Task[Any]":
         """Make a task and keep it to the end: one that a dead process left behind must not be closed by the collector,
         at a moment that no seed decides."""
-        task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, **options)
-        self._kept.append(task)
+        context: Context = options.pop("context", None) or copy_context()
+        task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, context=context, **options)
+        self._kept.append((task, context))
         if len(self._kept) > 5_000:
-            self._kept = [kept for kept in self._kept if not kept.done()]
+            self._kept = [kept for kept in self._kept if not kept[0].done()]
         return task
 
     def _run_once(self) -> None:
