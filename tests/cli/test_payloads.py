@@ -36,6 +36,7 @@ ASKED = {
     "rollback_on_failure": True,
     "port": 8080,
     "environment": ("A=1", "B=x=y"),
+    "settings": (),
 }
 
 

@@ -13,10 +13,12 @@ from stormsail.cli.options import (
     Duration,
     Percentages,
     Place,
+    account_option,
     change_options,
     output_option,
     place_options,
 )
+from stormsail.cli.steering import fields_of
 
 OWN: Final = ("redblack", "rollingredblack", "canary", "highlander", "none")
 
@@ -94,8 +96,16 @@ class StrategyName(click.ParamType[str]):
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="Port that the load balancer listens on. [default: a free one, kept]"
 )
+@click.option(
+    "--setting",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="What the account's provider wants to know of the launch, as instance_type=t3.small; repeat for more.",
+)
 @click.option("--env", "environment", multiple=True, metavar="K=V", help="Environment variable; repeat for more.")
 @place_options
+@account_option
 @change_options
 @output_option
 def deploy(
@@ -152,7 +162,7 @@ def payload_for(application: str, asked: dict[str, Any]) -> dict[str, Any]:
         words = shlex.split(asked["command_line"] or "")
     except ValueError as error:
         raise click.BadParameter(f"{error}: check the quotes", param_hint="--command") from error
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = fields_of(asked["settings"], "--setting")
     if words:
         # A relative path in the command means what it means where it was typed, wherever the worker runs.
         settings["directory"] = str(Path.cwd())

@@ -6,7 +6,7 @@ from typing import Any, Final
 from stormsail.cli.changes import Plan, carry_out, output_lines, request_for
 from stormsail.cli.connection import connected, run
 from stormsail.cli.errors import CommandFailed, ExitCode
-from stormsail.cli.options import ACCOUNT, ChangeOptions, Place
+from stormsail.cli.options import ChangeOptions, Place
 from stormsail.cli.output import note
 from stormsail.delivery.client import ApplicationNotFound, DeliveryClient, DeliveryError
 from stormsail.delivery.model.canary import CanarySettings
@@ -24,7 +24,7 @@ def run_deploy(application: str, payload: dict[str, Any], place: Place, change: 
 
     async def main() -> int:
         async with connected(place) as client:
-            seen = await _observe(client, application)
+            seen = await _observe(client, place, application)
             groups = seen.cluster(cluster.cluster) if seen else ()
             if "capacity" not in payload:
                 _default_capacity(payload, groups)
@@ -32,10 +32,10 @@ def run_deploy(application: str, payload: dict[str, Any], place: Place, change: 
             plan = Plan(
                 deploy_lines(cluster, groups, payload), ask=payload["strategy"] == "highlander" and bool(groups)
             )
-            request = request_for("createServerGroup", application, payload, change, ACCOUNT)
+            request = request_for("createServerGroup", application, payload, change, place.account)
             code = await carry_out(client, place, request, plan, change, output, _deployed)
             if code == ExitCode.OK and change.wait and not change.dry_run and output in {"table", "wide"}:
-                await _say_where(client, application)
+                await _say_where(client, place, application)
             return code
 
     return run(main)
@@ -56,7 +56,7 @@ def run_rollback(
 
     async def main() -> int:
         async with connected(place) as client:
-            seen = await client.observe(ACCOUNT, application)
+            seen = await client.observe(place.account, application)
             groups = seen.cluster(cluster)
             if not groups:
                 raise _no_cluster(cluster, seen)
@@ -75,23 +75,23 @@ def run_rollback(
             target = to or "the version that served before"
             now = ", ".join(map(label, serving)) or "nothing"
             plan = Plan([f"rollback of {cluster}: now serving {now}; back to {target}"], ask=True)
-            request = request_for("rollbackServerGroup", application, payload, change, ACCOUNT)
+            request = request_for("rollbackServerGroup", application, payload, change, place.account)
             return await carry_out(client, place, request, plan, change, output, _rolled_back)
 
     return run(main)
 
 
-async def _say_where(client: DeliveryClient, application: str) -> None:
+async def _say_where(client: DeliveryClient, place: Place, application: str) -> None:
     """Say where the application answers, where that can be told; the deployment itself is done either way."""
     with contextlib.suppress(DeliveryError):
-        seen = await client.observe(ACCOUNT, application)
+        seen = await client.observe(place.account, application)
         if seen.address:
             note(f"next:  try it with `curl http://{seen.address}/`")
 
 
-async def _observe(client: DeliveryClient, application: str) -> Observation | None:
+async def _observe(client: DeliveryClient, place: Place, application: str) -> Observation | None:
     try:
-        return await client.observe(ACCOUNT, application)
+        return await client.observe(place.account, application)
     except ApplicationNotFound:
         return None
 

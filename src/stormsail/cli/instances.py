@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from stormsail.cli.options import ChangeOptions, Place, change_options, output_option, place_options
+from stormsail.cli.options import ChangeOptions, Place, account_option, change_options, output_option, place_options
 
 
 @click.command()
@@ -12,6 +12,7 @@ from stormsail.cli.options import ChangeOptions, Place, change_options, output_o
 @click.argument("instances", metavar="INSTANCE...", nargs=-1, required=True)
 @click.option("--shrink", is_flag=True, help="Let the group be smaller by one instead of replacing it.")
 @place_options
+@account_option
 @change_options
 @output_option
 def terminate(
@@ -38,6 +39,7 @@ def terminate(
 @click.argument("name", metavar="SERVER-GROUP")
 @click.argument("instances", metavar="INSTANCE...", nargs=-1, required=True)
 @place_options
+@account_option
 @change_options
 @output_option
 def register(name: str, instances: tuple[str, ...], place: Place, change: ChangeOptions, output: str) -> int:
@@ -56,6 +58,7 @@ def register(name: str, instances: tuple[str, ...], place: Place, change: Change
 @click.argument("name", metavar="SERVER-GROUP")
 @click.argument("instances", metavar="INSTANCE...", nargs=-1, required=True)
 @place_options
+@account_option
 @change_options
 @output_option
 def deregister(name: str, instances: tuple[str, ...], place: Place, change: ChangeOptions, output: str) -> int:
@@ -85,6 +88,7 @@ def deregister(name: str, instances: tuple[str, ...], place: Place, change: Chan
     help="How traffic moves to the copy.",
 )
 @place_options
+@account_option
 @change_options
 @output_option
 def clone(

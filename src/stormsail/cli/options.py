@@ -18,7 +18,7 @@ FORMATS: Final = ("table", "wide", "json", "jsonl", "yaml", "name")
 PRIORITIES: Final = ("rollback", "manual", "trigger", "backfill")
 """Written out: help must not load the delivery house."""
 ACCOUNT: Final = "local"
-"""The one account there is until clouds are added: this machine."""
+"""The account that is there without being named: this machine."""
 
 _DURATION: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 _ADDRESS: Final = re.compile(r"[^\s:/]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
@@ -32,6 +32,8 @@ class Place:
     """host:port, or empty when nothing was said and nothing is known to run here."""
     namespace: str
     data_dir: Path
+    account: str = ACCOUNT
+    """Which account a command is about, where it is about one."""
 
     @property
     def address(self) -> str:
@@ -154,6 +156,22 @@ def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         with_place = decorate(with_place)
     return with_place
+
+
+def account_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--account`; it stands inside of `place_options` and is a part of the `place`."""
+
+    @functools.wraps(command)
+    def with_account(*args: Any, place: Place, account: str, **kwargs: Any) -> Any:
+        return command(*args, place=replace(place, account=account), **kwargs)
+
+    return click.option(
+        "--account",
+        default=ACCOUNT,
+        envvar="STORMSAIL_ACCOUNT",
+        show_default=True,
+        help="Account to work on, as workers name it; local is this machine.",
+    )(with_account)
 
 
 def _said(ctx: click.Context) -> set[str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from stormsail.cli.options import ChangeOptions, Place, change_options, output_option, place_options
+from stormsail.cli.options import ChangeOptions, Place, account_option, change_options, output_option, place_options
 from stormsail.cli.steering import fields_of
 
 
@@ -15,6 +15,7 @@ from stormsail.cli.steering import fields_of
 @click.option("--payload", "text", default="{}", metavar="JSON", help="The operation's input as a JSON object.")
 @click.option("--set", "pairs", multiple=True, metavar="FIELD=VALUE", help="One field of it, as capacity.max=4.")
 @place_options
+@account_option
 @change_options
 @output_option
 def start(

@@ -4,7 +4,7 @@ from typing import Any
 
 from stormsail.cli.changes import Plan, carry_out, output_lines, request_for
 from stormsail.cli.connection import connected, run
-from stormsail.cli.options import ACCOUNT, ChangeOptions, Place
+from stormsail.cli.options import ChangeOptions, Place
 from stormsail.delivery.model.operation import OperationResult, cluster_of
 
 
@@ -12,7 +12,7 @@ def run_start(
     operation_type: str, application: str, payload: dict[str, Any], place: Place, change: ChangeOptions, output: str
 ) -> int:
     """Start it and wait as asked."""
-    request = request_for(operation_type, application, payload, change, ACCOUNT)
+    request = request_for(operation_type, application, payload, change, place.account)
     plan = Plan([f"{operation_type} on cluster {cluster_of(request)}"], ask=True)
 
     async def main() -> int:

@@ -2,7 +2,7 @@
 
 import click
 
-from stormsail.cli.options import ChangeOptions, Place, change_options, output_option, place_options
+from stormsail.cli.options import ChangeOptions, Place, account_option, change_options, output_option, place_options
 
 
 @click.command()
@@ -15,6 +15,7 @@ from stormsail.cli.options import ChangeOptions, Place, change_options, output_o
 @click.option("--previous-image", is_flag=True, help="Make a new version of what ran before instead of enabling it.")
 @click.option("--image", default="", help="With --previous-image: which image. [default: that of the earlier version]")
 @place_options
+@account_option
 @change_options
 @output_option
 def rollback(

@@ -3,7 +3,7 @@
 import click
 
 from stormsail.cli.lazy import Lazy, LazyGroup
-from stormsail.cli.options import ChangeOptions, Place, change_options, output_option, place_options
+from stormsail.cli.options import ChangeOptions, Place, account_option, change_options, output_option, place_options
 
 _HERE = "stormsail.cli.server_groups"
 
@@ -34,6 +34,7 @@ server_group = LazyGroup(
 @click.command("list")
 @click.argument("application", metavar="[APP]", required=False, default="")
 @place_options
+@account_option
 @output_option
 def list_(application: str, place: Place, output: str) -> int:
     """List the server groups of APP, or of every application.
@@ -51,6 +52,7 @@ def list_(application: str, place: Place, output: str) -> int:
 @click.command()
 @click.argument("name", metavar="SERVER-GROUP")
 @place_options
+@account_option
 @output_option
 def get(name: str, place: Place, output: str) -> int:
     """Show one server group with its instances.
@@ -71,6 +73,7 @@ def get(name: str, place: Place, output: str) -> int:
 @click.option("--min", "least", type=click.IntRange(0), help="Fewest instances. [default: INSTANCES]")
 @click.option("--max", "most", type=click.IntRange(0), help="Most instances. [default: INSTANCES]")
 @place_options
+@account_option
 @change_options
 @output_option
 def resize(
@@ -105,6 +108,7 @@ def resize(
 @click.argument("name", metavar="SERVER-GROUP")
 @click.option("--percent", type=click.IntRange(1, 100), default=100, show_default=True, help="Share of its instances.")
 @place_options
+@account_option
 @change_options
 @output_option
 def enable(name: str, percent: int, place: Place, change: ChangeOptions, output: str) -> int:
@@ -123,6 +127,7 @@ def enable(name: str, percent: int, place: Place, change: ChangeOptions, output:
 @click.argument("name", metavar="SERVER-GROUP")
 @click.option("--percent", type=click.IntRange(1, 100), default=100, show_default=True, help="Share of its instances.")
 @place_options
+@account_option
 @change_options
 @output_option
 def disable(name: str, percent: int, place: Place, change: ChangeOptions, output: str) -> int:
@@ -140,6 +145,7 @@ def disable(name: str, percent: int, place: Place, change: ChangeOptions, output
 @click.command()
 @click.argument("name", metavar="SERVER-GROUP")
 @place_options
+@account_option
 @change_options
 @output_option
 def destroy(name: str, place: Place, change: ChangeOptions, output: str) -> int:

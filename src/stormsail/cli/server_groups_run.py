@@ -6,7 +6,7 @@ from stormsail.cli.changes import Plan, carry_out, output_lines, request_for
 from stormsail.cli.connection import connected, run
 from stormsail.cli.deploy_run import label, no_server_group
 from stormsail.cli.errors import CommandFailed, ExitCode
-from stormsail.cli.options import ACCOUNT, ChangeOptions, Place
+from stormsail.cli.options import ChangeOptions, Place
 from stormsail.cli.output import Column, Record, instant, show_list, show_one, style, table
 from stormsail.delivery.client import ApplicationNotFound, DeliveryClient
 from stormsail.delivery.model.names import InvalidName, parse_name
@@ -50,11 +50,11 @@ def run_list(application: str, place: Place, output: str) -> int:
 
     async def main() -> list[dict[str, Any]]:
         async with connected(place) as client:
-            names = [application] if application else await client.applications(ACCOUNT)
+            names = [application] if application else await client.applications(place.account)
             return [
                 record_of(group, seen)
                 for name in names
-                if (seen := await _observe_unless_gone(client, name, bool(application))) is not None
+                if (seen := await _observe_unless_gone(client, place, name, bool(application))) is not None
                 for group in seen.server_groups
             ]
 
@@ -64,10 +64,12 @@ def run_list(application: str, place: Place, output: str) -> int:
     return int(ExitCode.OK)
 
 
-async def _observe_unless_gone(client: DeliveryClient, application: str, required: bool) -> Observation | None:
+async def _observe_unless_gone(
+    client: DeliveryClient, place: Place, application: str, required: bool
+) -> Observation | None:
     """Observe; an application that was destroyed since it was listed is no error, one that was asked for is."""
     try:
-        return await client.observe(ACCOUNT, application)
+        return await client.observe(place.account, application)
     except ApplicationNotFound:
         if required:
             raise
@@ -79,7 +81,7 @@ def run_get(name: str, place: Place, output: str) -> int:
 
     async def main() -> dict[str, Any]:
         async with connected(place) as client:
-            group, seen = await find(client, name)
+            group, seen = await find(client, place, name)
             record = record_of(group, seen)
             return record | {"instances": [instance.model_dump(mode="json") for instance in group.instances]}
 
@@ -104,7 +106,7 @@ def run_change(
 
     async def main() -> int:
         async with connected(place) as client:
-            group, seen = await find(client, name)
+            group, seen = await find(client, place, name)
             plan = plan_for(operation_type, group, seen, payload)
             # Who says yes to "nothing would answer" says so to the guard too. A group that has become the last one only
             # since we looked is still guarded.
@@ -113,7 +115,7 @@ def run_change(
                 **payload,
                 "allowOutage": takes_last(operation_type, group, seen, payload),
             }
-            request = request_for(operation_type, group.moniker.app, whole, change, ACCOUNT)
+            request = request_for(operation_type, group.moniker.app, whole, change, place.account)
             return await carry_out(client, place, request, plan, change, output, text)
 
     return run(main)
@@ -159,7 +161,7 @@ def takes_last(operation_type: str, group: ServerGroup, seen: Observation, paylo
     return False
 
 
-async def find(client: DeliveryClient, name: str) -> tuple[ServerGroup, Observation]:
+async def find(client: DeliveryClient, place: Place, name: str) -> tuple[ServerGroup, Observation]:
     """Find a server group by its name, or fail naming those that are there."""
     try:
         moniker = parse_name(name)
@@ -168,7 +170,7 @@ async def find(client: DeliveryClient, name: str) -> tuple[ServerGroup, Observat
             str(error), next_step="names look like app-stack-detail-v000", code=ExitCode.USAGE
         ) from error
     try:
-        seen = await client.observe(ACCOUNT, moniker.app)
+        seen = await client.observe(place.account, moniker.app)
     except ApplicationNotFound as error:
         raise CommandFailed(
             f"no server group {name!r}: {error}",

@@ -3,12 +3,13 @@
 import click
 
 from stormsail.cli.errors import ExitCode
-from stormsail.cli.options import ACCOUNT, Place, output_option, place_options
+from stormsail.cli.options import Place, account_option, output_option, place_options
 from stormsail.cli.output import show_one, style, table
 
 
 @click.command()
 @place_options
+@account_option
 @output_option
 def status(place: Place, output: str) -> int:
     """Show the engine, its workers, and what each application serves.
@@ -37,7 +38,7 @@ def _described(record: dict[str, object]) -> str:
         "engine": f"✔ {record['engine']} (version {record['engine_version'] or 'unknown'})",
         "namespace": str(record["namespace"]),
         "worker": polling,
-        "account": ACCOUNT,
+        "account": record["account"],
     }
     lines = [f"{style(key.ljust(9), bold=True)}  {value}" for key, value in rows.items()]
     applications = record["applications"]

@@ -4,7 +4,7 @@ from typing import Any
 
 from stormsail.cli.connection import connected, run
 from stormsail.cli.engine_facts import read_engine_facts
-from stormsail.cli.options import ACCOUNT, Place
+from stormsail.cli.options import Place
 from stormsail.delivery.client import ApplicationNotFound, DeliveryClient
 from stormsail.delivery.model.server_group import Health
 
@@ -19,22 +19,25 @@ def read_status(place: Place) -> dict[str, Any]:
                 "engine": place.address,
                 "engine_version": facts.version,
                 "namespace": place.namespace,
+                "account": place.account,
                 "task_queue": client.task_queue,
                 "worker_polling": facts.has_worker,
                 "workers": [*facts.activity_pollers],
-                "applications": await _applications(client) if facts.has_worker else [],
+                "applications": await _applications(client, place) if facts.has_worker else [],
             }
 
     return run(main)
 
 
-async def _applications(client: DeliveryClient) -> list[dict[str, Any]]:
-    return [cluster for name in await client.applications(ACCOUNT) for cluster in await _clusters(client, name)]
+async def _applications(client: DeliveryClient, place: Place) -> list[dict[str, Any]]:
+    return [
+        cluster for name in await client.applications(place.account) for cluster in await _clusters(client, place, name)
+    ]
 
 
-async def _clusters(client: DeliveryClient, application: str) -> list[dict[str, Any]]:
+async def _clusters(client: DeliveryClient, place: Place, application: str) -> list[dict[str, Any]]:
     try:
-        seen = await client.observe(ACCOUNT, application)
+        seen = await client.observe(place.account, application)
     except ApplicationNotFound:
         # Destroyed since it was listed.
         return []

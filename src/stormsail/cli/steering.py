@@ -77,14 +77,14 @@ def rerun(operation_id: str, step: str, pairs: tuple[str, ...], reason: str, pla
     return run_steer("rerun", operation_id, step, reason, fields_of(pairs), place, output)
 
 
-def fields_of(pairs: Sequence[str]) -> dict[str, Any]:
+def fields_of(pairs: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """Return `a.b=value` words as nested fields."""
     fields: dict[str, Any] = {}
     for pair in pairs:
         path, equals, text = pair.partition("=")
         names = path.split(".")
         if not equals or not all(names):
-            raise click.BadParameter(f"{pair!r} is not FIELD=VALUE", param_hint="--set")
+            raise click.BadParameter(f"{pair!r} is not FIELD=VALUE", param_hint=option)
         try:
             value = json.loads(text)
         except ValueError:
@@ -93,6 +93,6 @@ def fields_of(pairs: Sequence[str]) -> dict[str, Any]:
         for name in names[:-1]:
             place = place.setdefault(name, {})
             if not isinstance(place, dict):
-                raise click.BadParameter(f"{pair!r}: {name} was set to a value before", param_hint="--set")
+                raise click.BadParameter(f"{pair!r}: {name} was set to a value before", param_hint=option)
         place[names[-1]] = value
     return fields

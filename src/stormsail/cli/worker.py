@@ -41,18 +41,27 @@ worker = LazyGroup(
     envvar="STORMSAIL_TRAFFIC_GUARDS",
     help="File of traffic guards, read anew for each change. [default: DATA-DIR/traffic-guards.json]",
 )
+@click.option(
+    "--accounts",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="STORMSAIL_ACCOUNTS",
+    help="File of the accounts to serve besides this machine's own. [default: DATA-DIR/accounts.toml]",
+)
 @click.option("--follow-parent", type=int, hidden=True, help="Stop when the process of this id, our parent, is gone.")
 def start(
     place: Place,
     task_queue: str,
     connect_timeout: float,
     traffic_guards: Path | None,
+    accounts: Path | None,
     follow_parent: int | None,
 ) -> None:
     """Run a worker here until SIGTERM or Ctrl-C.
 
     The worker carries out operations on this machine: it starts the processes of a server group, drives the load
     balancer, and keeps what it must remember under DATA-DIR/local. It can be killed at any moment.
+
+    Other accounts, of clouds, are written down in a file: docs/providers/aws.md shows one.
 
     \b
     Example:
@@ -61,4 +70,4 @@ def start(
     from stormsail.cli.worker_run import run_until_stopped
 
     make_data_dir(place.data_dir)
-    run_until_stopped(place, task_queue, connect_timeout, follow_parent, traffic_guards)
+    run_until_stopped(place, task_queue, connect_timeout, follow_parent, traffic_guards, accounts)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,10 +15,12 @@ from stormsail.cli.options import ACCOUNT, Place
 from stormsail.cli.output import note
 from stormsail.cli.process import follow_parent
 from stormsail.cli.server import stop_on_signals
+from stormsail.delivery.accounts_file import FILE as ACCOUNTS
+from stormsail.delivery.accounts_file import Account, AccountsWrong, read_accounts
 from stormsail.delivery.client import DeliveryClient, EngineUnreachable
 from stormsail.delivery.guard_file import FILE, ReadGuards, guards_in
 from stormsail.delivery.offers import OfferUnusable
-from stormsail.delivery.providers.catalog import open_account
+from stormsail.delivery.providers.catalog import UnknownProvider, check_provider, open_account
 from stormsail.delivery.providers.errors import ProviderError
 from stormsail.delivery.providers.provider import Provider
 from stormsail.delivery.worker import run_worker
@@ -29,12 +32,19 @@ _RETRY_SECONDS: Final = 0.25
 
 
 def run_until_stopped(
-    place: Place, task_queue: str, connect_timeout: float, parent: int | None, guard_file: Path | None
+    place: Place,
+    task_queue: str,
+    connect_timeout: float,
+    parent: int | None,
+    guard_file: Path | None,
+    accounts_file: Path | None,
 ) -> None:
     """Run a worker until a signal comes."""
+    guards = _readable(guard_file or place.data_dir / FILE)
+    accounts = _accounts(place, accounts_file)
     try:
         with clear_failures():
-            asyncio.run(_until_stopped(place, task_queue, connect_timeout, parent, guard_file or place.data_dir / FILE))
+            asyncio.run(_until_stopped(place, task_queue, connect_timeout, parent, guards, accounts))
     except OfferUnusable as error:
         raise CommandFailed(
             str(error),
@@ -43,31 +53,53 @@ def run_until_stopped(
         ) from error
     except ProviderError as error:
         raise CommandFailed(
-            f"account {ACCOUNT} cannot be served: {error}",
-            next_step="`stormsail doctor` checks what the local provider needs",
+            f"an account cannot be served: {error}",
+            next_step="`stormsail doctor` checks what the local provider needs; docs/providers/aws.md what AWS does",
         ) from error
 
 
+def _accounts(place: Place, given: Path | None) -> tuple[Account, ...]:
+    """Read which accounts to serve; one that no provider knows ends the worker before it begins."""
+    try:
+        accounts = read_accounts(given or place.data_dir / ACCOUNTS, place.data_dir, must_exist=given is not None)
+        for account in accounts:
+            check_provider(account.provider)
+    except (AccountsWrong, UnknownProvider) as wrong:
+        raise CommandFailed(
+            str(wrong), next_step="docs/providers/aws.md shows what the file may say", code=ExitCode.USAGE
+        ) from wrong
+    return accounts
+
+
 async def _until_stopped(
-    place: Place, task_queue: str, connect_timeout: float, parent: int | None, guard_file: Path
+    place: Place,
+    task_queue: str,
+    connect_timeout: float,
+    parent: int | None,
+    guards: ReadGuards,
+    accounts: tuple[Account, ...],
 ) -> None:
-    guards = _readable(guard_file)
     stop = asyncio.Event()
     stop_on_signals(stop)
     follow_parent(parent)
     client = await _connected(place, connect_timeout, stop)
     if client is None:
         return
-    provider = await open_account("local", ACCOUNT, {"data_dir": str(place.data_dir)})
+    providers: dict[str, Provider] = {}
     try:
+        for one in accounts:
+            providers[one.name] = await open_account(one.provider, one.name, one.settings)
         with left_note(place.data_dir / "worker.json", place.address):
             note(f"worker: polling task queue {task_queue!r} on {place.address}, namespace {place.namespace!r}")
-            ended = await _work(client, provider, task_queue, stop, guards)
+            if [*providers] != [ACCOUNT]:
+                note(f"worker: serving accounts {', '.join(providers)}")
+            ended = await _work(client, providers, task_queue, stop, guards)
         if not ended:
             note("worker: stopped; calls in flight are carried on by the next worker")
             os._exit(0)
     finally:
-        await provider.close()
+        for provider in providers.values():
+            await provider.close()
         await client.close()
     note("worker: stopped")
 
@@ -87,12 +119,10 @@ def _readable(guard_file: Path) -> ReadGuards:
 
 
 async def _work(
-    client: DeliveryClient, provider: Provider, task_queue: str, stop: asyncio.Event, guards: ReadGuards
+    client: DeliveryClient, providers: Mapping[str, Provider], task_queue: str, stop: asyncio.Event, guards: ReadGuards
 ) -> bool:
     """Work until stopped; return whether all calls in flight came to their end."""
-    working = asyncio.create_task(
-        run_worker(client.client, {ACCOUNT: provider}, task_queue=task_queue, stop=stop, guards=guards)
-    )
+    working = asyncio.create_task(run_worker(client.client, providers, task_queue=task_queue, stop=stop, guards=guards))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     await asyncio.wait({working}, timeout=STOP_SECONDS_MAX)

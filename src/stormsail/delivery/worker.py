@@ -36,6 +36,7 @@ STICKY_TIMEOUT: Final = timedelta(seconds=2)
 HEARTBEAT_THROTTLE: Final = timedelta(milliseconds=800)
 """Heartbeats leave this often, so that a cancel reaches a running call within about a second."""
 
+READY_MAX_S: Final = 10.0
 RETRY_PAUSE_S: Final = 0.5
 RETRY_PAUSE_MAX_S: Final = 5.0
 
@@ -76,8 +77,27 @@ async def run_worker(
     installed_strategies()
     stop = stop or asyncio.Event()
     calls = CloudActivities(providers, guards)
-    for account, provider in providers.items():
-        await _reconciled(account, provider, stop)
+    readying = [asyncio.create_task(_reconciled(account, one, stop)) for account, one in providers.items()]
+    try:
+        # An account that is not ready for long keeps the others waiting no longer than this.
+        ready, _ = await asyncio.wait(readying, timeout=READY_MAX_S) if readying else (set(), set())
+        for one in ready:
+            one.result()
+        await _served(client, calls, task_queue, stop, identity, runs_cached_max)
+    finally:
+        for one in readying:
+            one.cancel()
+        await asyncio.gather(*readying, return_exceptions=True)
+
+
+async def _served(
+    client: Client,
+    calls: CloudActivities,
+    task_queue: str,
+    stop: asyncio.Event,
+    identity: str | None,
+    runs_cached_max: int,
+) -> None:
     pause = RETRY_PAUSE_S
     while not stop.is_set():
         worker = Worker(

@@ -26,6 +26,12 @@ def provider_names() -> tuple[str, ...]:
     return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))
 
 
+def check_provider(name: str) -> None:
+    """Raise UnknownProvider unless an installed package offers the provider."""
+    if name not in provider_names():
+        raise UnknownProvider(name, provider_names())
+
+
 async def open_account(provider: str, account: str, settings: Mapping[str, str]) -> Provider:
     """Open an account with the provider of a name. Raises UnknownProvider, or what the provider raises."""
     offered = [entry for entry in entry_points(group=GROUP) if entry.name == provider]
