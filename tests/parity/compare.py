@@ -16,7 +16,7 @@ from parity.prepare import prepare
 from parity.server import Server, TooLate
 from parity.side import Driver, Side
 
-AT_ONCE = 16
+AT_ONCE = 10
 TAKES_MAX = 3
 
 

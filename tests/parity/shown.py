@@ -13,6 +13,7 @@ from stormsail.engine.core import events
 
 UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
+_DELETED: Final = re.compile(r"-deleted-[0-9a-f]+")
 DROPPED: Final = frozenset(
     {
         "event_time",
@@ -57,6 +58,7 @@ class Names:
 
     def mask(self, text: str) -> str:
         """Return a text without what is this side's alone."""
+        text = _DELETED.sub("-deleted-<id>", text)
         text = UUID.sub(lambda found: self._runs.get(found[0], "<id>"), text.replace(self.prefix, "~"))
         return re.sub(r" +", " ", _TIME.sub("<time>", text))  # Go lays protocol messages out with one space or two
 
