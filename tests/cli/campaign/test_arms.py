@@ -55,7 +55,7 @@ def test_the_durable_arm_ends_right_where_faults_and_kills_are_dense(nominal_s: 
 
 def test_the_legacy_arm_loses_about_four_in_a_hundred_and_none_that_met_no_fault(nominal_s: dict[str, float]) -> None:
     tally = Tally()
-    for world in range(100):
+    for world in range(50):
         tally.count(play(plan_world(1, world, 0.03), nominal_s, LegacyArm), nominal_s)
     assert 0.03 <= tally.wrong / tally.operations <= 0.05
     assert tally.met_wrong["none"] == 0
