@@ -15,7 +15,7 @@ from stormsail.delivery.records.database import Database, records_url
 from stormsail.web.app import create_app, open_web
 from stormsail.web.settings import WebSettings
 from stormsail.web.sources.engine import EngineAddress
-from stormsail.web.sources.sources import open_sources
+from stormsail.web.sources.sources import open_sources, wall_ms
 from stormsail.web.state import Web
 
 NOBODY = "127.0.0.1:1"
@@ -43,12 +43,12 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @asynccontextmanager
-async def opened(settings: WebSettings, migrated: bytes) -> AsyncIterator[Web]:
+async def opened(settings: WebSettings, migrated: bytes, now_ms: Callable[[], int] = wall_ms) -> AsyncIterator[Web]:
     """Open everything that requests find."""
     if not (settings.data_dir / "delivery.db").exists():
         (settings.data_dir / "delivery.db").write_bytes(migrated)
     database = await Database.open(records_url(settings.data_dir))
-    web = open_web(settings, await open_sources(settings.engine, settings.accounts), database)
+    web = open_web(settings, await open_sources(settings.engine, settings.accounts, now_ms), database)
     try:
         yield web
     finally:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from delivery.stage import Stage
@@ -11,10 +12,12 @@ from stormsail.delivery.providers.model.faults import Fault, ScriptedFaults
 from stormsail.delivery.records.keys import Grant, Role
 from stormsail.web.api.events import stream_of
 from stormsail.web.guard.principals import EVERYTHING, Principal
-from stormsail.web.news import LISTENERS_MAX, RUN_TOPICS_MAX, TOPICS, News
+from stormsail.web.news import LATELY_S, LISTENERS_MAX, RUN_TOPICS_MAX, TOPICS, News
+from stormsail.web.settings import WebSettings
+from stormsail.web.sources.engine import EngineAddress
 from stormsail.web.state import Web
 from stormsail.web.watch import Watcher
-from web.conftest import client_of
+from web.conftest import client_of, opened
 from web.test_api import deployment, in_state, until
 from web.test_door import kind
 
@@ -46,9 +49,14 @@ async def test_a_listener_of_another_process_hears_of_everything_again() -> None
         ]
 
 
-async def test_a_new_listener_hears_of_nothing_old_and_of_the_next_news() -> None:
-    news = News()
+async def test_a_new_listener_hears_of_what_may_have_changed_since_it_read_its_page_and_of_nothing_older() -> None:
+    now_s = [1000.0]
+    news = News(lambda: now_s[0])
     news.bump("operations")
+    now_s[0] += LATELY_S
+    news.bump("workers")
+    assert await heard(news) == ["workers"]
+    now_s[0] += LATELY_S
     listening = asyncio.create_task(heard(news))
     await asyncio.sleep(0)
     news.bump("schedules")
@@ -129,9 +137,10 @@ async def test_an_operation_that_moves_on_is_told_to_whoever_looks_at_it_and_who
         await in_state(client, operation_id, "succeeded")
 
 
-async def test_a_hundred_viewers_are_one_question_to_the_engine(stage: Stage, web: Web) -> None:
+async def test_a_hundred_viewers_are_one_question_to_the_engine(stage: Stage, tmp_path: Path, migrated: bytes) -> None:
     assert (await stage.deploy("v1")).ok
-    async with client_of(web) as client:
+    settings = WebSettings(tmp_path, EngineAddress(stage.address), requests_max=1000)
+    async with opened(settings, migrated, lambda: 1_800_000_000_000) as web, client_of(web) as client:
         before = web.sources.engine.questions
         views = await asyncio.gather(*(client.get("/api/v1/operations") for _ in range(100)))
         assert {view.status_code for view in views} == {200}

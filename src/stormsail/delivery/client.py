@@ -55,7 +55,7 @@ from stormsail.delivery.client_types import (
     PendingActivity,
     SteeringRefused,
 )
-from stormsail.delivery.engine_link import OUTAGE_MAX_S, EngineLink
+from stormsail.delivery.engine_link import OUTAGE_MAX_S, EngineLink, quoted
 from stormsail.delivery.model.operation import (
     MEMO_OPERATION,
     RUNNER,
@@ -400,7 +400,7 @@ class DeliveryClient:
         if len(operation_id) < PREFIX_MIN:
             raise AmbiguousOperation(operation_id, ())
         whole = len(operation_id) == _RUN_ID_LENGTH
-        match = f"RunId {'=' if whole else 'STARTS_WITH'} {_quoted(operation_id)}"
+        match = f"RunId {'=' if whole else 'STARTS_WITH'} {quoted(operation_id)}"
         give_up_at = time.monotonic() + (FRESH_LIST_WAIT_S if whole else 0)
         while not (found := await self._link.search(f"WorkflowType = '{RUNNER}' AND {match}", FOUND_MAX)):
             if time.monotonic() >= give_up_at:
@@ -412,7 +412,7 @@ class DeliveryClient:
         return found[0].run_id
 
     async def _by_key(self, workflow_id: str, key: str) -> WorkflowExecution | None:
-        query = f"WorkflowType = '{RUNNER}' AND WorkflowId = {_quoted(workflow_id)}"
+        query = f"WorkflowType = '{RUNNER}' AND WorkflowId = {quoted(workflow_id)}"
         for execution in await self._link.search(query, SEARCHED_MAX):
             if (await memo_of(self._link, execution)).idempotency_key == key:
                 return execution
@@ -470,7 +470,7 @@ class DeliveryClient:
         if status is not None:
             clauses.append(_FILTER[status])
         if account:
-            clauses.append(f"WorkflowId STARTS_WITH {_quoted(f'operation/{account}/{application}')}")
+            clauses.append(f"WorkflowId STARTS_WITH {quoted(f'operation/{account}/{application}')}")
         plain = not application and status in (None, OperationStatus.RUNNING, OperationStatus.CANCELED)
         executions = await self._link.search(" AND ".join(clauses), limit if plain else SEARCHED_MAX)
         found: list[OperationSummary] = []
@@ -479,11 +479,6 @@ class DeliveryClient:
             if application in ("", summary.application) and status in (None, summary.status):
                 found.append(summary)
         return sorted(found, key=lambda summary: summary.started_at_ms, reverse=True)[:limit]
-
-
-def _quoted(text: str) -> str:
-    """Write a string literal of the list filter language."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -118,3 +118,8 @@ async def decoded(link: EngineLink, memo: Any, name: str, answer: type[T]) -> T 
         return None
     values = await link.client.data_converter.decode([memo.fields[name]], [answer])
     return values[0]  # type: ignore[no-any-return]
+
+
+def quoted(text: str) -> str:
+    """Write a string literal of the list filter language."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -6,8 +6,9 @@ or was away for a while, hears of each topic once.
 
 import asyncio
 import secrets
+import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +18,8 @@ TOPICS: Final = ("operations", "applications", "workflows", "schedules", "worker
 
 RUN_TOPICS_MAX: Final = 1000
 LISTENERS_MAX: Final = 256
+LATELY_S: Final = 30.0
+"""How long before it listens a viewer may have read what it shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,8 @@ class Topic:
 
     name: str
     version: int
+    at_s: float
+    """When it got that version, by the process's clock."""
     application: str = ""
     account: str = ""
 
@@ -32,8 +37,9 @@ class Topic:
 class News:
     """The topics of one process. Versions count up together, so one number says what somebody knows."""
 
-    def __init__(self, epoch: str = "") -> None:
-        self.epoch = epoch or secrets.token_hex(4)
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self.epoch = secrets.token_hex(4)
         """Names this process: versions of another one mean nothing here."""
         self.version = 0
         self.listening = asyncio.Event()
@@ -41,7 +47,7 @@ class News:
         self.hurry = asyncio.Event()
         """Set when something was changed here: whoever looks for news should look now."""
         self.closed = False
-        self._topics: OrderedDict[str, Topic] = OrderedDict((name, Topic(name, 0)) for name in TOPICS)
+        self._topics: OrderedDict[str, Topic] = OrderedDict((name, Topic(name, 0, 0.0)) for name in TOPICS)
         self._changed = asyncio.Event()
         self._listeners = 0
 
@@ -49,7 +55,7 @@ class News:
         """Give topics a new version, and wake whoever listens."""
         for name in names:
             self.version += 1
-            self._topics[name] = Topic(name, self.version, application, account)
+            self._topics[name] = Topic(name, self.version, self._now_s(), application, account)
             self._topics.move_to_end(name)
         runs = len(self._topics) - len(TOPICS)
         if runs > RUN_TOPICS_MAX:
@@ -61,6 +67,11 @@ class News:
     def since(self, version: int) -> list[Topic]:
         """Return the topics that are newer than a version, oldest first."""
         return [topic for topic in self._topics.values() if topic.version > version]
+
+    def lately(self) -> int:
+        """Return the version that a new listener is taken to know: it read what it shows a while before it listens."""
+        old = self._now_s() - LATELY_S
+        return max((topic.version for topic in self._topics.values() if topic.at_s <= old), default=0)
 
     def known(self, event_id: str) -> int:
         """Return the version in an event's id; of another process, or where it is none, one older than all."""

@@ -147,10 +147,13 @@ class Watcher:
             self._seen.pop(run.run_id, None)
 
     def _tell(self, key: str, told: str, *topics: str, application: str = "", account: str = "") -> None:
-        """Give topics a new version where something else is told than before. The first look is no news."""
+        """Give topics a new version where something else is told than before.
+
+        The first look is news too: whoever listens has read something before it, and may have missed a change between.
+        """
         before = self._seen.get(key)
         self._seen[key] = told
-        if before is None or before == told:
+        if before == told:
             return
         # Who comes to look now must not be shown what was read before the news.
         self._sources.outdate(clouds="applications" in topics)

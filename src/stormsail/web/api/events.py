@@ -63,7 +63,7 @@ async def get_events(
 
 async def stream_of(news: News, who: Principal, wanted: frozenset[str], last_id: str, limit: int) -> AsyncIterator[str]:
     """Yield the stream's text: what came since the last id, then news as it comes, and a heartbeat where none does."""
-    known = news.known(last_id) if last_id else news.version
+    known = news.known(last_id) if last_id else news.lately()
     sent = 0
     # Tells whoever listens that it is heard, and where it stands.
     yield f"retry: {RETRY_MS}\nid: {news.epoch}-{max(known, 0)}\nevent: alive\ndata: {{}}\n\n"

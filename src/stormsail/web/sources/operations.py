@@ -9,7 +9,7 @@ from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError
 
 from stormsail.delivery.client_types import OperationCanceled, OperationFailed, OperationSummary, PendingActivity
-from stormsail.delivery.engine_link import EngineLink
+from stormsail.delivery.engine_link import EngineLink, quoted
 from stormsail.delivery.model.operation import RUNNER, OperationProgress, OperationResult, OperationStatus
 from stormsail.delivery.model.steering import SteeringRecord
 from stormsail.delivery.steer import steering_of
@@ -92,8 +92,7 @@ async def find_run(engine: EngineSource, operation_id: str) -> tuple[str, str]:
     if len(operation_id) < PREFIX_MIN:
         raise Refused(f"{operation_id!r} is too short for an operation id: give at least 4 characters", "SHORT")
     match = "=" if len(operation_id) == ID_LENGTH else "STARTS_WITH"
-    quoted = operation_id.replace("\\", "\\\\").replace("'", "\\'")
-    query = f"WorkflowType = '{RUNNER}' AND RunId {match} '{quoted}'"
+    query = f"WorkflowType = '{RUNNER}' AND RunId {match} {quoted(operation_id)}"
     found = (await engine.list_workflows(query, 2, b"")).executions
     if not found:
         raise NotThere(f"no operation {operation_id!r} is known to the engine")

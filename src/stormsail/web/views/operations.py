@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from stormsail.delivery.client_types import OperationSummary
+from stormsail.delivery.engine_link import quoted
 from stormsail.delivery.model.operation import RUNNER, OperationStatus
 from stormsail.web.sources.held import Source
 from stormsail.web.sources.operations import operations_page
@@ -104,8 +105,8 @@ async def read_operations(
     clauses = [f"WorkflowType = '{RUNNER}'"]
     if state:
         clauses.append(STATES[state])
-    if account and not set(account) & {"'", "\\"}:
-        clauses.append(f"WorkflowId STARTS_WITH 'operation/{account}/'")
+    if account:
+        clauses.append(f"WorkflowId STARTS_WITH {quoted(f'operation/{account}/')}")
     query, token = " AND ".join(clauses), token_of("operations", cursor)
     reading = await sources.held.read(
         ("operations", query, limit, token), lambda: operations_page(sources.engine, query, limit, token)
