@@ -46,7 +46,7 @@ def report(outcomes: Sequence[Outcome], known: Sequence[Known], *, verbose: bool
         elif each.first:
             parts += [f"{each.trace.name}: as listed when it was taken again, alone; the first time", *each.first[:3]]
         elif verbose:
-            parts.append(f"{'agrees ' if each.agrees else 'known  '} {each.trace.name}")
+            parts.append(f"{'agrees' if each.agrees else 'known '} {each.seconds:5.1f} s  {each.trace.name}")
     differing = [each for each in outcomes if not each.agrees]
     unlisted = [each for each in outcomes if each.unexplained]
     gone = _no_longer(outcomes, known)

@@ -2,6 +2,7 @@
 
 import asyncio
 import difflib
+import time
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,6 +40,8 @@ class Outcome:
     unexplained: list[str]
     account: list[str]
     """What Temporal's server told."""
+    seconds: float
+    """How long it took."""
     first: list[str] = field(default_factory=list)
     """What was unexplained the first time, of a trace that was taken again, alone."""
 
@@ -109,13 +112,14 @@ async def outcome(trace: Trace, ours: Rpc, temporals: Rpc, namespace: str, known
     if not trace.without_core:
         core_side.namespace = "default"
         running.append(told(Core(core_side), trace))
+    begun = time.monotonic()
     reference, mine, *core = await asyncio.gather(*running)
     found = differences(trace.steps, reference, mine, "server")
     for each in core:
         found += differences(trace.steps, reference, each, "core")
     found = unexplained(found, [each for each in known if each.everywhere])
     about = [each for each in known if each.trace == trace.name]
-    return Outcome(trace, found, unexplained(found, about), account(trace, reference))
+    return Outcome(trace, found, unexplained(found, about), account(trace, reference), time.monotonic() - begun)
 
 
 async def compare(traces: Sequence[Trace], ours: str, temporals: str, known: Sequence[Known]) -> list[Outcome]:
