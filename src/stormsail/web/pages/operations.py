@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from stormsail.web.pages.asking import Asked, Pages, Viewer, here_with, may
 from stormsail.web.pages.problems import PageRoute
+from stormsail.web.pages.words import timeline_address
 from stormsail.web.sources.engine import NotThere
 from stormsail.web.sources.held import SourceFailed
 from stormsail.web.views.operation import OperationView, read_operation
@@ -79,6 +80,7 @@ async def operation(request: Request, operation_id: str, sources: Asked, pages: 
         section="operations",
         topics=("operations", f"operation:{view.operation.operation_id}", "engine"),
         sources=view.sources,
+        preload=timeline_address(row.workflow_id, row.operation_id),
         view=view,
         may=may(who, row.application, row.account),
         roll_back=_roll_back(view),

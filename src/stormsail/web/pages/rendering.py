@@ -17,7 +17,16 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
 from stormsail.web.pages.statuses import shown
-from stormsail.web.pages.words import instant, length_of_time, percent_bar, pretty, segment, spaced, step_of
+from stormsail.web.pages.words import (
+    instant,
+    length_of_time,
+    percent_bar,
+    pretty,
+    segment,
+    spaced,
+    step_of,
+    timeline_address,
+)
 from stormsail.web.sources.held import Source
 
 FRAGMENT: Final = "Stormsail-Fragment"
@@ -91,6 +100,7 @@ class Rendering:
             "htmx": HTMX,
             "navigation": NAVIGATION,
             "percent_bar": percent_bar,
+            "timeline_address": timeline_address,
             "stream": stream,
             "footer": tuple(footer),
         }
@@ -109,9 +119,13 @@ class Rendering:
         topics: Sequence[str] = (),
         sources: Sequence[Source] = (),
         status_code: int = 200,
+        preload: str = "",
         **shown_here: Any,
     ) -> Response:
-        """Render a page, or its live part when only that is asked for; 304 when the asker has it already."""
+        """Render a page, or its live part when only that is asked for; 304 when the asker has it already.
+
+        `preload` is the address of what the page's scripts ask for first: browsers then ask while they still read.
+        """
         live = self.templates.get_template(template).render(
             request=request, title=title, section=section, topics=tuple(topics), sources=tuple(sources), **shown_here
         )
@@ -134,6 +148,7 @@ class Rendering:
             fragment=Markup(live),  # noqa: S704 - rendered above with everything escaped
             etag=etag,
             csrf_token=self.csrf_token(request),
+            preload=preload,
         )
         return HTMLResponse(whole, status_code=status_code, headers={**headers, FRAGMENT: "0"})
 

@@ -54,6 +54,11 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
+def timeline_address(workflow_id: str, run_id: str) -> str:
+    """Return where a run's timeline is read."""
+    return f"/workflows/{segment(workflow_id)}/{segment(run_id)}/timeline.json"
+
+
 def percent_bar(percent: int) -> Markup:
     """Draw a share as SVG: the page allows no inline style that could set a width."""
     width = min(max(percent, 0), 100)

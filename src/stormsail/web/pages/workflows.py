@@ -12,7 +12,7 @@ from stormsail.delivery.records.keys import Role
 from stormsail.web.pages.asking import Asked, Pages, Viewer, here_with, may
 from stormsail.web.pages.gist import ROUTINE, gist_of
 from stormsail.web.pages.problems import PageRoute
-from stormsail.web.pages.words import segment
+from stormsail.web.pages.words import segment, timeline_address
 from stormsail.web.sources.engine import Refused
 from stormsail.web.sources.held import Source, SourceFailed
 from stormsail.web.views.retrying import read_retrying
@@ -132,6 +132,7 @@ async def workflow(
         section="workflows",
         topics=("workflows", f"workflow:{workflow_id}", "engine"),
         sources=view.sources,
+        preload=timeline_address(workflow_id, run_id),
         view=view,
         may=may(who),
         history=history,

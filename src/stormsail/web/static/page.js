@@ -4,16 +4,28 @@ import { length } from "./timeline.js";
 import { refresh } from "./live.js";
 
 // Times are written by the server as instants; people read ages and their own clock.
-function ages(scope = document) {
+// Making a formatter takes longer than formatting: there are hundreds of times on a page, and four formatters.
+const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const DATE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const WHOLE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+
+function ages() {
   const now = Date.now();
-  for (const time of scope.querySelectorAll("time[data-at]")) {
+  for (const time of document.querySelectorAll("time[data-at]")) {
     const at = Number(time.dataset.at);
-    const words = { age: () => ago(now - at), since: () => length(Math.max(0, now - at)), clock: () => clock(at), until: () => until(at - now) };
-    const text = (words[time.dataset.as] || words.age)();
+    const as = time.dataset.as;
+    if (as === "clock" && time.dataset.told === time.dataset.at) continue;
+    const text = as === "clock" ? clock(at, now) : as === "since" ? length(Math.max(0, now - at)) : as === "until" ? until(at - now) : ago(now - at);
+    if (as === "clock") time.dataset.told = time.dataset.at;
     if (time.textContent !== text) time.textContent = text;
-    if (!time.title) time.title = new Date(at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" });
   }
 }
+
+// The whole instant, for whoever points at a time.
+document.addEventListener("pointerover", (event) => {
+  const time = event.target.closest?.("time[data-at]");
+  if (time) time.title = WHOLE.format(Number(time.dataset.at));
+});
 
 function ago(ms) {
   if (ms < 1500) return "just now";
@@ -22,10 +34,8 @@ function ago(ms) {
 
 function until(ms) { return ms <= 500 ? "now" : `in ${length(Math.ceil(ms / 1000) * 1000)}`; }
 
-function clock(at) {
-  const when = new Date(at);
-  const sameDay = when.toDateString() === new Date().toDateString();
-  return when.toLocaleString(undefined, sameDay ? { timeStyle: "medium" } : { dateStyle: "medium", timeStyle: "short" });
+function clock(at, now) {
+  return (Math.abs(now - at) < 20 * 36e5 ? CLOCK : DATE).format(at);
 }
 
 ages();

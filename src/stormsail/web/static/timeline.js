@@ -80,6 +80,7 @@ class Timeline {
     do {
       const page = await this.ask(token ? { token } : {});
       if (!page) return;
+      if (!token) performance.mark("timeline-answer");
       this.take(page);
       token = page.next;
     } while (token);
@@ -102,7 +103,7 @@ class Timeline {
     const url = new URL(this.box.dataset.src, location.href);
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
     try {
-      const answer = await fetch(url, { headers: { Accept: "application/json" } });
+      const answer = await fetch(url); // Without a header of its own: so it is the one that the browser has asked for already.
       if (answer.ok) return await answer.json();
       this.say(`The timeline could not be read: ${(await answer.json().catch(() => ({}))).detail || answer.statusText}`);
     } catch {
@@ -419,10 +420,18 @@ function rest(count, unit) { return count ? ` ${count} ${unit}` : ""; }
 const started = new WeakSet();
 export function startTimelines() {
   for (const box of document.querySelectorAll("[data-timeline]")) {
-    if (started.has(box)) continue;
+    // Its table comes last of what belongs to it.
+    if (started.has(box) || !box.closest("[data-timeline-panel]").querySelector("[data-timeline-table] tbody")) continue;
     started.add(box);
     new Timeline(box);
   }
 }
 startTimelines();
 document.addEventListener("htmx:after:swap", startTimelines);
+
+// The script comes before the page has been read: a timeline begins as soon as it is there, not after all below it.
+if (document.readyState === "loading") {
+  const reading = new MutationObserver(startTimelines);
+  reading.observe(document.documentElement, { childList: true, subtree: true });
+  document.addEventListener("DOMContentLoaded", () => { reading.disconnect(); startTimelines(); });
+}
