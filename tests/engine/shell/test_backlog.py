@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stormsail.engine.core.ids import RunKey
@@ -40,7 +40,8 @@ def keys(tasks: list[WaitingTask]) -> str:
     return "".join(task.task.priority.fairness_key for task in tasks)
 
 
-@given(st.lists(priorities, max_size=60))
+@settings(max_examples=50, deadline=None)
+@given(st.lists(priorities, max_size=40))
 def test_all_goes_out_once_the_more_urgent_first_and_each_key_in_order(given_: list[TaskPriority]) -> None:
     backlog = Backlog(LEVELS)
     put(backlog, *(waiting(number, priority) for number, priority in enumerate(given_)))
@@ -60,7 +61,8 @@ def test_all_goes_out_once_the_more_urgent_first_and_each_key_in_order(given_: l
             assert ids == sorted(ids)
 
 
-@given(st.lists(st.tuples(priorities, st.sampled_from(["add", "add", "pop", "put back", "drop"])), max_size=120))
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(priorities, st.sampled_from(["add", "add", "pop", "put back", "drop"])), max_size=60))
 def test_whatever_is_added_taken_dropped_and_put_back_the_least_place_of_the_most_urgent_goes_next(
     steps: list[tuple[TaskPriority, str]],
 ) -> None:
@@ -93,7 +95,8 @@ def test_whatever_is_added_taken_dropped_and_put_back_the_least_place_of_the_mos
         assert [backlog.count(level) for level in range(1, LEVELS + 1)] == [counts[n] for n in range(1, LEVELS + 1)]
 
 
-@given(st.integers(1, 300), st.sampled_from([0.25, 1.0, 3.0]), st.integers(0, 50))
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 100), st.sampled_from([0.25, 1.0, 3.0]), st.integers(0, 50))
 def test_no_key_starves_another(flood: int, weight: float, before: int) -> None:
     """Whatever a key has waiting, a new key's first task goes out within a turn: after as many of the flood's as weigh
     as much as one, and the one that stands at the very same pass."""
