@@ -70,11 +70,22 @@ class BareClient:
             if not self._flushing:
                 self._flushing = True
                 asyncio.get_running_loop().call_soon(self._flush)
-            status, text = await done
+            try:
+                status, text = await done
+            except asyncio.CancelledError:
+                # A poll that nobody waits for any more would be given a task.
+                self._forget(stream_id)
+                self._bodies.pop(stream_id, None)
+                raise
             answer = self._bodies.pop(stream_id)
         if status != 0:
             raise CallFailed(method, status, text)
         return reply.FromString(bytes(answer[5:]))
+
+    def _forget(self, stream_id: int) -> None:
+        if self._waiting.pop(stream_id, None) is not None:
+            self._http.reset_stream(stream_id)
+            self._flush()
 
     def _flush(self) -> None:
         self._flushing = False
@@ -97,7 +108,7 @@ class BareClient:
 
     def _note(self, event: object) -> None:
         match event:
-            case DataReceived():
+            case DataReceived() if event.stream_id in self._waiting:
                 self._bodies[event.stream_id] += event.data
             case ResponseReceived() | TrailersReceived():
                 headers = dict(event.headers)
