@@ -115,6 +115,7 @@ class Bench:
                 told = await timed_out(partial(throughput, engine, self._fresh(), self._given.seconds), _PART_S)
                 self.results[engine.key]["rounds"].append(told)
                 say(f"round {number + 1}: {engine.name}: {_short(told)}")
+        write(self._given.report, self.results, self._given)  # should the rest not come to its end
         for engine in there:
             mine = self.results[engine.key]
             mine["counts"] = await timed_out(partial(counts, engine, self._fresh(), 3.0), _PART_S)
@@ -125,13 +126,14 @@ class Bench:
             ]
             mine["parked"] = await timed_out(
                 partial(parked, engine, self._fresh(), self._given.parked, self._given.seconds * 2),
-                _PART_S * 4,
+                _PART_S,
             )
             if engine.durable:
                 mine["recovered"] = await timed_out(
                     partial(recovered, engine, self._fresh(), self._given.in_flight, 20.0),
                     _PART_S,
                 )
+            write(self._given.report, self.results, self._given)
             say(
                 f"{engine.name}: {json.dumps({key: mine.get(key) for key in ('counts', 'cold', 'parked', 'recovered')})}"
             )
