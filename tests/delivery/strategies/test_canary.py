@@ -142,12 +142,14 @@ def test_an_abort_at_any_call_ends_with_the_old_group_alone(cloud: ModelCloud) -
     for number in range(1, 45):
         fresh = ModelCloud(Clock())
         assert deploy(fresh).ok
+        fresh.effects.clear()
         steps = ({"setWeight": 10}, {"pause": {"duration": 9}}, {"analysis": WEB}, {"setWeight": 60})
         result = canary(fresh, *steps, steer_at_call={number: asked(Verb.ABORT)})
         ended.add(result.ok)
         if not result.ok:
             assert [error.kind for error in result.errors] == ["Aborted"]
-            assert result.rolled_back, (number, result)
+            assert result.rolled_back is bool(fresh.effects), (number, result)
+            assert result.left_behind == ()
             assert serving(fresh) == {"web-v000": 4}, number
     assert ended == {True, False}
 

@@ -123,6 +123,9 @@ class CreateServerGroupOperation:
         strategy = self._strategy(wanted)
         cluster = _checked_cluster(conduct, wanted)
         conduct.rolls_back = strategy.rolls_back and wanted.rollback.on_failure
+        if wanted.canary.steps:
+            # From the very beginning, so that a rollout can be aborted while its new group is made.
+            conduct.set_out(len(wanted.canary.steps))
         async with conduct.step("determineSourceServerGroup", cluster):
             observation = await conduct.observe()
             groups = observation.cluster(cluster)

@@ -42,7 +42,7 @@ class Canary:
     async def finish(self, conduct: Conduct, rollout: Rollout) -> Finished:
         """Go through the steps, then take over. Where nothing served before there is nothing to go through."""
         stable = rollout.source if rollout.source is not None and rollout.source.enabled else None
-        course = conduct.set_out(len(rollout.steps))
+        course = conduct.course or conduct.set_out(len(rollout.steps))
         if stable is None:
             whole = await _grow(conduct, rollout, None, WHOLE)
             course.weight = WHOLE
