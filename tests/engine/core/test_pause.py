@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
-from temporalio.api.common.v1 import Payload, Priority
+from temporalio.api.common.v1 import Payload, Priority, RetryPolicy
 from temporalio.api.deployment.v1 import WorkerDeploymentVersion
 from temporalio.api.enums.v1 import VersioningBehavior
 from temporalio.api.update.v1 import Input, Meta, Request
@@ -211,6 +211,17 @@ def test_a_versioning_override_is_set_kept_and_taken_back() -> None:
     options(given, WorkflowExecutionOptions(priority=Priority(priority_key=1)), "priority")
     assert given.state.versioning_override == VersioningOverride(auto_upgrade=True)
     options(given, WorkflowExecutionOptions(), "versioning_override")
+    assert given.state.versioning_override is None
+
+
+def test_a_retry_follows_its_workers_as_they_say() -> None:
+    given = g.Given()
+    given.start(
+        versioning_override=VersioningOverride(auto_upgrade=True),
+        retry_policy=RetryPolicy(maximum_attempts=2, initial_interval=g.seconds(1), backoff_coefficient=2),
+    )
+    given.step(g.failed())
+    assert given.state.start.attempt == 2
     assert given.state.versioning_override is None
 
 

@@ -34,7 +34,8 @@ Temporal's error detail in `grpc-status-details-bin`, where the SDKs look for it
 ## Runs and lists differ from Temporal's in this
 
 * Runs can be paused without `frontend.WorkflowPauseEnabled`. Of a paused run no attempt of an activity is handed out;
-  Temporal's server hands out those that are retried meanwhile.
+  Temporal's server hands out those that are retried meanwhile. A run may be paused before its first workflow task is
+  scheduled; Temporal's answers `INTERNAL` then.
 * A run cannot be pinned to a version of its workers, for worker deployments are not served: it is refused in
   Temporal's words for a version that the task queue does not have.
 * A run that a reset makes hears again what others answered its base run, and asks again only for what was not answered;

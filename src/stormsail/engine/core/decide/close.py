@@ -173,7 +173,7 @@ def _again(
     """Describe the next run of a retry or a cron schedule: as the last one was started, with its failure."""
     start = WorkflowExecutionStartedEventAttributes()
     start.CopyFrom(state.start)
-    for name in ("identity", "eager_execution_accepted", "continued_failure"):
+    for name in ("identity", "eager_execution_accepted", "continued_failure", "versioning_override"):
         start.ClearField(name)
     start.task_queue.CopyFrom(TaskQueue(name=state.task_queue, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL))
     if failure is not None:
