@@ -51,6 +51,7 @@ class Watcher:
         self._news = news
         self._seen: dict[str, str] = {}
         self._due: dict[str, float] = {}
+        self._found: list[tuple[tuple[str, ...], str, str]] = []
 
     async def run(self) -> None:
         """Look, while anybody listens."""
@@ -82,6 +83,7 @@ class Watcher:
                 self._due[name] = time.monotonic() + every_s
                 await self._answered(look)
         await asyncio.gather(*(self._run(run) for run in self._sources.followed.runs()))
+        self._publish()
 
     async def _answered(self, look: Callable[[], Awaitable[None]]) -> None:
         """Look, and tell when the engine comes or goes."""
@@ -147,7 +149,7 @@ class Watcher:
             self._seen.pop(run.run_id, None)
 
     def _tell(self, key: str, told: str, *topics: str, application: str = "", account: str = "") -> None:
-        """Give topics a new version where something else is told than before.
+        """Note topics where something else is told than before.
 
         The first look is news too: whoever listens has read something before it, and may have missed a change between.
         """
@@ -155,9 +157,17 @@ class Watcher:
         self._seen[key] = told
         if before == told:
             return
+        self._found.append((topics, application, account))
+
+    def _publish(self) -> None:
+        """Tell what one look found, all at once: a viewer then asks once."""
+        found, self._found = self._found, []
+        if not found:
+            return
         # Who comes to look now must not be shown what was read before the news.
-        self._sources.outdate(clouds="applications" in topics)
-        self._news.bump(*topics, application=application, account=account)
+        self._sources.outdate(clouds=any("applications" in topics for topics, _, _ in found))
+        for topics, application, account in found:
+            self._news.bump(*topics, application=application, account=account)
 
 
 def _digest(page: ListWorkflowExecutionsResponse) -> str:

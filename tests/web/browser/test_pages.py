@@ -390,7 +390,8 @@ async def test_what_a_viewer_asks_for_does_not_grow_with_the_number_of_runs(hous
         await house.theatre.client.start_workflow("Order", "x", id=f"more-{number}", task_queue="plays")
     many = await opened()
     assert many[1] > few[1]
-    assert many[0] == few[0]
+    # News that comes while the page is open has it ask for its live part once more; nothing is asked for each run.
+    assert many[0] <= few[0] + 1
 
 
 async def test_an_engine_that_goes_away_is_told_with_the_age_of_what_is_shown_and_comes_back_without_a_reload(
