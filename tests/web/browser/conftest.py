@@ -7,11 +7,16 @@ from dataclasses import dataclass, field
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from web.browser.chrome import HOW_TO_GET_IT, browser, chromium, viewer
 from web.browser.scene import Scene, set_scene
 from web.browser.theatre import Theatre, theatre
+
+WAIT_MAX_MS = 30_000
+"""How long anything may take to show: two cores may be shared by other tests."""
+
+expect.set_options(timeout=WAIT_MAX_MS)
 
 
 @dataclass
@@ -28,7 +33,7 @@ class House:
     async def viewer(self, scheme: str = "light") -> BrowserContext:
         """Return somebody's browser, closed with the test."""
         context = await viewer(self.browser, scheme)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(WAIT_MAX_MS)
         self.contexts.append(context)
         return context
 

@@ -11,7 +11,12 @@ from stormsail.delivery.providers.model.faults import Fault
 from web.browser.conftest import House
 from web.pages.commands import accepted
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.asyncio(loop_scope="session"),
+]
 
 SERIOUS = ("serious", "critical")
 DRAWN_MAX = 30
@@ -220,7 +225,7 @@ async def test_an_operator_approves_a_canary_and_it_takes_over(house: House) -> 
     assert accepted(await dialog.locator(".plan pre").inner_text())
     await dialog.get_by_label("Reason").fill("the error rate is fine")
     await dialog.get_by_role("button", name="Approve").click()
-    await expect(page.locator(".head .status")).to_have_text("Succeeded", timeout=20_000)
+    await expect(page.locator(".head .status")).to_have_text("Succeeded")
     await expect(page.locator("section", has=page.locator("#h-steering"))).to_contain_text("the error rate is fine")
     house.theatre.weather.faults["begin", "resizeServerGroup"] = outage
 
@@ -404,7 +409,7 @@ async def test_an_engine_that_goes_away_is_told_with_the_age_of_what_is_shown_an
     house.theatre.engine.kill()
     try:
         banner = page.locator("[data-source=engine]")
-        await expect(banner).to_contain_text("Engine does not answer.", timeout=20_000)
+        await expect(banner).to_contain_text("Engine does not answer.")
         await expect(banner.locator("time")).to_contain_text("ago")
         assert await page.locator("tbody tr").count() == rows
         assert await faults(page) == []
@@ -415,7 +420,7 @@ async def test_an_engine_that_goes_away_is_told_with_the_age_of_what_is_shown_an
     finally:
         house.theatre.engine.start()
         await house.theatre.engine.answers()
-    await expect(page.locator("[data-source=engine]")).to_have_count(0, timeout=30_000)
+    await expect(page.locator("[data-source=engine]")).to_have_count(0)
     assert await page.evaluate("window.stillTheSame")
     assert [said for said in house.complaints if "503" not in said] == []
     house.complaints.clear()

@@ -6,6 +6,7 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.workflowservice.v1 import ListScheduleMatchingTimesRequest
 
+from stormsail.delivery.records.keys import Role
 from stormsail.web.changes import schedules as changing
 from stormsail.web.changes.change import Caller
 from stormsail.web.pages.changes.change import (
@@ -30,6 +31,7 @@ OVERLAPS: Final = (("", "as the schedule says"), ("BufferAll", "one after the ot
 
 
 async def _seen(caller: Caller, values: Values) -> ScheduleView:
+    caller.principal.must(Role.READ)
     with sorted_failures():
         view = await read_schedule(caller.web.sources, values["schedule"])
     if view is None:

@@ -3,6 +3,7 @@
 import json
 from typing import Any, Final
 
+from stormsail.delivery.records.keys import Role
 from stormsail.web.changes import workflows as changing
 from stormsail.web.changes.change import Caller
 from stormsail.web.pages.changes.change import (
@@ -26,6 +27,7 @@ _ARGUMENTS_HINT: Final = "JSON: one value, or a list of several. Empty for none.
 
 
 async def _seen(caller: Caller, values: Values) -> WorkflowView:
+    caller.principal.must(Role.READ)
     with sorted_failures():
         view = await read_workflow(caller.web.sources, values["workflow"], values["run"])
     if view is None:
