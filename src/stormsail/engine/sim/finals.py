@@ -19,10 +19,11 @@ from stormsail.engine.core.events import NAME_OF_TYPE
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.state import RunState
 from stormsail.engine.shell.engine import Engine
+from stormsail.engine.sim import children
 from stormsail.engine.sim.client import read_history
 from stormsail.engine.sim.ledger import Ledger
 from stormsail.engine.sim.network import Network, Violated
-from stormsail.engine.sim.program import NotDeterministic, derive, text_of
+from stormsail.engine.sim.program import FROM_PARENT, NotDeterministic, derive, text_of
 from stormsail.engine.sim.trace import Violation
 from stormsail.engine.sim.watch import Watch
 
@@ -49,6 +50,8 @@ class Finals:
         limits = engine.limits
         if len(engine.runs._states) > limits.open_runs_cached_max:
             self._broken("B1", f"{len(engine.runs._states)} runs are cached, {limits.open_runs_cached_max} may be")
+        if engine.outbox.waiting or engine.store.outbox.waiting(10, 1 << 20)[0]:
+            self._broken("L1", "messages between runs wait, and nobody brings them")
         wanted = {
             (key, *task.ref) for key, known in self._watch.runs.items() for task in work.tasks(known.state).values()
         }
@@ -88,6 +91,7 @@ class Finals:
             self._check_activities(key, history)
             self._check_tasks(key, history)
             self._check_links(key, history, histories)
+        children.check(histories, self._broken)
         self._check_starts(histories)
         self._check_signals(histories)
         self._check_done(histories)
@@ -221,9 +225,12 @@ class Finals:
             ]
             for name in names:
                 where[name].append(key)
-                if not name.startswith(f"{key.namespace}."):
+                if not name.startswith((f"{key.namespace}.", FROM_PARENT)):
                     self._broken("X1", f"{key} has the signal {name} of another namespace")
             self._check_signal_order(key, names)
+        for name, found in where.items():
+            if name.startswith(FROM_PARENT) and len(found) > 1:
+                self._broken("C1", f"signal {name} of a parent is there {len(found)} times")
         for sent in self._ledger.signals:
             found = where[sent.name]
             if sent.run_id and RunKey(sent.namespace, sent.workflow_id, sent.run_id) not in found:

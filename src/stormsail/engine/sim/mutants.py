@@ -174,6 +174,24 @@ _ALL: Final = (
         Tampering(engine=planted_shell.keeps_stale_state),
     ),
     Mutant("priority-not-saved", "how urgent tasks are is not saved", Tampering(store=planted_store.ForgetsPriority)),
+    Mutant(
+        "message-stays",
+        "a message between runs stays on disk once it is taken",
+        Tampering(store=planted_store.KeepsTakenMessages),
+    ),
+    Mutant(
+        "message-not-saved", "messages between runs are in memory only", Tampering(store=planted_store.LosesMessages)
+    ),
+    Mutant(
+        "message-not-brought",
+        "messages between runs are brought at the next start only",
+        Tampering(engine=planted_shell.leaves_messages),
+    ),
+    Mutant(
+        "child-end-untold",
+        "a parent is not told that its child has ended",
+        Tampering(engine=planted_shell.keeps_child_ends_to_itself),
+    ),
 )
 
 MUTANTS: Final[Mapping[str, Mutant]] = {mutant.name: mutant for mutant in _ALL}

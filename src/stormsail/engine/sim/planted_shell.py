@@ -6,6 +6,7 @@ from typing import Any
 from stormsail.engine.core.events import NAME_OF_TYPE
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.machines.run import CLOSING
+from stormsail.engine.core.messages import ChildClosed, RunMessage
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.shell.engine import Engine
@@ -119,3 +120,21 @@ def keeps_started(engine: Engine) -> None:
             drop(waiting.name)
 
     engine.matching.done = again  # type: ignore[method-assign]
+
+
+def leaves_messages(engine: Engine) -> None:
+    """Messages between runs are brought only when an engine opens."""
+    engine.outbox.add = lambda message: None  # type: ignore[method-assign]  # noqa: ARG005
+
+
+def keeps_child_ends_to_itself(engine: Engine) -> None:
+    """A parent is never told that its child has ended."""
+    bring = engine.outbox._bring_once
+
+    async def forgetting(message: RunMessage) -> None:
+        if isinstance(message.body, ChildClosed):
+            await engine.store.outbox.settle(message, [])
+        else:
+            await bring(message)
+
+    engine.outbox._bring_once = forgetting  # type: ignore[method-assign]

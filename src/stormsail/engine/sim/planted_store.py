@@ -64,6 +64,24 @@ class CommitsInTwo(Before):
                 await self._inner.commit([replace(each, also=[])])
 
 
+class KeepsTakenMessages(Before):
+    """A message between runs stays on disk when its run has taken it."""
+
+    async def commit(self, turns: Sequence[Turn]) -> None:
+        await self._inner.commit([_every(turn, lambda each: replace(each, takes=None)) for turn in turns])
+
+
+class LosesMessages(Before):
+    """Messages between runs are in memory only."""
+
+    async def commit(self, turns: Sequence[Turn]) -> None:
+        await self._inner.commit([_every(turn, lambda each: replace(each, messages=[])) for turn in turns])
+
+
+def _every(turn: Turn, change: Callable[[Turn], Turn]) -> Turn:
+    return replace(change(turn), also=[_every(each, change) for each in turn.also])
+
+
 class ForgetsProgress(Before):
     """What the run's row says of activities is what it was when they were scheduled."""
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from temporalio.api.command.v1 import Command
 from temporalio.api.common.v1 import Payload, Payloads, Priority
-from temporalio.api.enums.v1 import CommandType, EventType
+from temporalio.api.enums.v1 import CommandType, EventType, ParentClosePolicy
 from temporalio.api.history.v1 import HistoryEvent
 
 from stormsail.engine.core import events
@@ -20,6 +20,10 @@ from stormsail.engine.core.events import NAME_OF_TYPE
 CHAIN_MAX: Final = 3
 ATTEMPTS_MAX: Final = 3
 ACTIVITY_QUEUE: Final = "activities"
+CHILD_MARK: Final = "/child"
+"""In the seed of a child, which has no children."""
+FROM_PARENT: Final = "parent."
+"""How the names of signals begin that a parent sends."""
 
 _RECORDED_AS: Final = {
     CommandType.COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK: "ActivityTaskScheduled",
@@ -28,14 +32,31 @@ _RECORDED_AS: Final = {
     CommandType.COMMAND_TYPE_CANCEL_TIMER: "TimerCanceled",
     CommandType.COMMAND_TYPE_RECORD_MARKER: "MarkerRecorded",
     CommandType.COMMAND_TYPE_MODIFY_WORKFLOW_PROPERTIES: "WorkflowPropertiesModified",
+    CommandType.COMMAND_TYPE_START_CHILD_WORKFLOW_EXECUTION: "StartChildWorkflowExecutionInitiated",
+    CommandType.COMMAND_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION: "SignalExternalWorkflowExecutionInitiated",
     CommandType.COMMAND_TYPE_COMPLETE_WORKFLOW_EXECUTION: "WorkflowExecutionCompleted",
     CommandType.COMMAND_TYPE_FAIL_WORKFLOW_EXECUTION: "WorkflowExecutionFailed",
     CommandType.COMMAND_TYPE_CANCEL_WORKFLOW_EXECUTION: "WorkflowExecutionCanceled",
     CommandType.COMMAND_TYPE_CONTINUE_AS_NEW_WORKFLOW_EXECUTION: "WorkflowExecutionContinuedAsNew",
 }
+_POLICIES: Final = (
+    ParentClosePolicy.PARENT_CLOSE_POLICY_TERMINATE,
+    ParentClosePolicy.PARENT_CLOSE_POLICY_ABANDON,
+    ParentClosePolicy.PARENT_CLOSE_POLICY_REQUEST_CANCEL,
+)
 _ACTIVITY_ENDS: Final = frozenset(
     {"ActivityTaskCompleted", "ActivityTaskFailed", "ActivityTaskTimedOut", "ActivityTaskCanceled"}
 )
+CHILD_ENDS: Final = {
+    "ChildWorkflowExecutionCompleted": "WorkflowExecutionCompleted",
+    "ChildWorkflowExecutionFailed": "WorkflowExecutionFailed",
+    "ChildWorkflowExecutionCanceled": "WorkflowExecutionCanceled",
+    "ChildWorkflowExecutionTimedOut": "WorkflowExecutionTimedOut",
+    "ChildWorkflowExecutionTerminated": "WorkflowExecutionTerminated",
+}
+"""What a parent hears of a child's end, and how the child's last run says it."""
+_ANSWERS: Final = frozenset({"StartChildWorkflowExecutionFailed", "SignalExternalWorkflowExecutionFailed"})
+"""Events that name the workflow task of the command that they answer, without being what it did."""
 
 
 class NotDeterministic(Exception):
@@ -91,6 +112,11 @@ class Program:
         self._ended: dict[str, str] = {}
         self._fired: set[str] = set()
         self._asked: set[str] = set()
+        self._children: dict[str, str] = {}
+        """How far each child is, by its workflow id: "started" or "ended"."""
+        self._told: set[str] = set()
+        """Names of signals to children that have an answer."""
+        self._signalling: dict[int, str] = {}
         self._cancelled = False
         self._over = False
 
@@ -109,6 +135,16 @@ class Program:
                 self._scheduled[attributes.activity_id] = event.event_id
             case "TimerFired":
                 self._fired.add(attributes.timer_id)
+            case "StartChildWorkflowExecutionFailed":
+                self._children[attributes.workflow_id] = "ended"
+            case "ChildWorkflowExecutionStarted":
+                self._children[attributes.workflow_execution.workflow_id] = "started"
+            case "SignalExternalWorkflowExecutionInitiated":
+                self._signalling[event.event_id] = attributes.signal_name
+            case "ExternalWorkflowExecutionSignaled" | "SignalExternalWorkflowExecutionFailed":
+                self._told.add(self._signalling[attributes.initiated_event_id])
+            case _ if name in CHILD_ENDS:
+                self._children[attributes.workflow_execution.workflow_id] = "ended"
             case _ if name in _ACTIVITY_ENDS:
                 for activity_id, scheduled in self._scheduled.items():
                     if scheduled == attributes.scheduled_event_id:
@@ -135,7 +171,9 @@ class Program:
     def _begin(self, seed: str, attempt: int) -> None:
         self._seed, self._attempt = seed, attempt
         chance = random.Random(f"{seed}/{attempt}")
-        kinds = ("activity", "activity", "fan", "timer", "signal", "race", "memo", "marker")
+        kinds = ["activity", "activity", "fan", "timer", "signal", "race", "memo", "marker"]
+        if CHILD_MARK not in seed:
+            kinds += ["child", "child"]
         self._steps = [_Step(chance.choice(kinds), number) for number in range(chance.randint(1, 5))]
 
     def _moved(self, step: _Step, out: list[Command]) -> bool:
@@ -160,6 +198,8 @@ class Program:
                 return self._signal_step(n, first, out)
             case "race":
                 return self._race_step(n, first, out)
+            case "child":
+                return self._child_step(n, first, out)
             case "memo":
                 command = Command(command_type=CommandType.COMMAND_TYPE_MODIFY_WORKFLOW_PROPERTIES)
                 memo = command.modify_workflow_properties_command_attributes.upserted_memo
@@ -200,6 +240,22 @@ class Program:
             attributes = command.request_cancel_activity_task_command_attributes
             attributes.scheduled_event_id = self._scheduled[activity]
             out.append(command)
+        return False
+
+    def _child_step(self, n: int, first: bool, out: list[Command]) -> bool:
+        """Start a child; then go on at once, or signal it and wait for its end."""
+        child_id = f"{self._seed}/{self._attempt}/{n}{CHILD_MARK}"
+        stage = self._children.get(child_id, "")
+        drawn = zlib.crc32(child_id.encode())
+        if first:
+            out.append(_child(child_id, drawn))
+            return False
+        if not stage or drawn % 3 == 0 or stage == "ended":
+            return bool(stage)
+        signal = f"{FROM_PARENT}{child_id}"
+        if signal not in self._asked:
+            self._asked.add(signal)
+            out.append(_signal(child_id, signal))
         return False
 
     def _activity(self, activity_id: str) -> Command:
@@ -254,7 +310,7 @@ def derive(history: Sequence[HistoryEvent]) -> Program:
             raise NotDeterministic(f"event {place + 1} is missing, there is {event.event_id}")
         attributes: Any = events.attributes_of(event)
         by_task = getattr(attributes, "workflow_task_completed_event_id", 0)
-        if by_task:
+        if by_task and name not in _ANSWERS:
             found = (name, _subject(attributes))
             if not expected or expected.pop(0) != found:
                 raise NotDeterministic(f"event {event.event_id} is {found}, which the workflow did not do")
@@ -276,12 +332,33 @@ def _attributes_of(command: Command) -> Any:
 
 def _subject(attributes: Any) -> str:
     """Name what a command, or its event, is about."""
-    for name in ("activity_id", "timer_id", "marker_name"):
+    for name in ("activity_id", "timer_id", "marker_name", "signal_name", "workflow_id"):
         if hasattr(attributes, name):
             return str(getattr(attributes, name))
     if "result" in attributes.DESCRIPTOR.fields_by_name:
         return text_of(attributes.result)
     return ""
+
+
+def _child(child_id: str, drawn: int) -> Command:
+    command = Command(command_type=CommandType.COMMAND_TYPE_START_CHILD_WORKFLOW_EXECUTION)
+    attributes = command.start_child_workflow_execution_command_attributes
+    attributes.workflow_id = child_id
+    attributes.workflow_type.name = "W"
+    attributes.input.CopyFrom(payloads(child_id.replace("+", "-")))
+    attributes.parent_close_policy = _POLICIES[drawn // 3 % len(_POLICIES)]
+    if drawn % 7 == 0:
+        attributes.workflow_run_timeout.FromMilliseconds(6_000)
+    return command
+
+
+def _signal(workflow_id: str, name: str) -> Command:
+    command = Command(command_type=CommandType.COMMAND_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION)
+    attributes = command.signal_external_workflow_execution_command_attributes
+    attributes.execution.workflow_id = workflow_id
+    attributes.signal_name = name
+    attributes.child_workflow_only = True
+    return command
 
 
 def _timer(timer_id: str, after_ms: int) -> Command:

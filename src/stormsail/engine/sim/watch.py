@@ -19,6 +19,7 @@ from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.state import Activity, RunState
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.sim.network import Violated
+from stormsail.engine.sim.program import CHILD_ENDS
 from stormsail.engine.sim.trace import Trace, Violation
 from stormsail.engine.store.errors import RunDamaged
 from stormsail.engine.store.store import Store
@@ -35,6 +36,11 @@ WAKING: Final = frozenset(
         "ActivityTaskFailed",
         "ActivityTaskTimedOut",
         "ActivityTaskCanceled",
+        "StartChildWorkflowExecutionFailed",
+        "ChildWorkflowExecutionStarted",
+        "ExternalWorkflowExecutionSignaled",
+        "SignalExternalWorkflowExecutionFailed",
+        *CHILD_ENDS,
     }
 )
 """What a workflow must hear of."""
@@ -206,7 +212,8 @@ class Watch:
             if other is not None and other != key:
                 self._broken("R1", key, f"opened while {other.run_id} is open")
             self.open_runs[key.workflow] = key
-            if not work.tasks(state) and deadlines.deadline_ms(state) is None:
+            waits = state.children or state.signals_sent
+            if not work.tasks(state) and deadlines.deadline_ms(state) is None and not waits:
                 self._broken("L1", key, "nothing will ever happen to this open run")
         else:
             self.closed_at_s.setdefault(key, self.time_s())
