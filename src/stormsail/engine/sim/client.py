@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from temporalio.api.common.v1 import RetryPolicy, WorkflowExecution, WorkflowType
 from temporalio.api.enums.v1 import (
     HistoryEventFilterType,
+    UpdateWorkflowExecutionLifecycleStage,
     WorkflowIdConflictPolicy,
     WorkflowIdReusePolicy,
 )
@@ -35,6 +36,8 @@ from temporalio.api.workflowservice.v1 import (
     StartWorkflowExecutionResponse,
     TerminateWorkflowExecutionRequest,
     TerminateWorkflowExecutionResponse,
+    UpdateWorkflowExecutionRequest,
+    UpdateWorkflowExecutionResponse,
 )
 
 from stormsail.engine.core.errors import Refused
@@ -47,6 +50,7 @@ from stormsail.engine.sim.node import SeededIds
 from stormsail.engine.sim.program import payloads, priority_of, text_of
 from stormsail.engine.sim.swarm import Swarm
 from stormsail.engine.sim.trace import Violation
+from stormsail.engine.sim.updates import UpdateSent
 from stormsail.engine.sim.worker import WORKFLOW_QUEUE
 
 TRIES: int = 8
@@ -56,6 +60,8 @@ _TERMINATE = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXIS
 _FAIL = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL
 _REUSE = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
 _CLOSE = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
+_ACCEPTED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ACCEPTED
+_COMPLETED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED
 T = TypeVar("T", bound=Message)
 
 
@@ -90,6 +96,7 @@ class Client:
             (self._signal, 7),
             (self._signal_with_start, 3),
             (self._query, 3),
+            (self._update, 3),
             (self._read, 3),
             (self._wait, 2),
             (self._cancel, 1),
@@ -167,6 +174,26 @@ class Client:
         except Refused:
             pass
         self._signalled(target.workflow_id, run_id, named_run=bool(target.run_id))
+
+    async def _update(self) -> None:
+        target = self._target()
+        self._number += 1
+        update_id = f"{self._namespace}.{self.name}.{self._number}"
+        request = UpdateWorkflowExecutionRequest(namespace=self._namespace, workflow_execution=target)
+        request.wait_policy.lifecycle_stage = self._chance.choice((_ACCEPTED, _COMPLETED, _COMPLETED))
+        request.request.meta.update_id = update_id
+        request.request.meta.identity = self.name
+        request.request.input.name = "U"
+        run_id = result = ""
+        try:
+            reply = await self._certain("UpdateWorkflowExecution", request, UpdateWorkflowExecutionResponse, 9.0)
+        except Refused:
+            return
+        if reply is not None and reply.stage >= _ACCEPTED and not reply.outcome.HasField("failure"):
+            run_id = reply.update_ref.workflow_execution.run_id
+            result = text_of(reply.outcome.success)
+        sent = UpdateSent(self._namespace, target.workflow_id, update_id, run_id, result, bool(target.run_id))
+        self._ledger.updates.append(sent)
 
     async def _cancel(self) -> None:
         target = self._target()

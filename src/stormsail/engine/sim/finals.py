@@ -19,7 +19,7 @@ from stormsail.engine.core.events import NAME_OF_TYPE
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.state import RunState
 from stormsail.engine.shell.engine import Engine
-from stormsail.engine.sim import children
+from stormsail.engine.sim import children, updates
 from stormsail.engine.sim.client import read_history
 from stormsail.engine.sim.ledger import Ledger
 from stormsail.engine.sim.network import Network, Violated
@@ -92,6 +92,7 @@ class Finals:
             self._check_tasks(key, history)
             self._check_links(key, history, histories)
         children.check(histories, self._broken)
+        updates.check(self._ledger.updates, histories, self._broken)
         self._check_starts(histories)
         self._check_signals(histories)
         self._check_done(histories)

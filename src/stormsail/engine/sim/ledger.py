@@ -13,6 +13,7 @@ from stormsail.engine.core.ids import RunKey
 from stormsail.engine.sim.network import Violated
 from stormsail.engine.sim.program import text_of
 from stormsail.engine.sim.trace import Violation
+from stormsail.engine.sim.updates import UpdateSent
 
 TOLD_WITHIN_S: Final = 2.0
 
@@ -53,6 +54,7 @@ class Ledger:
     violated: Violated
     signals: list[SignalSent] = field(default_factory=list)
     starts: list[StartSent] = field(default_factory=list)
+    updates: list[UpdateSent] = field(default_factory=list)
     terminated: list[tuple[str, str, str]] = field(default_factory=list)
     """(namespace, workflow id, identity) of acknowledged terminations."""
     cancelled: list[tuple[str, str]] = field(default_factory=list)

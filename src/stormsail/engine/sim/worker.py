@@ -37,6 +37,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from stormsail.engine.core.errors import Refused
+from stormsail.engine.sim import updates
 from stormsail.engine.sim.ledger import Ledger
 from stormsail.engine.sim.network import Network, Unknown
 from stormsail.engine.sim.program import ACTIVITY_QUEUE, NotDeterministic, Program, behaviour, derive, payloads, text_of
@@ -142,12 +143,14 @@ class Worker:
         self, task: PollWorkflowTaskQueueResponse, program: Program
     ) -> PollWorkflowTaskQueueResponse | None:
         identity = self._identity()
+        messages, commands = updates.answers(program.updates, task.messages)
         request = RespondWorkflowTaskCompletedRequest(
             namespace=self._namespace,
             task_token=task.task_token,
             identity=identity,
             binary_checksum=f"{task.started_event_id}/{task.attempt}",
-            commands=program.decide(),
+            commands=commands + program.decide(),
+            messages=messages,
             return_new_workflow_task=self._chance.random() < 0.3,
         )
         for query_id in task.queries:
@@ -162,7 +165,8 @@ class Worker:
             sticky.schedule_to_start_timeout.FromMilliseconds(2_000)
         run = task.workflow_execution
         reply = await self._call("RespondWorkflowTaskCompleted", request, RespondWorkflowTaskCompletedResponse)
-        self._ledger.workflow_task_done(self._namespace, run, identity)
+        if request.commands or not task.messages:  # else it may have been a task that leaves no trace
+            self._ledger.workflow_task_done(self._namespace, run, identity)
         for activity in reply.activity_tasks:
             self._begin_activity(activity)
         return reply.workflow_task if reply.HasField("workflow_task") else None
