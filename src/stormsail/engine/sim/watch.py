@@ -302,10 +302,10 @@ class Watch:
 
 
 def _kept(state: RunState) -> RunState:
-    """Return what a restart would find, but for when a worker last polled a task that was not written: that is in
-    memory until the next turn, and nothing depends on it after a restart."""
+    """Return what a restart would find, but for the sticky queue: where a task that is not written goes, and when its
+    worker was last heard of, is in memory until the next turn. After a restart the older queue does as well."""
     kept = state.durable.copy()
-    kept.sticky_touched_at_ms = 0
+    kept.sticky_queue, kept.sticky_timeout_ms, kept.sticky_touched_at_ms = "", 0, 0
     return kept
 
 
