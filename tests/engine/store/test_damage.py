@@ -141,12 +141,6 @@ def look(directory: Path, original: Original) -> tuple[list[str], list[str], int
     return wrong, missing, refused
 
 
-def head(directory: Path) -> bytes:
-    """Return what SQLite knows a log by, and the frames that belong to it."""
-    with (directory / FILES[1]).open("rb") as log:
-        return log.read(LOG_HEAD_BYTES)
-
-
 def rounds(original: Original, work: Path, places: int, seed: int) -> dict[str, int]:
     """Spoil that many places, one by one, and count what came of it."""
     chance = random.Random(seed)
@@ -162,8 +156,7 @@ def rounds(original: Original, work: Path, places: int, seed: int) -> dict[str, 
         if name == FILES[1] and (wrong or missing):
             # The last commit in a log cannot be told from one that a power cut tore before anybody heard of it.
             assert check(work / "engine.db").problem_count == 0, how
-            if how.startswith("cut off") or head(work) != head(original.directory):
-                # A log without its head is none, as one that was cut off there.
+            if how.startswith("cut off"):
                 counted["log cut off"] += 1
                 continue
             assert len(wrong) + len(missing) <= 2, (how, wrong, missing)
@@ -197,6 +190,7 @@ def test_a_file_damaged_anywhere_is_refused_and_never_served_wrong(
     assert counted["file refused"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_two_thousand_places(original: Original, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ that was cut off cannot be told from a shorter one.
 
 import contextlib
 import struct
+from collections import Counter
 from pathlib import Path
 from typing import Final
 
@@ -63,16 +64,15 @@ def _unreadable_commits(log: str, vfs: str | None, readable: int, page_bytes: in
         if size < _HEADER.size + _FRAME_HEADER_BYTES:
             return 0
         fields = _HEADER.unpack(file.xRead(_HEADER.size, 0))
-        salts: tuple[int, ...] = fields[4:6]
         frame_bytes = _FRAME_HEADER_BYTES + page_bytes
-        if not readable and not _is_header(fields):
-            # Nothing can be read because the header is not whole. Its first frame knows the salts too.
-            salts = _FRAME.unpack(file.xRead(_FRAME.size, _HEADER.size))[2:]
-        commits = 0
+        commits: Counter[tuple[int, ...]] = Counter()
         for at in range(_HEADER.size + readable * frame_bytes, size - frame_bytes + 1, frame_bytes):
-            _, pages, *own = _FRAME.unpack(file.xRead(_FRAME.size, at))
-            commits += bool(pages and tuple(own) == salts)
-        return commits
+            _, pages, *salts = _FRAME.unpack(file.xRead(_FRAME.size, at))
+            commits[tuple(salts)] += bool(pages)
+        if not readable and not _is_header(fields):
+            # Nothing can be read because the header is not whole: which frames belong together, they know themselves.
+            return max(commits.values(), default=0)
+        return commits[fields[4:6]]
     finally:
         file.xClose()
 
