@@ -27,7 +27,10 @@ _SUITE = """
 
 The Python SDK's own tests, tag {tag}, run unchanged against `stormsail server start-dev`: {passed} of {total} pass and
 {skipped} are skipped by the suite itself. It ran with the wheel of its tag, the newest tag that we had; our own tests
-use the wheel that `uv.lock` names. [CONTRIBUTING.md](../CONTRIBUTING.md) says how to run it. {failed} fail:
+use the wheel that `uv.lock` names. A test that fails on a busy machine alone counts as passing where it passed once:
+`test_workflow_cancel_activity` (a second for each workflow task), `test_unfinished_handler_on_workflow_termination` (on
+Temporal's dev server too), `test_warns_when_workers_too_low` and `test_workflow_metrics_other_types`.
+[CONTRIBUTING.md](../CONTRIBUTING.md) says how to run it. {failed} fail:
 
 | why | tests |
 |---|---|
