@@ -12,7 +12,7 @@ from stormsail.delivery.model.names import parse_name
 from stormsail.delivery.model.server_group import Capacity, Health, Instance, LaunchSpec, Observation, ServerGroup
 from stormsail.delivery.model.traffic_guard import TrafficGuard, TrafficGuards
 from stormsail.delivery.operations.judging import refusal
-from stormsail.delivery.operations.orders import ChangeOrder, Outage
+from stormsail.delivery.operations.orders import ChangeOrder, HealthGuard, Outage
 from stormsail.delivery.providers.errors import Transient
 from stormsail.delivery.providers.provider import (
     Change,
@@ -175,6 +175,14 @@ def test_a_guard_of_a_whole_application_counts_what_serves_in_all_its_clusters(
 )
 def test_whoever_is_given_every_request_must_have_instances_for_them(there: str, change: Change, refused: bool) -> None:
     order = ChangeOrder(account="a", application="web", token="t", change=change)
+    assert (refusal(order, seen(there), TrafficGuards()) is not None) is refused
+
+
+@pytest.mark.parametrize(("there", "refused"), [("D2", False), ("S2", False), ("D0", True)])
+def test_an_enabling_that_was_begun_is_not_refused_for_what_it_did_itself(there: str, refused: bool) -> None:
+    guard = HealthGuard(server_group="web-v000", up_at_least=2, serving=False)
+    enable = EnableServerGroup(name="web-v000")
+    order = ChangeOrder(account="a", application="web", token="t", change=enable, guard=guard)
     assert (refusal(order, seen(there), TrafficGuards()) is not None) is refused
 
 

@@ -17,6 +17,7 @@ from stormsail.delivery.providers.provider import (
     DeregisterInstances,
     DestroyServerGroup,
     DisableServerGroup,
+    EnableServerGroup,
     ResizeServerGroup,
     ShiftTraffic,
     TerminateInstances,
@@ -69,11 +70,23 @@ def guard_broken(guard: HealthGuard, observation: Observation) -> str:
 
 def refusal(order: ChangeOrder, observation: Observation, guards: TrafficGuards) -> ChangeOutcome | None:
     """Return why a change may not begin as the cloud stands, by its own guard or by a traffic guard; or None."""
-    if order.guard is not None and (broken := guard_broken(order.guard, observation)):
+    if order.guard is not None and not begun(order, observation) and (broken := guard_broken(order.guard, observation)):
         return ChangeOutcome(done=False, refused=broken)
     if order.outage is not Outage.AS_BEFORE and (broken := traffic_broken(order, observation, guards)):
         return ChangeOutcome(done=False, refused=broken, refused_by=TRAFFIC_GUARD)
     return None
+
+
+def begun(order: ChangeOrder, observation: Observation) -> bool:
+    """Tell whether a group that is to be healthy before it is enabled is enabled already.
+
+    Then an earlier attempt has begun, and its instances may be on their way into the load balancer: not healthy yet,
+    because of that very change.
+    """
+    if not isinstance(order.change, EnableServerGroup) or order.guard is None:
+        return False
+    group = observation.find(order.change.name)
+    return order.guard.server_group == order.change.name and group is not None and group.enabled
 
 
 def is_watched(order: ChangeOrder) -> bool:
