@@ -57,6 +57,7 @@ def test_the_keys_that_programs_read_stay(running: Place) -> None:
         "task_queue",
         "worker_polling",
         "workers",
+        "account",
         "applications",
     }
     [group] = running.run("sg", "ls", "keys", "-o", "json").json

@@ -115,6 +115,7 @@ class Engine:
             admission=self.admission,
             committed=self._committed,
             forgotten=self._forgotten,
+            waited_for=self._waited_for,
             core=core,
         )
         self.matching = Matching(clock, limits, worker_left=self._worker_left, configured=self._task_queue_config)
@@ -332,6 +333,9 @@ class Engine:
         kind = _KIND_OF_TYPE.get(task_queue_type)
         if kind is not None:
             self.matching.configure(QueueName(namespace, kind, queue_name))
+
+    def _waited_for(self, key: RunKey) -> bool:
+        return self.updates.waited_for(key)
 
     def _forgotten(self, key: RunKey) -> None:
         """Let who waits for what was in memory alone find out."""

@@ -73,10 +73,12 @@ class Runs:
         admission: Admission,
         committed: Callable[[Turn, AnyRequest], None],
         forgotten: Callable[[RunKey], None] = lambda _: None,
+        waited_for: Callable[[RunKey], bool] = lambda _: False,
         core: Core | None = None,
     ) -> None:
         """`committed` is called after each commit, before the reply and before the next turn of the same workflow;
-        `forgotten` when a run's state leaves memory: what was there alone is gone."""
+        `forgotten` when a run's state leaves memory: what was there alone is gone; `waited_for` says whether a caller
+        waits for that, so that it had better stay."""
         self.core = core or Core()
         self.failed = asyncio.Event()
         self.broken = 0
@@ -87,6 +89,7 @@ class Runs:
         self._admission = admission
         self._committed = committed
         self._forgotten = forgotten
+        self._waited_for = waited_for
         self._order = TurnOrder()
         self._states: OrderedDict[RunKey, RunState] = OrderedDict()
         self._recent = RecentEvents(
@@ -411,13 +414,23 @@ class Runs:
         spared = 0
         while len(self._states) - spared > self._limits.open_runs_cached_max:
             oldest = next(iter(self._states))
-            task = self._states[oldest].workflow_task
-            if task is not None and task.start_held:
-                # A worker has it and only we know; there are no more of these than workers have room for.
+            if self._is_held(self._states[oldest]):
                 self._states.move_to_end(oldest)
                 spared += 1
             else:
                 self._forget(oldest)
+
+    def _is_held(self, state: RunState) -> bool:
+        """Whether a run had better stay in memory, for somebody counts on what is there alone.
+
+        A worker has its task, and there are no more of these than workers have room for; or a caller waits for an
+        update that was only admitted, and there are no more of these than may wait. Callers whose runs drove each other
+        out would ask again and again, and never be served.
+        """
+        task = state.workflow_task
+        if task is not None and task.start_held:
+            return True
+        return bool(state.updates_admitted) and self._waited_for(state.key)
 
     def _forget(self, key: RunKey) -> None:
         self._recent.forget(key)

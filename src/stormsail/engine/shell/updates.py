@@ -78,7 +78,8 @@ class Updates:
         self._admission = admission
         self._clock = clock
         self._limits = limits
-        self._watches: dict[tuple[str, str], set[_Watch]] = {}
+        self._watches: dict[tuple[str, str], dict[_Watch, None]] = {}
+        """In the order of their coming: the simulator plays the same each time."""
 
     async def ask(
         self, request: UpdateWorkflowExecutionRequest, deadline_s: float | None
@@ -150,6 +151,10 @@ class Updates:
         """Let who waits for updates of a run look whether they are still there."""
         for watch in self._watches.get(key.workflow, ()):
             watch.wake()
+
+    def waited_for(self, key: RunKey) -> bool:
+        """Say whether somebody waits for an update of a run's workflow."""
+        return key.workflow in self._watches
 
     def stop(self) -> None:
         """Let everybody find out that the server is stopping."""
@@ -228,12 +233,12 @@ class Updates:
     def _watch(self, workflow: tuple[str, str], update_id: str) -> _Watch:
         """Begin to watch. Before the update is asked for: no turn that ends it can then be missed."""
         watch = _Watch(update_id, asyncio.get_running_loop().create_future())
-        self._watches.setdefault(workflow, set()).add(watch)
+        self._watches.setdefault(workflow, {})[watch] = None
         return watch
 
     def _unwatch(self, workflow: tuple[str, str], watch: _Watch) -> None:
         watches = self._watches[workflow]
-        watches.discard(watch)
+        watches.pop(watch, None)
         if not watches:
             del self._watches[workflow]
 
