@@ -12,12 +12,13 @@ from stormsail.delivery.model.server_group import Observation
 from stormsail.delivery.model.steering import SteerRequest
 from stormsail.delivery.model.traffic_guard import TrafficGuards
 from stormsail.delivery.operations.cloud import OperationFailure
-from stormsail.delivery.operations.conduct import Conduct, Ending
+from stormsail.delivery.operations.conduct import Conduct
 from stormsail.delivery.operations.judging import down_outcome, is_watched, refusal, up_outcome
 from stormsail.delivery.operations.operation import Registered
 from stormsail.delivery.operations.orders import ChangeOrder, ChangeOutcome, CheckOrder, DownOrder, UpOrder, WaitOutcome
 from stormsail.delivery.operations.registry import OPERATIONS, resolve
 from stormsail.delivery.operations.steering import Steering
+from stormsail.delivery.operations.undo import Ending
 from stormsail.delivery.providers.errors import NotFound, Permanent, ProviderError
 from stormsail.delivery.providers.model.cloud import ModelCloud
 from stormsail.delivery.providers.model.faults import Fault, Faults

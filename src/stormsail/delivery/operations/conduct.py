@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final, TypeVar, cast
 
 from stormsail.delivery.model.canary import Analysis, Measurement
@@ -26,48 +25,11 @@ from stormsail.delivery.operations.orders import (
 )
 from stormsail.delivery.operations.steering import Kind, SteeredCall, Steering, Trying, changed_input
 from stormsail.delivery.operations.step_list import STEP_DETAIL_MAX, StepList
+from stormsail.delivery.operations.undo import Ending, Undo, Undone
 from stormsail.delivery.providers.provider import Change
 
 T = TypeVar("T")
 Order = TypeVar("Order", UpOrder, DownOrder)
-
-
-class Ending(StrEnum):
-    """Why an operation is wound down, which decides what is undone."""
-
-    ROLL_BACK = "roll back"
-    """It failed and the previous state is wanted back."""
-    KEEP = "keep"
-    """It failed and what was reached stays; only what was borrowed (a pinned minimum) is given back."""
-    CANCEL = "cancel"
-    """Somebody cancelled it: everything it did is put back."""
-
-
-ROLL_BACK_OR_CANCEL: Final = frozenset({Ending.ROLL_BACK, Ending.CANCEL})
-CANCEL_ONLY: Final = frozenset({Ending.CANCEL})
-ALWAYS: Final = frozenset(Ending)
-
-
-@dataclass(frozen=True, slots=True)
-class Undo:
-    """How to take one thing back; the action says whether there was anything to take back.
-
-    One with `gives_traffic` must succeed, or nothing remembered before it with `takes_traffic` is tried.
-    """
-
-    name: str
-    action: Callable[[Ending], Awaitable[bool]]
-    endings: frozenset[Ending] = ROLL_BACK_OR_CANCEL
-    gives_traffic: bool = False
-    takes_traffic: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Undone:
-    """What winding down came to: whether anything was put back, and what could not be."""
-
-    any: bool
-    left_behind: tuple[str, ...]
 
 
 @dataclass(slots=True)

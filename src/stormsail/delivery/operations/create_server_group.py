@@ -15,7 +15,7 @@ from stormsail.delivery.model.canary import CanarySettings
 from stormsail.delivery.model.names import InvalidName, next_sequence
 from stormsail.delivery.model.server_group import Capacity, LaunchSpec, Observation, ServerGroup
 from stormsail.delivery.operations.cloud import OperationFailure
-from stormsail.delivery.operations.conduct import ALWAYS, Conduct, Ending, Undo
+from stormsail.delivery.operations.conduct import Conduct
 from stormsail.delivery.operations.operation import (
     ClusterInput,
     OperationOutput,
@@ -26,6 +26,7 @@ from stormsail.delivery.operations.operation import (
     share,
 )
 from stormsail.delivery.operations.orders import HealthGuard
+from stormsail.delivery.operations.undo import ALWAYS, Ending, Undo
 from stormsail.delivery.providers.provider import (
     CreateServerGroup,
     DestroyServerGroup,

@@ -1,9 +1,10 @@
 """deleteLoadBalancer: remove a load balancer with its listeners and pools."""
 
 from stormsail.delivery.operations.cloud import OperationFailure
-from stormsail.delivery.operations.conduct import CANCEL_ONLY, Conduct, Ending, Undo
+from stormsail.delivery.operations.conduct import Conduct
 from stormsail.delivery.operations.operation import NamedInput, check_named
 from stormsail.delivery.operations.orders import Outage
+from stormsail.delivery.operations.undo import CANCEL_ONLY, Ending, Undo
 from stormsail.delivery.operations.upsert_load_balancer import LoadBalancerOutput
 from stormsail.delivery.providers.provider import DeleteLoadBalancer
 

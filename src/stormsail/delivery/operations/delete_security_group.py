@@ -1,8 +1,9 @@
 """deleteSecurityGroup: remove a security group that nothing uses."""
 
 from stormsail.delivery.operations.cloud import OperationFailure
-from stormsail.delivery.operations.conduct import CANCEL_ONLY, Conduct, Ending, Undo
+from stormsail.delivery.operations.conduct import Conduct
 from stormsail.delivery.operations.operation import NamedInput, check_named
+from stormsail.delivery.operations.undo import CANCEL_ONLY, Ending, Undo
 from stormsail.delivery.operations.upsert_security_group import SecurityGroupOutput
 from stormsail.delivery.providers.provider import DeleteSecurityGroup
 

@@ -1,8 +1,9 @@
 """destroyServerGroup: disable a server group and remove all of it."""
 
 from stormsail.delivery.operations.cloud import OperationFailure
-from stormsail.delivery.operations.conduct import CANCEL_ONLY, Conduct, Ending, Undo
+from stormsail.delivery.operations.conduct import Conduct
 from stormsail.delivery.operations.operation import OperationOutput, ServerGroupInput, check_server_group_name, found
+from stormsail.delivery.operations.undo import CANCEL_ONLY, Ending, Undo
 from stormsail.delivery.providers.provider import DestroyServerGroup, DisableServerGroup, EnableServerGroup
 
 

@@ -2,8 +2,9 @@
 
 from pydantic import Field
 
-from stormsail.delivery.operations.conduct import CANCEL_ONLY, Conduct, Ending, Undo
+from stormsail.delivery.operations.conduct import Conduct
 from stormsail.delivery.operations.operation import OperationOutput, ServerGroupInput, check_server_group_name, found
+from stormsail.delivery.operations.undo import CANCEL_ONLY, Ending, Undo
 from stormsail.delivery.providers.provider import DisableServerGroup, EnableServerGroup
 
 

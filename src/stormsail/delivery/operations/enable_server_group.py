@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from stormsail.delivery.operations.conduct import CANCEL_ONLY, Conduct, Ending, Undo
+from stormsail.delivery.operations.conduct import Conduct
 from stormsail.delivery.operations.operation import (
     OperationOutput,
     ServerGroupInput,
@@ -10,6 +10,7 @@ from stormsail.delivery.operations.operation import (
     found,
     share,
 )
+from stormsail.delivery.operations.undo import CANCEL_ONLY, Ending, Undo
 from stormsail.delivery.providers.provider import DisableServerGroup, EnableServerGroup
 
 

@@ -3,9 +3,10 @@
 from pydantic import AliasChoices, Field
 
 from stormsail.delivery.model.server_group import Health
-from stormsail.delivery.operations.conduct import CANCEL_ONLY, Conduct, Ending, Undo
+from stormsail.delivery.operations.conduct import Conduct
 from stormsail.delivery.operations.operation import OperationInput, OperationOutput, check_server_group_name, found
 from stormsail.delivery.operations.terminate_instances import check_instances
+from stormsail.delivery.operations.undo import CANCEL_ONLY, Ending, Undo
 from stormsail.delivery.providers.provider import DeregisterInstances, RegisterInstances
 
 

@@ -3,8 +3,9 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from stormsail.delivery.model.server_group import Capacity
-from stormsail.delivery.operations.conduct import CANCEL_ONLY, Conduct, Ending, Undo
+from stormsail.delivery.operations.conduct import Conduct
 from stormsail.delivery.operations.operation import OperationOutput, ServerGroupInput, check_server_group_name, found
+from stormsail.delivery.operations.undo import CANCEL_ONLY, Ending, Undo
 from stormsail.delivery.providers.provider import ResizeServerGroup
 
 

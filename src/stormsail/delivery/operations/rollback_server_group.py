@@ -7,7 +7,7 @@ from pydantic import Field
 from stormsail.delivery.model.names import parse_name
 from stormsail.delivery.model.server_group import Capacity, Observation, ServerGroup
 from stormsail.delivery.operations.cloud import OperationFailure
-from stormsail.delivery.operations.conduct import Conduct, Ending, Undo
+from stormsail.delivery.operations.conduct import Conduct
 from stormsail.delivery.operations.create_server_group import (
     CreateServerGroupInput,
     CreateServerGroupOperation,
@@ -24,6 +24,7 @@ from stormsail.delivery.operations.operation import (
     share,
 )
 from stormsail.delivery.operations.orders import HealthGuard
+from stormsail.delivery.operations.undo import Ending, Undo
 from stormsail.delivery.providers.provider import DisableServerGroup, EnableServerGroup, ResizeServerGroup
 from stormsail.delivery.strategies.selection import serving, to_restore
 

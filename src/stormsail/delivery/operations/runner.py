@@ -19,11 +19,12 @@ with workflow.unsafe.imports_passed_through():
     from stormsail.delivery.model.priority import Priority, priority_of
     from stormsail.delivery.model.steering import MEMO_STEERING, STEER, CancelReason, SteerRequest
     from stormsail.delivery.operations.cloud import OperationFailure
-    from stormsail.delivery.operations.conduct import Conduct, Ending, Undone
+    from stormsail.delivery.operations.conduct import Conduct
     from stormsail.delivery.operations.installed import installed_operations
     from stormsail.delivery.operations.operation import OperationOutput
     from stormsail.delivery.operations.registry import read_request, resolve
     from stormsail.delivery.operations.temporal_cloud import TemporalCloud
+    from stormsail.delivery.operations.undo import Ending, Undone
 
 
 @workflow.defn(name=RUNNER)

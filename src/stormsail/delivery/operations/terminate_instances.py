@@ -6,7 +6,7 @@ from pydantic import AliasChoices, Field
 
 from stormsail.delivery.model.server_group import Capacity, Health, ServerGroup
 from stormsail.delivery.operations.cloud import OperationFailure
-from stormsail.delivery.operations.conduct import CANCEL_ONLY, Conduct, Ending, Undo
+from stormsail.delivery.operations.conduct import Conduct
 from stormsail.delivery.operations.operation import (
     OperationInput,
     OperationOutput,
@@ -14,6 +14,7 @@ from stormsail.delivery.operations.operation import (
     found,
     invalid,
 )
+from stormsail.delivery.operations.undo import CANCEL_ONLY, Ending, Undo
 from stormsail.delivery.providers.provider import ResizeServerGroup, TerminateInstances
 
 _NAME = AliasChoices("serverGroupName", "server_group_name", "asgName")

@@ -5,8 +5,9 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, ValidationError
 
 from stormsail.delivery.model.network import LISTENERS_MAX, POOLS_MAX, Listener, LoadBalancer, Pool
-from stormsail.delivery.operations.conduct import Conduct, Ending, Undo
+from stormsail.delivery.operations.conduct import Conduct
 from stormsail.delivery.operations.operation import NamedInput, OperationOutput, check_named, invalid
+from stormsail.delivery.operations.undo import Ending, Undo
 from stormsail.delivery.providers.provider import DeleteLoadBalancer, UpsertLoadBalancer
 
 

@@ -5,8 +5,9 @@ from typing import Any
 from pydantic import AliasChoices, Field
 
 from stormsail.delivery.model.network import RULES_MAX, IngressRule, SecurityGroup
-from stormsail.delivery.operations.conduct import Conduct, Ending, Undo
+from stormsail.delivery.operations.conduct import Conduct
 from stormsail.delivery.operations.operation import NamedInput, OperationOutput, check_named
+from stormsail.delivery.operations.undo import Ending, Undo
 from stormsail.delivery.providers.provider import DeleteSecurityGroup, UpsertSecurityGroup
 
 

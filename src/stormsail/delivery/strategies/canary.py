@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from stormsail.delivery.model.canary import Analysis, CanaryStep, Verdict, verdict
 from stormsail.delivery.model.server_group import Health, ServerGroup
 from stormsail.delivery.operations.cloud import OperationFailure
-from stormsail.delivery.operations.conduct import Conduct, Ending, Undo
+from stormsail.delivery.operations.conduct import Conduct
 from stormsail.delivery.operations.course import Course
 from stormsail.delivery.operations.orders import HealthGuard
+from stormsail.delivery.operations.undo import Ending, Undo
 from stormsail.delivery.providers.provider import EnableServerGroup, ResizeServerGroup, ShiftTraffic
 from stormsail.delivery.strategies.redblack import RedBlack, tidying_up
 from stormsail.delivery.strategies.rolling_redblack import WHOLE, Share, share_of, whole_of

@@ -8,8 +8,9 @@ from typing import Final
 
 from stormsail.delivery.model.server_group import Capacity, Health, ServerGroup
 from stormsail.delivery.operations.cloud import OperationFailure
-from stormsail.delivery.operations.conduct import CANCEL_ONLY, ROLL_BACK_OR_CANCEL, Conduct, Ending, Undo
+from stormsail.delivery.operations.conduct import Conduct
 from stormsail.delivery.operations.orders import HealthGuard
+from stormsail.delivery.operations.undo import CANCEL_ONLY, ROLL_BACK_OR_CANCEL, Ending, Undo
 from stormsail.delivery.providers.provider import (
     DestroyServerGroup,
     DisableServerGroup,
