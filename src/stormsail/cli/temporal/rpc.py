@@ -102,6 +102,11 @@ def duration(seconds: float | None) -> Duration | None:
     return span
 
 
+def enum_name(prefix: str, camel: str) -> str:
+    """Return the protocol's name of an enumerated value: AllowDuplicate -> PREFIX_ALLOW_DUPLICATE."""
+    return prefix + "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in camel).lstrip("_")
+
+
 def new_id() -> str:
     """Return an id for something that was not named, and for a request that a retry must not double."""
     return str(uuid.uuid4())

@@ -38,7 +38,7 @@ from stormsail.cli.errors import ExitCode
 from stormsail.cli.options import Duration, Place
 from stormsail.cli.output import Column, instant, show_list, show_one, style
 from stormsail.cli.temporal.options import Input
-from stormsail.cli.temporal.rpc import Engine, duration, engine, memo, new_id, record, search_attributes
+from stormsail.cli.temporal.rpc import Engine, duration, engine, enum_name, memo, new_id, record, search_attributes
 from stormsail.cli.temporal.workflow_run import start_fields
 
 PAGE: Final = 1000
@@ -236,8 +236,7 @@ def _interval(text: str) -> IntervalSpec:
 def _overlap(name: str | None) -> ScheduleOverlapPolicy.ValueType:
     if name is None:
         return ScheduleOverlapPolicy.SCHEDULE_OVERLAP_POLICY_UNSPECIFIED
-    snake = "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in name).lstrip("_")
-    return ScheduleOverlapPolicy.Value(f"SCHEDULE_OVERLAP_POLICY_{snake}")
+    return ScheduleOverlapPolicy.Value(enum_name("SCHEDULE_OVERLAP_POLICY_", name))
 
 
 def _instant(at_s: float | None) -> Timestamp | None:

@@ -38,6 +38,7 @@ from stormsail.cli.temporal.rpc import (
     Engine,
     duration,
     engine,
+    enum_name,
     execution,
     json_payload,
     memo,
@@ -344,9 +345,9 @@ async def _start(e: Engine, arguments: Sequence[Input], wanted: Mapping[str, Any
     )
     reuse = "RejectDuplicate" if wanted["fail_existing"] else wanted["id_reuse_policy"]
     if reuse:
-        request.workflow_id_reuse_policy = WorkflowIdReusePolicy.Value(_enum("WORKFLOW_ID_REUSE_POLICY_", reuse))
+        request.workflow_id_reuse_policy = WorkflowIdReusePolicy.Value(enum_name("WORKFLOW_ID_REUSE_POLICY_", reuse))
     if wanted["id_conflict_policy"]:
-        name = _enum("WORKFLOW_ID_CONFLICT_POLICY_", wanted["id_conflict_policy"])
+        name = enum_name("WORKFLOW_ID_CONFLICT_POLICY_", wanted["id_conflict_policy"])
         request.workflow_id_conflict_policy = WorkflowIdConflictPolicy.Value(name)
     reply = await e.workflow.start_workflow_execution(request, retry=True)
     return {"workflow_id": request.workflow_id, "run_id": reply.run_id, "started": reply.started}
@@ -382,8 +383,3 @@ def start_fields(e: Engine, arguments: Sequence[Input], wanted: Mapping[str, Any
             details=json_payload(wanted["static_details"]) if wanted["static_details"] else None,
         )
     return fields
-
-
-def _enum(prefix: str, camel: str) -> str:
-    """Return the protocol's name of an enumerated value: AllowDuplicate -> PREFIX_ALLOW_DUPLICATE."""
-    return prefix + "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in camel).lstrip("_")
