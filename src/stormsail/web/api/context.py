@@ -48,9 +48,12 @@ def changed(done: Done) -> Response:
     return Response(done.body, done.status, headers, kind)
 
 
-def caller_of(web: Web, who: Principal, reason: str, key: str, if_match: str = "") -> Caller:
-    """Return whoever asks for a change over the API."""
-    return Caller(web, who, "api", reason, key, if_match)
+def _asker(web: Here, who: Who, idempotency_key: IdempotencyKey = "", if_match: IfMatch = "") -> Caller:
+    return Caller(web, who, "api", "", idempotency_key, if_match)
+
+
+Asker = Annotated[Caller, Depends(_asker)]
+"""Whoever asks for a change over the API, with the conditions that the headers state; the body has the reason."""
 
 
 def problems(*kinds: str) -> dict[int | str, dict[str, Any]]:
@@ -78,16 +81,14 @@ __all__ = [
     "LIMIT",
     "READ",
     "READ_ONE",
+    "Asker",
     "Cursor",
     "Here",
-    "IdempotencyKey",
-    "IfMatch",
     "Limit",
     "ProblemView",
     "Text",
     "Who",
     "answered",
-    "caller_of",
     "changed",
     "problems",
     "sorted_failures",

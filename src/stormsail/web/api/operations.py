@@ -13,19 +13,17 @@ from stormsail.web.api.context import (
     LIMIT,
     READ,
     READ_ONE,
+    Asker,
     Cursor,
     Here,
-    IdempotencyKey,
-    IfMatch,
     Limit,
     Text,
     Who,
     answered,
-    caller_of,
     changed,
     sorted_failures,
 )
-from stormsail.web.changes.change import REASON_MAX
+from stormsail.web.changes.change import REASON_MAX, Caller
 from stormsail.web.changes.operations import (
     CancelAskedView,
     ClusterNow,
@@ -116,20 +114,22 @@ async def list_operations(
 
 
 @router.post("", response_model=StartedView, status_code=201, responses=CHANGE)
-async def post_operation(
-    body: StartBody, web: Here, who: Who, idempotency_key: IdempotencyKey = "", if_match: IfMatch = ""
-) -> Response:
+async def post_operation(body: StartBody, asker: Asker) -> Response:
     """Start an operation: createServerGroup (deploy), rollbackServerGroup, resizeServerGroup, enableServerGroup..."""
-    caller = caller_of(web, who, body.reason, idempotency_key, if_match)
-    return changed(await start_operation(caller, body.operation_type, body.application, body.account, body.payload))
+    return changed(
+        await start_operation(
+            asker.because(body.reason), body.operation_type, body.application, body.account, body.payload
+        )
+    )
 
 
 @router.post("/plan", response_model=PlanView, responses=CHANGE)
-async def post_plan(request: Request, body: StartBody, web: Here, who: Who) -> Response:
+async def post_plan(request: Request, body: StartBody, asker: Asker) -> Response:
     """Check a start and say what is there now; nothing is done. A start with its ETag in If-Match meets the same."""
-    caller = caller_of(web, who, body.reason, "")
     with sorted_failures():
-        view = await plan_operation(caller, body.operation_type, body.application, body.account, body.payload)
+        view = await plan_operation(
+            asker.because(body.reason), body.operation_type, body.application, body.account, body.payload
+        )
     answer = answered(request, view)
     answer.headers["ETag"] = etag_of(ClusterNow(view.server_groups, view.running))
     return answer
@@ -151,63 +151,36 @@ async def get_steps(request: Request, operation_id: str, web: Here, who: Who) ->
 
 
 @router.post("/{operation_id}/retry", response_model=SteeredView, responses=CHANGE)
-async def post_retry(
-    operation_id: str,
-    body: SteerBody,
-    web: Here,
-    who: Who,
-    idempotency_key: IdempotencyKey = "",
-    if_match: IfMatch = "",
-) -> Response:
+async def post_retry(operation_id: str, body: SteerBody, asker: Asker) -> Response:
     """Try a step again now: the same change under the same token."""
-    caller = caller_of(web, who, body.reason, idempotency_key, if_match)
-    return changed(await steer_operation(caller, operation_id, Verb.RETRY, step=body.step, attempt=body.attempt))
+    return await _steered(asker, operation_id, Verb.RETRY, body)
 
 
 @router.post("/{operation_id}/skip", response_model=SteeredView, responses=CHANGE)
-async def post_skip(
-    operation_id: str,
-    body: SteerBody,
-    web: Here,
-    who: Who,
-    idempotency_key: IdempotencyKey = "",
-    if_match: IfMatch = "",
-) -> Response:
+async def post_skip(operation_id: str, body: SteerBody, asker: Asker) -> Response:
     """Go on as if a step had been done."""
-    caller = caller_of(web, who, body.reason, idempotency_key, if_match)
-    return changed(await steer_operation(caller, operation_id, Verb.SKIP, step=body.step, attempt=body.attempt))
+    return await _steered(asker, operation_id, Verb.SKIP, body)
 
 
 @router.post("/{operation_id}/rerun", response_model=SteeredView, responses=CHANGE)
-async def post_rerun(
-    operation_id: str,
-    body: RerunBody,
-    web: Here,
-    who: Who,
-    idempotency_key: IdempotencyKey = "",
-    if_match: IfMatch = "",
-) -> Response:
+async def post_rerun(operation_id: str, body: RerunBody, asker: Asker) -> Response:
     """Try a step again with another input."""
-    caller = caller_of(web, who, body.reason, idempotency_key, if_match)
+    return await _steered(asker, operation_id, Verb.RERUN, body, body.input)
+
+
+async def _steered(
+    asker: Caller, operation_id: str, verb: Verb, body: SteerBody, changes: dict[str, Any] | None = None
+) -> Response:
+    caller = asker.because(body.reason)
     return changed(
-        await steer_operation(
-            caller, operation_id, Verb.RERUN, step=body.step, attempt=body.attempt, changes=body.input
-        )
+        await steer_operation(caller, operation_id, verb, step=body.step, attempt=body.attempt, changes=changes)
     )
 
 
 @router.post("/{operation_id}/cancel", response_model=CancelAskedView, responses=CHANGE)
-async def post_cancel(
-    operation_id: str,
-    body: Body,
-    web: Here,
-    who: Who,
-    idempotency_key: IdempotencyKey = "",
-    if_match: IfMatch = "",
-) -> Response:
+async def post_cancel(operation_id: str, body: Body, asker: Asker) -> Response:
     """Ask an operation to stop and to put the previous state back."""
-    caller = caller_of(web, who, body.reason, idempotency_key, if_match)
-    return changed(await cancel_operation(caller, operation_id))
+    return changed(await cancel_operation(asker.because(body.reason), operation_id))
 
 
 async def _operation(web: Here, who: Who, operation_id: str) -> OperationView | None:

@@ -12,14 +12,12 @@ from stormsail.web.api.context import (
     LIMIT,
     READ,
     READ_ONE,
+    Asker,
     Cursor,
     Here,
-    IdempotencyKey,
-    IfMatch,
     Limit,
     Who,
     answered,
-    caller_of,
     changed,
     sorted_failures,
 )
@@ -74,62 +72,39 @@ async def get_schedule(request: Request, schedule_id: str, web: Here, who: Who) 
 
 
 @router.post("/schedules/{schedule_id}/pause", response_model=ScheduleAskedView, responses=CHANGE)
-async def post_pause(
-    schedule_id: str, body: Body, web: Here, who: Who, idempotency_key: IdempotencyKey = "", if_match: IfMatch = ""
-) -> Response:
+async def post_pause(schedule_id: str, body: Body, asker: Asker) -> Response:
     """Have a schedule start nothing until it is unpaused."""
-    caller = caller_of(web, who, body.reason, idempotency_key, if_match)
-    return changed(await pause_schedule(caller, schedule_id))
+    return changed(await pause_schedule(asker.because(body.reason), schedule_id))
 
 
 @router.post("/schedules/{schedule_id}/unpause", response_model=ScheduleAskedView, responses=CHANGE)
-async def post_unpause(
-    schedule_id: str, body: Body, web: Here, who: Who, idempotency_key: IdempotencyKey = "", if_match: IfMatch = ""
-) -> Response:
+async def post_unpause(schedule_id: str, body: Body, asker: Asker) -> Response:
     """Have a schedule go on."""
-    caller = caller_of(web, who, body.reason, idempotency_key, if_match)
-    return changed(await unpause_schedule(caller, schedule_id))
+    return changed(await unpause_schedule(asker.because(body.reason), schedule_id))
 
 
 @router.post("/schedules/{schedule_id}/trigger", response_model=ScheduleAskedView, responses=CHANGE)
-async def post_trigger(
-    schedule_id: str,
-    body: TriggerBody,
-    web: Here,
-    who: Who,
-    idempotency_key: IdempotencyKey = "",
-    if_match: IfMatch = "",
-) -> Response:
+async def post_trigger(schedule_id: str, body: TriggerBody, asker: Asker) -> Response:
     """Have a schedule start its workflow now."""
-    caller = caller_of(web, who, body.reason, idempotency_key, if_match)
-    return changed(await trigger_schedule(caller, schedule_id, body.overlap))
+    return changed(await trigger_schedule(asker.because(body.reason), schedule_id, body.overlap))
 
 
 @router.post("/schedules/{schedule_id}/backfill", response_model=ScheduleAskedView, responses=CHANGE)
-async def post_backfill(
-    schedule_id: str,
-    body: BackfillBody,
-    web: Here,
-    who: Who,
-    idempotency_key: IdempotencyKey = "",
-    if_match: IfMatch = "",
-) -> Response:
+async def post_backfill(schedule_id: str, body: BackfillBody, asker: Asker) -> Response:
     """Have a schedule do what was due in a span of the past."""
-    caller = caller_of(web, who, body.reason, idempotency_key, if_match)
-    return changed(await backfill_schedule(caller, schedule_id, body.start_at_ms, body.end_at_ms, body.overlap))
+    return changed(
+        await backfill_schedule(asker.because(body.reason), schedule_id, body.start_at_ms, body.end_at_ms, body.overlap)
+    )
 
 
 @router.delete("/schedules/{schedule_id}", response_model=ScheduleAskedView, responses=CHANGE)
 async def remove_schedule(
     schedule_id: str,
-    web: Here,
-    who: Who,
+    asker: Asker,
     reason: Annotated[str, Field(max_length=2000)] = "",
-    idempotency_key: IdempotencyKey = "",
-    if_match: IfMatch = "",
 ) -> Response:
     """Delete a schedule. The workflows that it started go on."""
-    return changed(await delete_schedule(caller_of(web, who, reason, idempotency_key, if_match), schedule_id))
+    return changed(await delete_schedule(asker.because(reason), schedule_id))
 
 
 @router.get("/task-queues", response_model=TaskQueuesView, responses=READ)

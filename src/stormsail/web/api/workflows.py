@@ -15,14 +15,12 @@ from stormsail.web.api.context import (
     LIMIT,
     READ,
     READ_ONE,
+    Asker,
     Cursor,
     Here,
-    IdempotencyKey,
-    IfMatch,
     Limit,
     Who,
     answered,
-    caller_of,
     changed,
     sorted_failures,
 )
@@ -107,84 +105,45 @@ async def get_history(
 
 
 @router.post("/signal", response_model=AskedView, responses=CHANGE)
-async def post_signal(
-    body: CallBody,
-    web: Here,
-    who: Who,
-    workflow_id: WorkflowId,
-    run_id: RunId = "",
-    idempotency_key: IdempotencyKey = "",
-    if_match: IfMatch = "",
-) -> Response:
+async def post_signal(body: CallBody, asker: Asker, workflow_id: WorkflowId, run_id: RunId = "") -> Response:
     """Signal an open run."""
-    caller = caller_of(web, who, body.reason, idempotency_key, if_match)
-    return changed(await signal_workflow(caller, workflow_id, run_id, body.name, body.arguments))
+    return changed(await signal_workflow(asker.because(body.reason), workflow_id, run_id, body.name, body.arguments))
 
 
 @router.post("/update", response_model=AnswerView, responses=CHANGE)
-async def post_update(
-    body: CallBody,
-    web: Here,
-    who: Who,
-    workflow_id: WorkflowId,
-    run_id: RunId = "",
-    idempotency_key: IdempotencyKey = "",
-    if_match: IfMatch = "",
-) -> Response:
+async def post_update(body: CallBody, asker: Asker, workflow_id: WorkflowId, run_id: RunId = "") -> Response:
     """Have an open run updated and wait for its answer."""
-    caller = caller_of(web, who, body.reason, idempotency_key, if_match)
-    return changed(await update_workflow(caller, workflow_id, run_id, body.name, body.arguments))
+    return changed(await update_workflow(asker.because(body.reason), workflow_id, run_id, body.name, body.arguments))
 
 
 @router.post("/query", response_model=AnswerView, responses=CHANGE)
 async def post_query(
-    request: Request, body: CallBody, web: Here, who: Who, workflow_id: WorkflowId, run_id: RunId = ""
+    request: Request, body: CallBody, asker: Asker, workflow_id: WorkflowId, run_id: RunId = ""
 ) -> Response:
     """Ask a run something; a worker answers."""
-    caller = caller_of(web, who, body.reason, "")
-    return answered(request, await query_workflow(caller, workflow_id, run_id, body.name, body.arguments))
+    return answered(
+        request, await query_workflow(asker.because(body.reason), workflow_id, run_id, body.name, body.arguments)
+    )
 
 
 @router.post("/cancel", response_model=AskedView, responses=CHANGE)
-async def post_cancel(
-    body: Body,
-    web: Here,
-    who: Who,
-    workflow_id: WorkflowId,
-    run_id: RunId = "",
-    idempotency_key: IdempotencyKey = "",
-    if_match: IfMatch = "",
-) -> Response:
+async def post_cancel(body: Body, asker: Asker, workflow_id: WorkflowId, run_id: RunId = "") -> Response:
     """Ask an open run to cancel itself."""
-    caller = caller_of(web, who, body.reason, idempotency_key, if_match)
-    return changed(await cancel_workflow(caller, workflow_id, run_id))
+    return changed(await cancel_workflow(asker.because(body.reason), workflow_id, run_id))
 
 
 @router.post("/terminate", response_model=AskedView, responses=CHANGE)
-async def post_terminate(
-    body: Body,
-    web: Here,
-    who: Who,
-    workflow_id: WorkflowId,
-    run_id: RunId = "",
-    idempotency_key: IdempotencyKey = "",
-    if_match: IfMatch = "",
-) -> Response:
+async def post_terminate(body: Body, asker: Asker, workflow_id: WorkflowId, run_id: RunId = "") -> Response:
     """End an open run now; its worker is not asked."""
-    caller = caller_of(web, who, body.reason, idempotency_key, if_match)
-    return changed(await terminate_workflow(caller, workflow_id, run_id))
+    return changed(await terminate_workflow(asker.because(body.reason), workflow_id, run_id))
 
 
 @router.post("/reset", response_model=ResetView, responses=CHANGE)
 async def post_reset(
     body: ResetBody,
-    web: Here,
-    who: Who,
+    asker: Asker,
     workflow_id: WorkflowId,
     run_id: Annotated[str, Query(min_length=1, max_length=200)],
-    idempotency_key: IdempotencyKey = "",
-    if_match: IfMatch = "",
 ) -> Response:
     """Begin a new run with a run's history up to a workflow task."""
-    caller = caller_of(web, who, body.reason, idempotency_key, if_match)
-    return changed(await reset_workflow(caller, workflow_id, run_id, body.event_id or body.to))
+    return changed(await reset_workflow(asker.because(body.reason), workflow_id, run_id, body.event_id or body.to))

@@ -9,7 +9,7 @@ import json
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -45,6 +45,10 @@ class Caller:
     idempotency_key: str = ""
     if_match: str = ""
     """The ETag of what the caller saw; empty means whatever is there now."""
+
+    def because(self, reason: str) -> "Caller":
+        """Return the same caller with why."""
+        return replace(self, reason=reason)
 
 
 @dataclass(frozen=True, slots=True)
