@@ -171,44 +171,33 @@ async def _task(e: Engine, workflow_id: str, run_id: str, *, first: bool) -> int
 
 def run_pause(workflow_id: str, run_id: str, reason: str, place: Place, output: str) -> int:
     """Hold a workflow."""
-    return _change(
-        lambda e: e.workflow.pause_workflow_execution(
-            PauseWorkflowExecutionRequest(
-                namespace=e.namespace,
-                workflow_id=workflow_id,
-                run_id=run_id,
-                identity=e.identity,
-                reason=reason,
-                request_id=new_id(),
-            ),
-            retry=True,
-        ),
-        workflow_id,
-        "paused",
-        place,
-        output,
-    )
+
+    def ask(e: Engine) -> Awaitable[Any]:
+        asked = PauseWorkflowExecutionRequest(**_whom(e, workflow_id, run_id, reason))
+        return e.workflow.pause_workflow_execution(asked, retry=True)
+
+    return _change(ask, workflow_id, "paused", place, output)
 
 
 def run_unpause(workflow_id: str, run_id: str, reason: str, place: Place, output: str) -> int:
     """Let a held workflow go on."""
-    return _change(
-        lambda e: e.workflow.unpause_workflow_execution(
-            UnpauseWorkflowExecutionRequest(
-                namespace=e.namespace,
-                workflow_id=workflow_id,
-                run_id=run_id,
-                identity=e.identity,
-                reason=reason,
-                request_id=new_id(),
-            ),
-            retry=True,
-        ),
-        workflow_id,
-        "goes on",
-        place,
-        output,
-    )
+
+    def ask(e: Engine) -> Awaitable[Any]:
+        asked = UnpauseWorkflowExecutionRequest(**_whom(e, workflow_id, run_id, reason))
+        return e.workflow.unpause_workflow_execution(asked, retry=True)
+
+    return _change(ask, workflow_id, "goes on", place, output)
+
+
+def _whom(e: Engine, workflow_id: str, run_id: str, reason: str) -> dict[str, str]:
+    return {
+        "namespace": e.namespace,
+        "workflow_id": workflow_id,
+        "run_id": run_id,
+        "identity": e.identity,
+        "reason": reason,
+        "request_id": new_id(),
+    }
 
 
 def _change(ask: Callable[[Engine], Awaitable[Any]], workflow_id: str, done: str, place: Place, output: str) -> int:

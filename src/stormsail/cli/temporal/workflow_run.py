@@ -1,7 +1,7 @@
 """The part of `workflow` that starts and looks at workflows; imported only when one of its commands runs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -180,25 +180,32 @@ def _described(reply: DescribeWorkflowExecutionResponse) -> str:
     return "\n".join(lines)
 
 
-async def events(e: Engine, workflow_id: str, run_id: str, *, follow: bool = False) -> AsyncIterator[HistoryEvent]:
+def events(e: Engine, workflow_id: str, run_id: str, *, follow: bool = False) -> AsyncIterator[HistoryEvent]:
     """Yield a run's events in order; with `follow`, wait for those to come until the run is closed."""
-    token = b""
+    asked = GetWorkflowExecutionHistoryRequest(
+        namespace=e.namespace,
+        execution=execution(workflow_id, run_id),
+        maximum_page_size=PAGE,
+        wait_new_event=follow,
+    )
+    return _all_pages(e.workflow.get_workflow_execution_history, asked)
+
+
+def _reversed(e: Engine, workflow_id: str, run_id: str) -> AsyncIterator[HistoryEvent]:
+    asked = GetWorkflowExecutionHistoryReverseRequest(
+        namespace=e.namespace, execution=execution(workflow_id, run_id), maximum_page_size=PAGE
+    )
+    return _all_pages(e.workflow.get_workflow_execution_history_reverse, asked)
+
+
+async def _all_pages(call: Callable[..., Awaitable[Any]], asked: Any) -> AsyncIterator[HistoryEvent]:
     while True:
-        page = await e.workflow.get_workflow_execution_history(
-            GetWorkflowExecutionHistoryRequest(
-                namespace=e.namespace,
-                execution=execution(workflow_id, run_id),
-                maximum_page_size=PAGE,
-                next_page_token=token,
-                wait_new_event=follow,
-            ),
-            retry=True,
-        )
+        page = await call(asked, retry=True)
         for event in page.history.events:
             yield event
-        token = page.next_page_token
-        if not token:
+        if not page.next_page_token:
             return
+        asked.next_page_token = page.next_page_token
 
 
 def run_show(
@@ -222,25 +229,6 @@ def run_show(
 
     run(main)
     return int(ExitCode.OK)
-
-
-async def _reversed(e: Engine, workflow_id: str, run_id: str) -> AsyncIterator[HistoryEvent]:
-    token = b""
-    while True:
-        page = await e.workflow.get_workflow_execution_history_reverse(
-            GetWorkflowExecutionHistoryReverseRequest(
-                namespace=e.namespace,
-                execution=execution(workflow_id, run_id),
-                maximum_page_size=PAGE,
-                next_page_token=token,
-            ),
-            retry=True,
-        )
-        for event in page.history.events:
-            yield event
-        token = page.next_page_token
-        if not token:
-            return
 
 
 def run_result(workflow_id: str, run_id: str, timeout_s: float | None, place: Place, output: str) -> int:
