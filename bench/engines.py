@@ -25,7 +25,7 @@ class Engine:
 
 def _ours(directory: Path, port: int) -> Sequence[str]:
     return [
-        *(sys.executable, "-m", "stormsail.engine.api.server"),
+        *(sys.executable, "-m", "stormsail.cli", "server", "start"),
         *("--data-dir", str(directory), "--port", str(port), "--log-level", "error"),
     ]
 

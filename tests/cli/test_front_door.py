@@ -16,6 +16,12 @@ from stormsail.cli.notes import left_note
 
 HEAVY = ("temporalio", "grpc", "stormsail.engine", "stormsail.delivery", "rich", "pydantic", "httpx")
 
+NOT_FOR_THE_ENGINE = (
+    *("temporalio.service", "temporalio.bridge", "temporalio.client", "grpc", "rich", "greenlet", "pydantic", "httpx"),
+    *("fastapi", "sqlalchemy", "jinja2", "stormsail.delivery", "stormsail.web", "stormsail.engine.sim"),
+)
+"""What `server start` has no use for: loading it took longer than the engine itself."""
+
 
 def all_commands(group: LazyGroup, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     found = []
@@ -29,13 +35,13 @@ def all_commands(group: LazyGroup, path: tuple[str, ...] = ()) -> list[tuple[str
     return found
 
 
-def imported_by(*arguments: str) -> set[str]:
-    """Run a command line in a fresh interpreter and return which of the heavy modules it imported."""
+def imported_by(*arguments: str, of: tuple[str, ...] = HEAVY) -> set[str]:
+    """Run a command line in a fresh interpreter and return which of these modules it imported."""
     program = (
         "import sys\n"
         "from stormsail.cli.main import run\n"
         f"run({list(arguments)!r})\n"
-        f"print('IMPORTED', *[name for name in {HEAVY!r} if name in sys.modules])"
+        f"print('IMPORTED', *[name for name in {of!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
     return set(done.stdout.splitlines()[-1].split()[1:])
@@ -52,6 +58,17 @@ def test_help_imports_nothing_heavy() -> None:
 )
 def test_the_help_of_a_command_imports_nothing_heavy_either(arguments: tuple[str, ...]) -> None:
     assert imported_by(*arguments) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["start", "start-dev"])
+def test_the_engine_starts_without_the_sdk_and_what_else_it_has_no_use_for(command: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    place = {"start": "--data-dir", "start-dev": "--db-filename"}[command]
+    engine = "stormsail.engine.shell.engine"
+    # All is imported before the directory is made, which fails inside a file.
+    arguments = ("server", command, "--port", "0", place, str(tmp_path / "file" / "state"))
+    assert imported_by(*arguments, of=(engine, *NOT_FOR_THE_ENGINE)) == {engine}
 
 
 @pytest.mark.parametrize("path", all_commands(cli), ids=" ".join)  # type: ignore[arg-type]

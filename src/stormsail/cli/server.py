@@ -12,6 +12,7 @@ import click
 
 from stormsail.cli.errors import CommandFailed, ExitCode
 from stormsail.cli.lazy import Lazy, LazyGroup
+from stormsail.cli.lean import lean_imports
 from stormsail.cli.notes import left_note
 from stormsail.cli.options import default_data_dir
 from stormsail.cli.output import note
@@ -97,7 +98,8 @@ def start(
       stormsail worker start --engine 127.0.0.1:7233 --data-dir ./state
       stormsail server start --ip 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --tls-client-ca ca.pem
     """
-    from stormsail.engine.api.server import ServerSettings
+    with lean_imports():
+        from stormsail.engine.api.server import ServerSettings
 
     if api_key_file is not None:
         raise CommandFailed(

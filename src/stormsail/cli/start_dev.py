@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from stormsail.cli.errors import CommandFailed, ExitCode
+from stormsail.cli.lean import lean_imports
 from stormsail.cli.output import note
 from stormsail.cli.server import refuse_open_address, run_engine
 
@@ -110,10 +111,11 @@ def start_dev(
     Example:
       stormsail server start-dev --headless --search-attribute CustomerId=Keyword
     """
-    from stormsail.engine.api.dynamic_config import apply_settings
-    from stormsail.engine.api.server import ServerSettings
-    from stormsail.engine.core.errors import Refused
-    from stormsail.engine.core.limits import DEFAULT_LIMITS
+    with lean_imports():
+        from stormsail.engine.api.dynamic_config import apply_settings
+        from stormsail.engine.api.server import ServerSettings
+        from stormsail.engine.core.errors import Refused
+        from stormsail.engine.core.limits import DEFAULT_LIMITS
 
     del headless, ui_port, log_config
     refuse_open_address(ip, insecure_allow_any_address)
