@@ -21,9 +21,10 @@ otherwise). Official Temporal SDKs connect to it unchanged. This page is written
 `python -m stormsail.engine.api.protocol_page docs/protocol.md` from the table that the server itself uses.
 
 *Served* means the whole method: its fields, errors and edge cases. Some fields are refused with `UNIMPLEMENTED` and
-named: `time_skipping_config` of a start and `bad_binaries` of UpdateNamespace. Workflows start, signal and cancel
-others in their own namespace, and nobody can be called back when one completes, as Temporal's server has both unless
-told otherwise. A method that is *not served* answers `UNIMPLEMENTED` and names itself; nothing is half done.
+named: `time_skipping_config` of a start, `completion_callbacks` of an update and `bad_binaries` of UpdateNamespace.
+Workflows start, signal and cancel others in their own namespace, and nobody can be called back when one completes, as
+Temporal's server has both unless told otherwise. A method that is *not served* answers `UNIMPLEMENTED` and names
+itself; nothing is half done.
 
 Beside these, `grpc.health.v1.Health` and `grpc.reflection.v1alpha.ServerReflection` are served, so `grpcurl` and health
 probes work. `temporal.api.testservice.v1.TestService` is not: real time is not skipped.
