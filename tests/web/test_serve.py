@@ -17,7 +17,7 @@ from stormsail.cli.main import run
 from stormsail.delivery.records.audit import AuditTrail, Change
 from stormsail.delivery.records.database import Database, records_url
 from stormsail.delivery.records.keys import Grant, Keys, Role
-from stormsail.web.serve import BadCertificate, NoKeys, PortTaken, serve
+from stormsail.web.serve import BadCertificate, NoKeys, PortTaken, bound, serve
 from stormsail.web.settings import WebSettings
 from stormsail.web.sources.engine import EngineAddress
 from web.conftest import NOBODY
@@ -170,3 +170,17 @@ def test_the_audit_is_read_by_command_with_nothing_running(
     assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == [1, 2]
     assert run(["audit", "list", "--records-url=postgresql+asyncpg://nowhere/x", here]) == 1
     assert "pip install asyncpg" in capsys.readouterr().err
+
+
+async def test_answers_leave_at_once_and_do_not_wait_for_an_acknowledgement(settings: WebSettings) -> None:
+    nodelay: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def met(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nodelay.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    listening = bound(settings)
+    async with await asyncio.start_server(met, sock=listening):
+        _, writer = await asyncio.open_connection(*listening.getsockname())
+        assert await nodelay
+        writer.close()

@@ -153,6 +153,28 @@ async def test_a_long_history_comes_window_by_window(house: House) -> None:
     await expect(events.first).to_contain_text("Workflow execution completed")
 
 
+async def test_the_timeline_is_painted_before_anything_else_of_the_run_is_asked_for(house: House) -> None:
+    page = await house.page("about:blank")
+    order: list[str] = []
+    page.on("request", lambda request: order.append(request.url))
+    path = "/workflows/{}/{}".format(*house.scene.marathon)
+    await page.goto(f"{house.theatre.address}{path}")
+    await heard(page)
+    await expect(page.locator("#event-1")).to_have_count(1)
+    painted = await page.evaluate("performance.getEntriesByName('timeline-shown')[0].startTime")
+    asked = await page.evaluate(
+        """path => performance.getEntriesByType("resource")
+      .filter((one) => one.name.includes(path)).map((one) => one.startTime)""",
+        path,
+    )
+    assert asked
+    assert min(asked) >= painted
+    # Nothing has changed since: the page says which live part it has, and nothing is sent again.
+    async with page.expect_response(lambda answer: answer.request.headers.get("if-none-match") is not None) as told:
+        await page.evaluate("document.dispatchEvent(new CustomEvent('stormsail:done'))")
+    assert (await told.value).status == 304
+
+
 async def test_what_is_not_there_is_told_as_a_page_with_where_to_go_on(house: House) -> None:
     house.excused.append("404")
     page = await house.page("/operations/00000000-0000-0000-0000-000000000000")

@@ -80,6 +80,8 @@ async def operation(request: Request, operation_id: str, sources: Asked, pages: 
         section="operations",
         topics=("operations", f"operation:{view.operation.operation_id}", "engine"),
         sources=view.sources,
+        timeline=True,
+        first_rows="",
         preload=timeline_address(row.workflow_id, row.operation_id),
         view=view,
         may=may(who, row.application, row.account),

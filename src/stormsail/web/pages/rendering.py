@@ -119,12 +119,16 @@ class Rendering:
         topics: Sequence[str] = (),
         sources: Sequence[Source] = (),
         status_code: int = 200,
+        timeline: bool = False,
         preload: str = "",
+        partial: bool = False,
         **shown_here: Any,
     ) -> Response:
         """Render a page, or its live part when only that is asked for; 304 when the asker has it already.
 
-        `preload` is the address of what the page's scripts ask for first: browsers then ask while they still read.
+        `timeline` has its script come first of all. `preload` is the address of what the page's scripts ask for first:
+        browsers then ask while they still read.
+        `partial` has the page ask for its whole live part as soon as it has painted what it got.
         """
         live = self.templates.get_template(template).render(
             request=request, title=title, section=section, topics=tuple(topics), sources=tuple(sources), **shown_here
@@ -148,7 +152,9 @@ class Rendering:
             fragment=Markup(live),  # noqa: S704 - rendered above with everything escaped
             etag=etag,
             csrf_token=self.csrf_token(request),
+            timeline=timeline,
             preload=preload,
+            partial=partial,
         )
         return HTMLResponse(whole, status_code=status_code, headers={**headers, FRAGMENT: "0"})
 

@@ -33,6 +33,11 @@ def operations_of(events: Iterable[HistoryEvent]) -> list[Op]:
     return done
 
 
+def is_the_last(event: HistoryEvent) -> bool:
+    """Whether no event comes after this one: it ended its run."""
+    return event.event_type in _ENDINGS
+
+
 def _opened(kind: str, attributes: str, name: Callable[[Any], str], key: Callable[[Any], str]) -> _Reader:
     def read(event: HistoryEvent, at_ms: int) -> Op:
         said = getattr(event, attributes)
@@ -92,16 +97,20 @@ _CHILD: Final = "child_workflow_execution_{}_event_attributes"
 _INITIATED: Final = "start_child_workflow_execution_initiated_event_attributes"
 _UPDATE: Final = "workflow_execution_update_{}_event_attributes"
 
-_READERS: Final[Mapping[int, _Reader]] = {
-    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED: _opened(
-        "workflow", "workflow_execution_started_event_attributes", lambda said: said.workflow_type.name, lambda _: ""
-    ),
+_ENDINGS: Final[Mapping[int, _Reader]] = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED: _ended("ok"),
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED: _ended("bad"),
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT: _ended("warn"),
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED: _ended("off"),
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED: _ended("bad"),
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW: _ended("ok"),
+}
+
+_READERS: Final[Mapping[int, _Reader]] = {
+    **_ENDINGS,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED: _opened(
+        "workflow", "workflow_execution_started_event_attributes", lambda said: said.workflow_type.name, lambda _: ""
+    ),
     EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED: _opened(
         "activity",
         _ACTIVITY.format("scheduled"),

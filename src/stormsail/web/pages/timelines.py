@@ -1,15 +1,18 @@
 """What a timeline asks for: a history's pages in their order, or only what came after the last event it has."""
 
+import asyncio
+import json
 from typing import Any, Final
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import JSONResponse, Response
 from temporalio.api.history.v1 import HistoryEvent
 
 from stormsail.delivery.records.keys import Role
+from stormsail.web.etags import matches, tag_of
 from stormsail.web.guard.principals import Principal
 from stormsail.web.pages.asking import Asked, Viewer
-from stormsail.web.pages.timeline import operations_of
+from stormsail.web.pages.timeline import is_the_last, operations_of
 from stormsail.web.sources.engine import NotThere, Refused
 from stormsail.web.sources.held import SourceFailed
 from stormsail.web.sources.sources import Sources
@@ -21,6 +24,9 @@ router = APIRouter()
 FIRST_PAGE: Final = 200
 """More rows than any screen has room for: the first are drawn while the rest is on its way."""
 
+SOON_S: Final = 0.1
+"""How long a page waits for a timeline's first rows before it goes out without them."""
+
 PAGE: Final = 1000
 NEWS_PAGE: Final = 200
 NEWS_EVENTS_MAX: Final = 10_000
@@ -31,7 +37,13 @@ _KIND: Final = "timeline"
 
 @router.get("/workflows/{workflow_id:path}/{run_id}/timeline.json")
 async def timeline(
-    workflow_id: str, run_id: str, sources: Asked, who: Viewer, token: str = "", after: int | None = None
+    request: Request,
+    workflow_id: str,
+    run_id: str,
+    sources: Asked,
+    who: Viewer,
+    token: str = "",
+    after: int | None = None,
 ) -> Response:
     """Return rows' changes, the newest event's number, and the token of the next page."""
     _must_see(who, workflow_id)
@@ -50,16 +62,48 @@ async def timeline(
                 else [],
             }
             return JSONResponse(answer)
-        page = await sources.engine.history_page(
-            workflow_id, run_id, PAGE if token else FIRST_PAGE, token_of(_KIND, token)
+        # Also what is kept is told only while the run is there: it may have been deleted since.
+        _, body = await asyncio.gather(
+            read_workflow(sources, workflow_id, run_id), _page_of(sources, workflow_id, run_id, token)
         )
-        return JSONResponse(_answer(page.history.events, cursor_of(_KIND, page.next_page_token)))
+        etag = tag_of(body)
+        headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+        if matches(request.headers.get("If-None-Match", ""), etag):
+            return Response(status_code=304, headers=headers)
+        return Response(body, media_type="application/json", headers=headers)
     except NotThere as missing:
         raise HTTPException(404, str(missing)) from missing
     except (BadCursor, Refused) as refused:
         raise HTTPException(400, str(refused) or "not a page of this timeline") from refused
     except SourceFailed as failed:
         raise HTTPException(503, str(failed)) from failed
+
+
+async def first_rows(sources: Sources, workflow_id: str, run_id: str) -> str:
+    """Return the timeline's first page as JSON, to stand in the page itself: the first paint then asks for nothing.
+
+    Returns nothing when it is not there soon, or not to be had: the timeline then asks, and says why if it cannot.
+    """
+    try:
+        async with asyncio.timeout(SOON_S):
+            return (await _page_of(sources, workflow_id, run_id, "")).decode()
+    except (TimeoutError, NotThere, Refused, SourceFailed):
+        return ""
+
+
+async def _page_of(sources: Sources, workflow_id: str, run_id: str, token: str) -> bytes:
+    """Return one page as JSON. Histories only grow, so a page that another one follows, or a run's last, is kept."""
+    key = (workflow_id, run_id, token)
+    kept = sources.timelines.get(key)
+    if kept is not None:
+        return kept
+    page = await sources.engine.history_page(workflow_id, run_id, PAGE if token else FIRST_PAGE, token_of(_KIND, token))
+    events, following = page.history.events, page.next_page_token
+    answer = _answer(events, cursor_of(_KIND, following))
+    body = json.dumps(answer, separators=(",", ":"), ensure_ascii=False).encode()
+    if following or (events and is_the_last(events[-1])):
+        sources.timelines.keep(key, body)
+    return body
 
 
 def _must_see(who: Principal, workflow_id: str) -> None:

@@ -1,5 +1,6 @@
 """Workflows: the list with a filter that is kept in the address, and one run with its history window by window."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,6 +13,8 @@ from stormsail.delivery.records.keys import Role
 from stormsail.web.pages.asking import Asked, Pages, Viewer, here_with, may
 from stormsail.web.pages.gist import ROUTINE, gist_of
 from stormsail.web.pages.problems import PageRoute
+from stormsail.web.pages.rendering import FRAGMENT
+from stormsail.web.pages.timelines import first_rows
 from stormsail.web.pages.words import segment, timeline_address
 from stormsail.web.sources.engine import Refused
 from stormsail.web.sources.held import Source, SourceFailed
@@ -116,15 +119,24 @@ async def workflow(
     show: str = "compact",
     order: str = "",
     cursor: str = "",
+    whole: str = "",
 ) -> Response:
-    """Show one run: timeline, what it waits for, history."""
+    """Show one run: timeline, what it waits for, history. The last comes with the live part, or with `whole`."""
     who.must(Role.READ)
-    view = await read_workflow(sources, workflow_id, run_id)
+    # Events take most of a page's time, here and in the browser, and what people wait for is the timeline above them.
+    partial = not whole and FRAGMENT not in request.headers
+    view, first = await asyncio.gather(
+        read_workflow(sources, workflow_id, run_id), first_rows(sources, workflow_id, run_id) if partial else _none()
+    )
     if view is None:
         raise SourceFailed("The engine does not answer, and this run was not looked at before.")
     show = show if show in SHOWS else "compact"
     newest_first = order == "newest"
-    history = await read_history(sources, workflow_id, run_id, limit=WINDOW, cursor=cursor, newest_first=newest_first)
+    history = (
+        None
+        if partial
+        else await read_history(sources, workflow_id, run_id, limit=WINDOW, cursor=cursor, newest_first=newest_first)
+    )
     return pages.page(
         request,
         "workflow.html",
@@ -132,20 +144,28 @@ async def workflow(
         section="workflows",
         topics=("workflows", f"workflow:{workflow_id}", "engine"),
         sources=view.sources,
-        preload=timeline_address(workflow_id, run_id),
+        timeline=True,
+        preload="" if first else timeline_address(workflow_id, run_id),
+        first_rows=first,
         view=view,
         may=may(who),
         history=history,
-        events=_shown_events(history, show),
+        events=_shown_events(history, show) if history else (),
+        partial=partial,
+        whole_href=here_with(request, whole="1"),
         show=show,
         tabs=[Tab(key, here_with(request, show=key), label) for key, label in SHOWS.items()],
         newest_first=newest_first,
         order_href=here_with(request, order="" if newest_first else "newest", cursor=""),
         first_href=here_with(request, cursor="") if cursor else "",
-        next_href=here_with(request, cursor=history.next_cursor) if history.next_cursor else "",
+        next_href=here_with(request, cursor=history.next_cursor) if history and history.next_cursor else "",
         retrying=any(one.attempt > 1 for one in view.pending_activities),
         operation_href=_operation_href(view),
     )
+
+
+async def _none() -> str:
+    return ""
 
 
 def _joined(query: str, status: str, *, readings: bool) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 from stormsail.web.sources.engine import EngineAddress, EngineSource
 from stormsail.web.sources.followed import Followed
 from stormsail.web.sources.held import Held
+from stormsail.web.sources.kept import Kept
 
 HISTORY_PAGES_MAX: Final = 32
 
@@ -26,6 +27,8 @@ class Sources:
     """Answers of the engine itself."""
     histories: Held
     """Pages of histories, which may be large: few are kept."""
+    timelines: Kept
+    """Pages of timelines that can only ever say the same."""
     workers: Held
     """Answers of running operations about themselves, which only a worker can give."""
     accounts: dict[str, Held]
@@ -63,6 +66,7 @@ async def open_sources(at: EngineAddress, accounts: Sequence[str], now_ms: Calla
         engine=await EngineSource.open(at),
         held=Held("engine", now_ms),
         histories=Held("engine", now_ms, keys_max=HISTORY_PAGES_MAX),
+        timelines=Kept(),
         workers=Held("worker", now_ms),
         accounts={name: Held(f"account {name}", now_ms) for name in accounts},
         followed=Followed(),

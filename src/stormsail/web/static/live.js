@@ -7,8 +7,11 @@
 const DEBOUNCE_MS = 80; // The server has gathered for 250 ms already.
 const SILENCE_MS = 45_000;
 const RETRY_MS = 3_000;
+const PAINT_MAX_MS = 1_000;
+const main = document.getElementById("main");
 const root = () => document.getElementById("live");
-const state = { etag: null, dirty: false, asking: null, again: false, timer: 0, connected: null };
+const state = { etag: null, dirty: false, asking: null, again: false, timer: 0, connected: null,
+  partial: main?.hasAttribute("data-partial") };
 
 const channel = new BroadcastChannel("stormsail");
 channel.onmessage = ({ data }) => hear(data);
@@ -95,13 +98,13 @@ function news(changed) {
 }
 
 export async function refresh() {
-  if (document.hidden || !root()) return;
+  if (document.hidden || state.partial || !root()) return;
   if (state.asking) { state.again = true; return; }
   state.asking = true;
   state.dirty = false;
   try {
     const headers = { "Stormsail-Fragment": "1", Accept: "text/html" };
-    if (state.etag ??= root().dataset.etag) headers["If-None-Match"] = state.etag;
+    if (state.etag ??= main.dataset.etag) headers["If-None-Match"] = state.etag;
     const answer = await fetch(location.href, { headers, redirect: "manual" });
     if (answer.type === "opaqueredirect") location.reload();
     else if (answer.status === 304) asOf(answer);
@@ -116,7 +119,7 @@ export async function refresh() {
       }
     }
     document.getElementById("connection").hidden = true;
-    if (state.connected) document.getElementById("main").dataset.heard = "true";
+    if (state.connected) main.dataset.heard = "true";
   } catch {
     state.dirty = true;
     connection(false);
@@ -145,6 +148,19 @@ document.addEventListener("visibilitychange", () => {
 });
 addEventListener("pagehide", follow);
 addEventListener("pageshow", (event) => { if (event.persisted) lead(); });
+
+// A page whose timeline is what people wait for comes without its longest part, and asks for that after the first
+// paint: nothing else is read, laid out or asked for before.
+function painted() {
+  if (!state.partial) return;
+  state.partial = false;
+  refresh();
+}
+if (state.partial) {
+  if (document.querySelector("[data-timeline][data-painted]")) painted();
+  document.addEventListener("stormsail:painted", painted);
+  setTimeout(painted, PAINT_MAX_MS);
+}
 
 lead();
 channel.postMessage({ who: true });

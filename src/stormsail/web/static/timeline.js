@@ -66,6 +66,7 @@ class Timeline {
     this.tableFrom = 0;
     this.drawAsked = false;
     this.loading = null;
+    this.shown = new Promise((done) => { this.tellShown = done; });
     this.listen();
     this.colours();
     this.load();
@@ -76,14 +77,18 @@ class Timeline {
   // Reading
 
   async load() {
-    let token = "";
-    do {
-      const page = await this.ask(token ? { token } : {});
-      if (!page) return;
-      if (!token) performance.mark("timeline-answer");
+    // The first rows stand in the page, unless they were not there soon enough for it.
+    const { first } = this.box.dataset;
+    delete this.box.dataset.first;
+    let page = first ? JSON.parse(first) : await this.ask({});
+    if (page) performance.mark("timeline-answer");
+    while (page) {
       this.take(page);
-      token = page.next;
-    } while (token);
+      if (!page.next) break;
+      await this.shown; // What is not in sight is asked for once the first rows are.
+      page = await this.ask({ token: page.next });
+    }
+    if (!page) return;
     this.box.dataset.loaded = "true";
     performance.mark("timeline-loaded");
   }
@@ -125,7 +130,8 @@ class Timeline {
     this.panel.querySelector("[data-timeline-count]").textContent =
       `${this.rows.all.length.toLocaleString("en")} rows from ${this.rows.lastEvent.toLocaleString("en")} events`;
     this.fillTable();
-    this.draw();
+    if (this.painted) this.draw();
+    else this.paint(); // Now, so that the first frame that shows anything shows this too.
   }
 
   // Drawing
@@ -179,6 +185,12 @@ class Timeline {
     if (!this.painted && last > first) {
       this.painted = true;
       performance.mark("timeline-first-paint");
+      requestAnimationFrame(() => { // The frame with it has been made.
+        performance.mark("timeline-shown");
+        this.box.dataset.painted = "true";
+        this.tellShown();
+        document.dispatchEvent(new CustomEvent("stormsail:painted"));
+      });
     }
   }
 
