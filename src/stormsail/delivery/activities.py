@@ -5,6 +5,7 @@ Whichever worker takes an attempt, the order's token makes it carry on what an e
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from stormsail.delivery.model.canary import Measurement
 from stormsail.delivery.model.network import Network
 from stormsail.delivery.model.operation import ApplicationList
 from stormsail.delivery.model.server_group import Observation, ServerGroup
+from stormsail.delivery.operations.backoff import pause_after
 from stormsail.delivery.operations.judging import down_outcome, is_watched, refusal, up_outcome
 from stormsail.delivery.operations.orders import (
     ChangeOrder,
@@ -68,16 +70,18 @@ class CloudActivities:
         providers: Mapping[str, Provider],
         guards: ReadGuards = no_rules,
         clock_s: Callable[[], float] = time.time,
+        chance: random.Random | None = None,
     ) -> None:
         self._providers = providers
         self._guards = guards
         self._clock_s = clock_s
+        self._chance = chance or random.Random()
         self._bulkheads = Bulkheads()
 
     @asynccontextmanager
     async def _attempt(self, order: Order) -> AsyncIterator[Heartbeat]:
         """Take up room for a call of the order's account, as urgent as the order is, and heartbeat while inside."""
-        async with _attempt() as heartbeat:
+        async with _attempt(self._chance) as heartbeat:
             with self._bulkheads.admitted(order.account, order.priority), urgent(order.priority):
                 yield heartbeat
 
@@ -194,7 +198,7 @@ def _deadline(timeout_s: float) -> float:
 
 
 @asynccontextmanager
-async def _attempt() -> AsyncIterator[Heartbeat]:
+async def _attempt(chance: random.Random) -> AsyncIterator[Heartbeat]:
     """Heartbeat while inside, and sort what comes out: the one place where provider errors become retries or ends."""
     heartbeat = Heartbeat()
 
@@ -216,7 +220,7 @@ async def _attempt() -> AsyncIterator[Heartbeat]:
             # Expected, and logged above in one line: no stack trace from the SDK.
             category=ApplicationErrorCategory.BENIGN,
             # Room comes soon and for anybody: who waits for it is not to be put off ever longer.
-            next_retry_delay=NO_ROOM_PAUSE if isinstance(error, NoRoom) else None,
+            next_retry_delay=NO_ROOM_PAUSE if isinstance(error, NoRoom) else pause_after(attempt, chance),
         ) from error
     finally:
         beating.cancel()

@@ -187,8 +187,9 @@ class DurableArm:
         provider: Provider = self._stage.provider
         if self._plant.provider is not None:
             provider = self._plant.provider(provider)
-        activities = CloudActivities({ACCOUNT: provider}, clock_s=self._stage.wall_s)
         name = f"worker{len(self._workers) + 1}"
+        chance = random.Random(f"{self._stage.plan.seed}/{name}")
+        activities = CloudActivities({ACCOUNT: provider}, clock_s=self._stage.wall_s, chance=chance)
         self._worker = SimWorker(name, self._network, activities, self._plant.habits, self._stage.broken)
         self._workers.append(self._worker)
 

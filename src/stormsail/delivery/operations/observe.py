@@ -8,8 +8,9 @@ with workflow.unsafe.imports_passed_through():
     from stormsail.delivery.activities import CloudActivities
     from stormsail.delivery.model.operation import ApplicationList, ObserveRequest
     from stormsail.delivery.model.server_group import Observation
+    from stormsail.delivery.operations.backoff import RETRY
     from stormsail.delivery.operations.orders import ObserveOrder
-    from stormsail.delivery.operations.temporal_cloud import HEARTBEAT_TIMEOUT, RETRY
+    from stormsail.delivery.operations.temporal_cloud import HEARTBEAT_TIMEOUT
 
 READING_MAX = timedelta(seconds=15)
 """Somebody waits for the answer, so a cloud that does not answer is said to be so soon."""

@@ -7,7 +7,6 @@ from typing import Any, Final, TypeVar
 
 from temporalio import workflow
 from temporalio.common import Priority as TaskPriority
-from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState, TimeoutError, is_cancelled_exception
 
 from stormsail.delivery.activities import CloudActivities
@@ -15,6 +14,7 @@ from stormsail.delivery.model.canary import Measurement
 from stormsail.delivery.model.network import Network
 from stormsail.delivery.model.priority import Priority
 from stormsail.delivery.model.server_group import Observation
+from stormsail.delivery.operations.backoff import RETRY
 from stormsail.delivery.operations.cloud import OperationFailure
 from stormsail.delivery.operations.operation import RETRY_TIMEOUT_S
 from stormsail.delivery.operations.orders import (
@@ -38,13 +38,6 @@ ATTEMPT_MAX: Final = timedelta(minutes=1)
 
 CHECK_RETRY_S: Final = 60.0
 """How long a check that cannot be made is tried again before a person is asked."""
-
-RETRY: Final = RetryPolicy(
-    initial_interval=timedelta(milliseconds=500),
-    backoff_coefficient=2.0,
-    maximum_interval=timedelta(seconds=30),
-)
-"""Transient and unknown outcomes are tried again until the retry timeout; permanent ones say so themselves."""
 
 
 class TemporalCloud:
