@@ -24,8 +24,10 @@ NAMES: Final = ("temporal", "stormsail")
 class EngineProcess:
     """One engine with durable state in a directory. It can be killed and started again on the same state and port."""
 
-    def __init__(self, name: str, directory: Path) -> None:
+    def __init__(self, name: str, directory: Path, *, settings: Sequence[str] = ()) -> None:
+        """Prepare one. `settings` are dynamic configuration of Temporal's; ours needs none of them."""
         self.name = name
+        self._settings = settings
         self.directory = directory
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -85,6 +87,7 @@ class EngineProcess:
                 *[binary, "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(self.port)],
                 *["--http-port", str(free_port()), "--log-level", "error"],
                 *["--db-filename", str(self.directory / "temporal.db")],
+                *(part for setting in self._settings for part in ("--dynamic-config-value", setting)),
             ]
         return [
             *[sys.executable, "-m", "stormsail.cli", "server", "start", "--data-dir", str(self.directory / "data")],

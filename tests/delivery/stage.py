@@ -16,7 +16,7 @@ from stormsail.delivery.model.traffic_guard import TrafficGuards
 from stormsail.delivery.providers.model.cloud import ModelCloud
 from stormsail.delivery.providers.model.faults import Faults
 from stormsail.delivery.providers.model.provider import NO_FAULTS, ModelProvider, wall_clock_ms
-from stormsail.delivery.worker import WORKFLOWS, run_worker, workflow_runner
+from stormsail.delivery.worker import ACTIVITIES_MAX, WORKFLOWS, run_worker, workflow_runner
 
 WAIT_MAX_S: Final = 60.0
 APPLICATION: Final = "web"
@@ -35,6 +35,8 @@ class Stage:
         self.faults: Faults = NO_FAULTS
         self.guards = TrafficGuards()
         self.runs_cached_max = 200
+        self.activities_max = ACTIVITIES_MAX
+        self.provider_type: Callable[[ModelCloud, str], ModelProvider] | None = None
         self._workers: list[tuple[asyncio.Event, asyncio.Task[None]]] = []
 
     @staticmethod
@@ -48,6 +50,8 @@ class Stage:
     async def start_worker(self) -> None:
         """Start one more worker on the same cloud."""
         provider = ModelProvider(self.cloud, self.account, faults=self.faults)
+        if self.provider_type is not None:
+            provider = self.provider_type(self.cloud, self.account)
         stop = asyncio.Event()
         running = run_worker(
             self.temporal,
@@ -55,6 +59,7 @@ class Stage:
             self.account,
             stop,
             runs_cached_max=self.runs_cached_max,
+            activities_max=self.activities_max,
             guards=lambda: self.guards,
         )
         self._workers.append((stop, asyncio.create_task(running)))

@@ -75,7 +75,7 @@ class CloudActivities:
         self._providers = providers
         self._guards = guards
         self._clock_s = clock_s
-        self._chance = chance or random.Random()
+        self._chance = chance or random.SystemRandom()
         self._bulkheads = Bulkheads()
 
     @asynccontextmanager

@@ -64,6 +64,7 @@ async def run_worker(
     *,
     identity: str | None = None,
     runs_cached_max: int = RUNS_CACHED_MAX,
+    activities_max: int = ACTIVITIES_MAX,
     guards: ReadGuards = no_rules,
 ) -> None:
     """Serve the accounts of `providers` (by account name) until `stop` is set, through any outage of the engine.
@@ -83,7 +84,7 @@ async def run_worker(
         ready, _ = await asyncio.wait(readying, timeout=READY_MAX_S) if readying else (set(), set())
         for one in ready:
             one.result()
-        await _served(client, calls, task_queue, stop, identity, runs_cached_max)
+        await _served(client, calls, task_queue, stop, identity, runs_cached_max, activities_max)
     finally:
         for one in readying:
             one.cancel()
@@ -97,6 +98,7 @@ async def _served(
     stop: asyncio.Event,
     identity: str | None,
     runs_cached_max: int,
+    activities_max: int,
 ) -> None:
     pause = RETRY_PAUSE_S
     while not stop.is_set():
@@ -117,7 +119,7 @@ async def _served(
             ],
             workflow_runner=workflow_runner(),
             max_cached_workflows=runs_cached_max,
-            max_concurrent_activities=ACTIVITIES_MAX,
+            max_concurrent_activities=activities_max,
             graceful_shutdown_timeout=GRACE,
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
             max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,

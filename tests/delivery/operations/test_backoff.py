@@ -18,7 +18,7 @@ from stormsail.delivery.providers.model.provider import ModelProvider, wall_cloc
 def test_pauses_double_up_to_a_bound_and_half_of_each_is_drawn() -> None:
     chance = random.Random(7)
     for attempt in (1, 2, 5, 6, 40, 10_000):
-        whole = min(FIRST * 2 ** min(attempt - 1, 16), LONGEST)
+        whole = min(FIRST * (1 << min(attempt - 1, 16)), LONGEST)
         drawn = [pause_after(attempt, chance) for _ in range(200)]
         assert whole / 2 <= min(drawn) < whole * 0.55
         assert whole * 0.95 < max(drawn) <= whole

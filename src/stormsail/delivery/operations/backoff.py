@@ -21,5 +21,5 @@ def pause_after(attempt: int, chance: random.Random) -> timedelta:
 
     Operations that a cloud turned away at one moment come back at different ones.
     """
-    longest = min(FIRST * 2 ** min(attempt - 1, _DOUBLINGS_MAX), LONGEST)
+    longest = min(FIRST * (1 << min(attempt - 1, _DOUBLINGS_MAX)), LONGEST)
     return longest * (0.5 + chance.random() / 2)
