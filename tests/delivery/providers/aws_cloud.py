@@ -60,6 +60,8 @@ class StrictCloud:
         self.terminated: list[str] = []
         self.made: list[str] = []
         """Every load balancer and security group that was made, in order."""
+        self.divided: list[tuple[int, ...]] = []
+        """Every division of requests among target groups that a listener was given, in order."""
         self._moto = moto
         self._groups: dict[str, Group] = {}
         self._targets: dict[str, dict[str, tuple[float, float]]] = {}
@@ -210,6 +212,12 @@ class StrictCloud:
         if parameters["Port"] in _all(there, "Port"):
             raise Refusal("DuplicateListener", f"A listener already exists on port {parameters['Port']}")
         return self._forward("elasticloadbalancing", parameters)
+
+    def _on_modify_listener(self, parameters: Parameters) -> bytes:
+        answer = self._forward("elasticloadbalancing", parameters)
+        weights = numbered(parameters, "DefaultActions.member.1.ForwardConfig.TargetGroups.member.*.Weight")
+        self.divided.append(tuple(map(int, weights)))
+        return answer
 
     def _on_create_security_group(self, parameters: Parameters) -> bytes:
         answer = self._forward("ec2", parameters)

@@ -1,7 +1,8 @@
-"""A delivery worker that kills itself at its second activity: before or after that has done its work, or never.
+"""A delivery worker that kills itself at an activity: before or after that has done its work, or never.
 
-`python boundary_worker.py ENGINE QUEUE PROVIDER SETTINGS before|after|never`. The first activity of each life is
-carried to its end, so every boundary of an operation but the first meets a kill, and it comes on all the same.
+`python boundary_worker.py ENGINE QUEUE PROVIDER SETTINGS before|after|never [NUMBER]`. It is the second activity unless
+another number is given: the first one of each life is carried to its end, so every boundary of an operation but the
+first meets a kill, and it comes on all the same.
 """
 
 import asyncio
@@ -19,14 +20,13 @@ from temporalio.worker import Interceptor as WorkerInterceptor
 from stormsail.delivery.providers.catalog import open_account
 from stormsail.delivery.worker import run_worker
 
-DIES_AT = 2
-
 
 class Dying(Interceptor, WorkerInterceptor):
     """Counts the activities of this process."""
 
-    def __init__(self, when: str) -> None:
+    def __init__(self, when: str, at: int) -> None:
         self.when = when
+        self.at = at
         self.begun = 0
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
@@ -35,7 +35,7 @@ class Dying(Interceptor, WorkerInterceptor):
         class Inbound(ActivityInboundInterceptor):
             async def execute_activity(self, input: ExecuteActivityInput) -> Any:
                 dying.begun += 1
-                dies = dying.begun == DIES_AT
+                dies = dying.begun == dying.at
                 if dies and dying.when == "before":
                     os.kill(os.getpid(), signal.SIGKILL)
                 found = await super().execute_activity(input)
@@ -46,9 +46,9 @@ class Dying(Interceptor, WorkerInterceptor):
         return Inbound(next)
 
 
-async def main(engine: str, queue: str, provider: str, settings: str, when: str) -> None:
+async def main(engine: str, queue: str, provider: str, settings: str, when: str, at: str = "2") -> None:
     """Serve the account that is named like the queue, until killed."""
-    client = await Client.connect(engine, data_converter=pydantic_data_converter, interceptors=[Dying(when)])
+    client = await Client.connect(engine, data_converter=pydantic_data_converter, interceptors=[Dying(when, int(at))])
     await run_worker(client, {queue: await open_account(provider, queue, json.loads(settings))}, queue)
 
 
