@@ -196,10 +196,10 @@ class StoreContract:
         turns = [started(key(f"w{n}"), queue=f"q{n}") for n in range(3)]
         await store.commit(turns)
         expected = [(turn.state.key, task) for turn in turns for task in tasks(turn.state).values()]
-        assert list(store.waiting_tasks()) == expected
+        assert store.waiting_tasks().tasks == expected
         assert len(expected) == 3
         await store.commit([completed(turns[1].state)])
-        assert [found.workflow_id for found, _ in store.waiting_tasks()] == ["w0", "w2"]
+        assert [found.workflow_id for found, _ in store.waiting_tasks().tasks] == ["w0", "w2"]
 
     async def test_what_lists_show_is_what_the_run_says(self, store: Store) -> None:
         first = started(key("w"), memo={"a": b"1"})

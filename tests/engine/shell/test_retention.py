@@ -101,4 +101,4 @@ async def test_what_waits_for_an_open_run_learns_that_it_is_gone(engine: Engine)
     await asyncio.gather(*(engine.delete("default", "w", "w-1", "me") for _ in range(3)), return_exceptions=True)
     assert rows(engine)["run"] == 0
     assert engine.store.due(1 << 60, 10) == []
-    assert list(engine.store.waiting_tasks()) == []
+    assert engine.store.waiting_tasks().tasks == []

@@ -44,7 +44,7 @@ def test_a_file_of_an_older_version_opens_with_all_that_is_in_it(tmp_path: Path,
     connection.close()
     store = Store.open(tmp_path, now_ms=lambda: AT_MS)
     state = store.load(key("w"))
-    waiting = [named.workflow_id for named, _ in store.waiting_tasks()]
+    waiting = [named.workflow_id for named, _ in store.waiting_tasks().tasks]
     store.close()
     assert state is not None
     assert (state.last_event_id, state.signals, waiting) == (5, 3, ["w"])

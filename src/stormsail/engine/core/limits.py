@@ -95,6 +95,11 @@ class Limits:
     """Runs that a batch's query may find. Ours: they are told when it begins, and kept until it ends."""
     batch_operations_per_s_max: int = 50
     timer_window_ms: int = 60_000
+    recovered_first_runs: int = 500
+    """Runs whose tasks a server that starts puts back into their queues before it serves; the others follow while it
+    does."""
+    recovered_runs_at_once: int = 100
+    """So many of those between two calls that are served: a few milliseconds."""
     namespaces_max: int = 10_000
     eager_activities_max: int = 100
     updates_in_flight_max: int = 10

@@ -58,6 +58,7 @@ from stormsail.engine.shell.overload import Admission
 from stormsail.engine.shell.polls import Delivery, Polls
 from stormsail.engine.shell.queries import Queries
 from stormsail.engine.shell.queue_report import describe_task_queue
+from stormsail.engine.shell.recovery import Recovery
 from stormsail.engine.shell.removal import Removal
 from stormsail.engine.shell.retention import Retention
 from stormsail.engine.shell.runs import AnyRequest, Core, Runs
@@ -120,6 +121,7 @@ class Engine:
         )
         self.matching = Matching(clock, limits, worker_left=self._worker_left, configured=self._task_queue_config)
         store.task_queue_configs.changed = self._task_queue_configured
+        self.recovery = Recovery(self.runs, self.matching, clock, limits)
         self.waiters = Waiters(clock)
         self.workers = Workers(clock, limits)
         self.timers = Timers(
@@ -175,14 +177,14 @@ class Engine:
     async def open(cls, store: Store, *, clock: Clock, ids: Ids, limits: Limits, core: Core | None = None) -> "Engine":
         """Take up what the store has: waiting tasks go to their queues, deadlines are watched."""
         engine = cls(store, clock=clock, ids=ids, limits=limits, core=core)
-        for key, task in sorted(store.waiting_tasks(), key=lambda row: row[1].ready_at_ms):
-            engine.matching.add(key, task)
+        engine.recovery.open()
         engine.schedules.open()
         engine.outbox.open()
         engine.batches.open()
         engine.removal.open()
         loop = asyncio.get_running_loop()
-        loops = (engine.timers.run(), engine.schedules.run(), engine.retention.run(), engine._watch_storage())
+        rooms = (engine.recovery, engine.timers, engine.schedules, engine.retention)
+        loops = (*(room.run() for room in rooms), engine._watch_storage())
         engine._loops = [loop.create_task(each) for each in loops]
         return engine
 

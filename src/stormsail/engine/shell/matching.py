@@ -65,6 +65,10 @@ class Matching:
         self._drain(queue)
         waiting.backlog = waiting in queue.backlog
 
+    def knows(self, name: TaskName) -> bool:
+        """Whether a task is in a queue or in hand."""
+        return name in self._tasks
+
     def drop(self, name: TaskName) -> None:
         """Forget a task that waits no longer."""
         waiting = self._tasks.pop(name, None)

@@ -41,6 +41,7 @@ from stormsail.engine.shell.recent import RecentEvents
 from stormsail.engine.shell.turn_order import TurnOrder, Workflow
 from stormsail.engine.store.errors import StorageFailed
 from stormsail.engine.store.history import HistoryPage
+from stormsail.engine.store.runs import WaitingTasks
 from stormsail.engine.store.store import Store
 
 _log: Final = structlog.get_logger(__name__)
@@ -207,6 +208,15 @@ class Runs:
         """Return the runs that must be looked at by then, earliest first."""
         with self._reading(RunKey("", "", "")):
             return self._store.due(until_ms, most)
+
+    def waiting_tasks(self, place: int, runs_max: int) -> WaitingTasks:
+        """Return the tasks that the store has waiting, of so many runs behind a place."""
+        with self._reading(RunKey("", "", "")):
+            return self._store.waiting_tasks(place, runs_max)
+
+    def in_memory(self, key: RunKey) -> RunState | None:
+        """Return a run's newest committed state where it is here, and None where only the store has it."""
+        return self._states.get(key)
 
     def check_serving(self) -> None:
         """Raise Unavailable when the server is stopping or its storage failed."""

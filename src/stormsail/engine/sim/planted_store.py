@@ -125,8 +125,9 @@ class LosesLastDeadline(Before):
 
 
 class LosesOneTask(Before):
-    def waiting_tasks(self) -> Any:
-        return iter(list(self._inner.waiting_tasks())[1:])
+    def waiting_tasks(self, place: int = 0, runs_max: int = 1 << 30) -> Any:
+        found = self._inner.waiting_tasks(place, runs_max)
+        return replace(found, tasks=found.tasks[1:])
 
 
 class ForgetsEndOfHistory(Before):

@@ -143,7 +143,7 @@ class Watch:
     def _check_rows(self, store: Store) -> None:
         """What the store tells a starting engine: tasks, deadlines, and how many runs there are."""
         tasks = {(key, task) for key, known in self.runs.items() for task in work.tasks(known.state.durable).values()}
-        if tasks != (found := set(store.waiting_tasks())):
+        if tasks != (found := set(store.waiting_tasks().tasks)):
             self._violated(Violation("D1", f"the store's tasks differ: {_few(tasks ^ found)}"))
         dues = {(due, key) for key, known in self.runs.items() if (due := deadlines.deadline_ms(known.state.durable))}
         if dues != (kept := set(store.due(1 << 60, 1 << 30))):

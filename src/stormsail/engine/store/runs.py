@@ -2,7 +2,8 @@
 
 import logging
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from stormsail.engine.core import deadlines, progress, replay, work
@@ -19,7 +20,6 @@ from stormsail.engine.store.reader import Reader, Row
 from stormsail.engine.store.search_attributes import DELETE_INDEXED, SearchAttributes
 
 RIDS_CACHED_MAX: Final = 50_000
-_RUNS_READ_AT_ONCE: Final = 500
 _SELECT_WAITING: Final = (
     "SELECT rid, namespace, workflow_id, run_id, tasks FROM run "
     "WHERE tasks IS NOT NULL AND rid > ? ORDER BY rid LIMIT ?"
@@ -58,6 +58,14 @@ PUT_ATTRIBUTES: Final = Statement(
 
 DELETE_RUN: Final = Statement(rank=60, head="DELETE FROM run WHERE rid IN (", row="?", tail=")", exact=True)
 DELETE_ATTRIBUTES: Final = Statement(rank=61, head="DELETE FROM attributes WHERE rid IN (", row="?", tail=")")
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingTasks:
+    """Tasks of some runs. `next_place` is where to go on, None when there are no more."""
+
+    tasks: list[tuple[RunKey, Task]]
+    next_place: int | None
 
 
 class Runs:
@@ -146,20 +154,19 @@ class Runs:
         )
         return [(due_ms, RunKey(*names)) for due_ms, *names in rows]
 
-    def waiting_tasks(self) -> Iterator[tuple[RunKey, Task]]:
-        """Yield every task that waits for a poller, run by run in order of creation.
+    def waiting_tasks(self, place: int, runs_max: int) -> WaitingTasks:
+        """Return the tasks that wait for a poller, of so many runs in order of creation: those behind a place.
 
         Where a run's row does not match its checksum, its tasks are told from its history; where that is damaged too,
         it has none: whoever asks for the run is told what is wrong, and the others go on.
         """
-        rid = 0
-        while rows := self._reader.read(_SELECT_WAITING, (rid, _RUNS_READ_AT_ONCE)):
-            for _, namespace, workflow_id, run_id, packed in rows:
-                key = RunKey(namespace, workflow_id, run_id)
-                waiting = tasks.unpack(key, packed)
-                for task in waiting if waiting is not None else self._tasks_from_history(key):
-                    yield key, task
-            rid = rows[-1][0]
+        rows = self._reader.read(_SELECT_WAITING, (place, runs_max))
+        found: list[tuple[RunKey, Task]] = []
+        for _, namespace, workflow_id, run_id, packed in rows:
+            key = RunKey(namespace, workflow_id, run_id)
+            waiting = tasks.unpack(key, packed)
+            found += [(key, task) for task in (waiting if waiting is not None else self._tasks_from_history(key))]
+        return WaitingTasks(found, rows[-1][0] if len(rows) == runs_max else None)
 
     def rid(self, key: RunKey) -> int | None:
         """Return a stored run's row id."""

@@ -1,14 +1,13 @@
 """The store: the one file of a data directory, and its parts."""
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.limits import DEFAULT_LIMITS, Limits
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
-from stormsail.engine.core.work import Task
 from stormsail.engine.store import history
 from stormsail.engine.store.batches import Batches
 from stormsail.engine.store.database import Database
@@ -16,7 +15,7 @@ from stormsail.engine.store.history import HistoryPage
 from stormsail.engine.store.medium import FILE_SYSTEM, Hold, Medium
 from stormsail.engine.store.namespaces import Namespaces
 from stormsail.engine.store.outbox import Outbox
-from stormsail.engine.store.runs import Runs
+from stormsail.engine.store.runs import Runs, WaitingTasks
 from stormsail.engine.store.schedules import Schedules
 from stormsail.engine.store.search_attributes import SearchAttributes
 from stormsail.engine.store.task_queues import TaskQueueConfigs
@@ -117,9 +116,9 @@ class Store:
         """Return the runs that must be looked at by then, earliest first."""
         return self._runs.due(until_ms, limit)
 
-    def waiting_tasks(self) -> Iterator[tuple[RunKey, Task]]:
-        """Yield every task that waits for a poller, run by run in order of creation."""
-        return self._runs.waiting_tasks()
+    def waiting_tasks(self, place: int = 0, runs_max: int = 1 << 30) -> WaitingTasks:
+        """Return the tasks that wait for a poller, run by run in order of creation: of so many runs behind a place."""
+        return self._runs.waiting_tasks(place, runs_max)
 
     def close(self) -> None:
         """Finish the commits that wait, close the file and let the directory go. Closing twice is closing once."""
