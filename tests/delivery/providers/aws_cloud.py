@@ -126,9 +126,10 @@ class StrictCloud:
     def remove_target_group(self, arn: str) -> None:
         """Remove a target group, with the load balancer that sends to it."""
         with self.proxy.held():
-            described = self._ask("elasticloadbalancing", "DescribeLoadBalancers")
-            for balancer in _all(described, "LoadBalancerArn"):
-                self._ask("elasticloadbalancing", "DeleteLoadBalancer", LoadBalancerArn=balancer)
+            asked = {"TargetGroupArns.member.1": arn}
+            found = self._ask("elasticloadbalancing", "DescribeTargetGroups", **asked)
+            for balancer in (one for many in _find(found, "LoadBalancerArns") for one in many):
+                self._ask("elasticloadbalancing", "DeleteLoadBalancer", LoadBalancerArn=str(balancer.text))
             self._ask("elasticloadbalancing", "DeleteTargetGroup", TargetGroupArn=arn)
             self._targets.pop(arn, None)
 

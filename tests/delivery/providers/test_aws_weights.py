@@ -5,7 +5,7 @@ import pytest
 from contracts.provider_contract import finish
 from delivery.providers.aws_account import launch, opened
 from delivery.providers.aws_cloud import StrictCloud
-from stormsail.delivery.model.server_group import Capacity
+from stormsail.delivery.model.server_group import Capacity, Health
 from stormsail.delivery.providers.errors import Conflict
 from stormsail.delivery.providers.provider import (
     Change,
@@ -70,4 +70,23 @@ async def test_a_share_between_groups_of_one_target_group_is_refused_before_anyt
     group = (await provider.observe("shop")).find(NEW)
     assert group is not None
     assert group.request_percent is None
+    await provider.close()
+
+
+async def test_a_target_group_that_was_removed_hides_neither_groups_nor_how_requests_are_divided(
+    cloud: StrictCloud,
+) -> None:
+    cloud.target_group("blue")
+    cloud.beside("blue", "green")
+    gone = cloud.target_group("gone")
+    provider = await opened(cloud)
+    for name, behind in ((OLD, "blue"), (NEW, "gone")):
+        create = CreateServerGroup(name=name, capacity=Capacity.fixed(1), launch=launch(cloud, behind))
+        await finish(provider, f"c{name}", create)
+        await finish(provider, f"e{name}", EnableServerGroup(name=name))
+    cloud.remove_target_group(gone)
+    seen = await provider.observe("shop")
+    assert [(group.name, group.count(Health.UP)) for group in seen.server_groups] == [(OLD, 1), (NEW, 0)]
+    await finish(provider, "x", DestroyServerGroup(name=NEW))
+    assert cloud.weights() == {"blue": 100, "green": 0}
     await provider.close()

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from stormsail.delivery.providers.aws.calls import Calls
 from stormsail.delivery.providers.aws.view import Group
-from stormsail.delivery.providers.errors import Conflict
+from stormsail.delivery.providers.errors import Conflict, NotFound
 from stormsail.delivery.providers.sharing import WHOLE, Part, request_shares
 
 WEIGHT_LEAST: Final = 1
@@ -38,7 +38,7 @@ async def forwards(calls: Calls, target_groups: Iterable[str]) -> tuple[Forward,
     arns = sorted(set(target_groups))
     if not arns:
         return ()
-    groups = await calls.pages("elbv2", "describe_target_groups", "TargetGroups", TargetGroupArns=arns)
+    groups = await _described(calls, arns)
     found: list[Forward] = []
     for balancer in sorted({str(arn) for group in groups for arn in group.get("LoadBalancerArns", [])}):
         for listener in await calls.pages("elbv2", "describe_listeners", "Listeners", LoadBalancerArn=balancer):
@@ -50,6 +50,17 @@ async def forwards(calls: Calls, target_groups: Iterable[str]) -> tuple[Forward,
                 if not rule.get("IsDefault"):
                     found += _forward(arn, str(rule["RuleArn"]), rule.get("Actions", []))
     return tuple(one for one in found if not one.weights.keys().isdisjoint(arns))
+
+
+async def _described(calls: Calls, arns: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Describe target groups. One that was removed takes part in nothing, and hides none of the others."""
+    try:
+        return [*await calls.pages("elbv2", "describe_target_groups", "TargetGroups", TargetGroupArns=list(arns))]
+    except NotFound:
+        if len(arns) == 1:
+            return []
+    # AWS names no culprit: it refuses the whole list for one.
+    return [group for arn in arns for group in await _described(calls, [arn])]
 
 
 def silent(found: Iterable[Forward]) -> frozenset[str]:
