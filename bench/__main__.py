@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from bench.engines import Engine, engines
 from bench.lives import answering, cold, parked, recovered, timed_out
+from bench.overload import overload, told
 from bench.report import write
 from bench.syncs import Syncs
 
@@ -154,6 +155,14 @@ def _short(told: dict[str, Any]) -> str:
     )
 
 
+def _overload(given: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory(prefix="stormsail-overload-", dir=given.directory) as place:
+        found = asyncio.run(overload(Path(place), given.seconds or 4.0, given.pollers))
+    given.report.mkdir(parents=True, exist_ok=True)
+    (given.report / "overload.json").write_text(json.dumps(found, indent=1) + "\n")
+    say("\n".join(told(found)))
+
+
 def main() -> None:
     """Run."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
@@ -165,7 +174,12 @@ def main() -> None:
     parser.add_argument("--engines", default="", help="only these, by key, with commas")
     parser.add_argument("--directory", default=None, help="where the engines keep their state; a real disk")
     parser.add_argument("--report", type=Path, default=REPORT, help="where bench.md, bench.svg and bench.json go")
+    parser.add_argument("--overload", action="store_true", help="only this: three times what can be done is offered")
+    parser.add_argument("--pollers", type=int, default=32, help="polls at once in --overload [32]")
     given = parser.parse_args()
+    if given.overload:
+        _overload(given)
+        return
     given.rounds = given.rounds or (1 if given.quick else 3)
     given.seconds = given.seconds or (3.0 if given.quick else 6.0)
     given.parked = given.parked or (3_000 if given.quick else 30_000)

@@ -24,13 +24,13 @@ class CallFailed(Exception):
 class BareClient:
     """One connection; any number of calls on it. Use as an async context manager."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, streams_max: int = _STREAMS_MAX) -> None:
         self._port = port
         self._http = Connection(Role.CLIENT)
         self._waiting: dict[int, asyncio.Future[tuple[int, str]]] = {}
         self._bodies: dict[int, bytearray] = {}
         self._statuses: dict[int, tuple[int, str]] = {}
-        self._room = asyncio.Semaphore(_STREAMS_MAX)
+        self._room = asyncio.Semaphore(streams_max)
         self._flushing = False
 
     async def __aenter__(self) -> Self:

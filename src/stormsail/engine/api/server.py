@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 import uvloop
 
+from stormsail.engine.api import admission
 from stormsail.engine.api.front.tls import server_context
 from stormsail.engine.api.interceptors import bind
 from stormsail.engine.api.methods import SERVICES
@@ -117,7 +118,10 @@ async def _serve(
 ) -> None:
     names = [service.full_name for service in SERVICES]
     bounds = Bounds(message_size_max=settings.limits.grpc_message_size_max)
-    transport = Transport(bind(engine), names, bounds=bounds, tls=settings.tls)
+    line = admission.line(lambda: engine.admission.turns)
+    transport = Transport(
+        bind(engine), names, bounds=bounds, tls=settings.tls, line=line, new_work=admission.NEW_WORK_PATHS
+    )
     port = await transport.start(settings.ip, settings.port)
     try:
         started(f"[{settings.ip}]:{port}" if ":" in settings.ip else f"{settings.ip}:{port}")

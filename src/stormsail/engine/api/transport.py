@@ -7,7 +7,7 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from stormsail.engine.api.front.calls import Call, Rpc
@@ -15,9 +15,10 @@ from stormsail.engine.api.front.connection import Connection
 from stormsail.engine.api.front.front import Bounds, Front, Route
 from stormsail.engine.api.front.health import SERVICE_NAME as HEALTH
 from stormsail.engine.api.front.health import Health
+from stormsail.engine.api.front.line import Line
 from stormsail.engine.api.front.reflection import Reflection
 from stormsail.engine.api.front.tls import Tls, TlsUnusable, load, server_context
-from stormsail.engine.core.errors import Unimplemented
+from stormsail.engine.core.errors import ResourceExhausted, Unimplemented
 
 __all__ = ["Bounds", "Call", "PortTaken", "Rpc", "Tls", "TlsUnusable", "Transport"]
 
@@ -35,17 +36,27 @@ class Transport:
     """A gRPC server of the given methods, with health and reflection beside them."""
 
     def __init__(
-        self, methods: Mapping[str, Rpc], services: Sequence[str], *, bounds: Bounds, tls: Tls | None = None
+        self,
+        methods: Mapping[str, Rpc],
+        services: Sequence[str],
+        *,
+        bounds: Bounds,
+        tls: Tls | None = None,
+        line: Line | None = None,
+        new_work: Collection[str] = (),
     ) -> None:
-        """Take the methods by `/service/Method` and the full names of the services that they make up.
+        """Take the methods by `/service/Method` and the full names of the services that they make up. Calls of those in
+        `new_work` stand in the line while the server is busy.
 
         Raises TlsUnusable.
         """
         self._health = Health(services)
-        routes = [Route(method, unary=rpc) for method, rpc in methods.items()]
+        routes = [Route(method, unary=rpc, new_work=method in new_work) for method, rpc in methods.items()]
         routes += self._health.routes()
         routes += Reflection((*services, HEALTH)).routes()
-        self._front = Front({route.method.encode(): route for route in routes}, _unknown, bounds)
+        self._front = Front(
+            {route.method.encode(): route for route in routes}, _unknown, bounds, line or Line(_busy, turns=lambda: 0)
+        )
         self._tls = tls
         self._context: ssl.SSLContext | None = None if tls is None else server_context(tls)
         self._server: asyncio.Server | None = None
@@ -103,6 +114,10 @@ async def _unknown(call: Call, _: bytes) -> bytes:
     if call.method.startswith(_OUR_PACKAGE):
         raise Unimplemented(f"{call.method} is not served by Stormsail's engine; docs/protocol.md lists what is.")
     raise Unimplemented(f"no method {call.method!r} here")
+
+
+def _busy() -> ResourceExhausted:
+    return ResourceExhausted("the server is busy: try again later")
 
 
 def _listening(ip: str, port: int) -> socket.socket:

@@ -1,6 +1,7 @@
 """One connection: feeds what the socket brings to the HTTP/2 library, and its events to the calls that it carries."""
 
 import asyncio
+import contextlib
 import ipaddress
 from collections.abc import Callable
 from typing import Any, Final, cast
@@ -266,6 +267,10 @@ class Connection(asyncio.Protocol):
         if odd:
             self._send_http(stream_id, odd)
             return
+        new_work = route is not None and route.new_work
+        if new_work and self._front.line.turns_away():
+            self._turn_away(stream_id)
+            return
         method = path.decode("ascii", "replace") if route is None else route.method
         try:
             request = Request(method, fields, event.headers, self.loop.time())
@@ -279,7 +284,7 @@ class Connection(asyncio.Protocol):
             self._calls[stream_id] = StreamExchange(self, self._front, stream_id, request, route.stream)
         else:
             rpc = route.unary if route is not None and route.unary is not None else self._front.unknown
-            self._calls[stream_id] = UnaryExchange(self, self._front, stream_id, request, rpc)
+            self._calls[stream_id] = UnaryExchange(self, self._front, stream_id, request, rpc, new_work)
         if event.end_stream:
             self._take(stream_id, b"", True)
 
@@ -353,6 +358,11 @@ class Connection(asyncio.Protocol):
         except NGH2Error:
             return
         self._flush_soon()
+
+    def _turn_away(self, stream_id: int) -> None:
+        """Refuse before the body is there, without a word to the socket yet: others come with the same bytes."""
+        with contextlib.suppress(NGH2Error):
+            self._http.send_response(stream_id, [*_HEAD, *self._front.line.told], end_stream=True)
 
     def _send_http(self, stream_id: int, status: bytes) -> None:
         """Answer what is HTTP/2 but not gRPC as HTTP does."""

@@ -91,11 +91,14 @@ class _Running:
 class UnaryExchange(_Running):
     """One message in, one out."""
 
-    __slots__ = ("_body", "_rpc")
+    __slots__ = ("_body", "_new_work", "_rpc")
 
-    def __init__(self, connection: "Connection", front: Front, stream_id: int, request: Request, rpc: Rpc) -> None:
+    def __init__(
+        self, connection: "Connection", front: Front, stream_id: int, request: Request, rpc: Rpc, new_work: bool
+    ) -> None:
         super().__init__(connection, front, stream_id, request)
         self._rpc = rpc
+        self._new_work = new_work
         self._body: bytes | bytearray = b""
 
     def data(self, part: bytes, end: bool) -> None:
@@ -118,7 +121,21 @@ class UnaryExchange(_Running):
         self._body = b""
         self._front.release(self._held)
         self._held = 0
+        if self._new_work:
+            self._front.line.enter(self, message)
+        else:
+            self._front.line.pass_by()
+            self.begin(message)
+
+    def begin(self, message: bytes) -> None:
+        """Run the handler: at once, or once the line has come to this call."""
         self._task = self._connection.loop.create_task(self._run(message))
+
+    def gone(self) -> None:
+        """See Exchange."""
+        super().gone()
+        if self._new_work and self._task is None:
+            self._front.line.leave(self)
 
     async def _run(self, message: bytes) -> None:
         connection, request = self._connection, self._request

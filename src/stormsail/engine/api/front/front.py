@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from stormsail.engine.api.front.calls import Rpc, StreamRpc
+from stormsail.engine.api.front.line import Line
 from stormsail.engine.core.errors import ResourceExhausted
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Route:
     method: str
     unary: Rpc | None = None
     stream: StreamRpc | None = None
+    new_work: bool = False
+    """Whether its calls stand in the line while the server is busy."""
 
 
 @dataclass(eq=False)
@@ -59,6 +62,7 @@ class Front:
     unknown: Rpc
     """Answers calls of methods that are not there."""
     bounds: Bounds
+    line: Line
     connections: "set[Connection]" = field(default_factory=set)
     draining: bool = False
     bodies_size: int = 0

@@ -1,0 +1,146 @@
+"""`make bench ARGS="--overload"`: how much is done when three times as much is offered as can be done.
+
+First the peak: starts are offered faster and faster until fewer runs are completed than were asked for. Then three
+times the peak. Goodput is workflows completed a second, while starts are being offered.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from bench.engines import engines
+from bench.lives import answering
+from bench.processes import Measured
+
+QUEUE: Final = "offered"
+FIRST_RATE: Final = 100.0
+FASTER: Final = 1.4
+KEPT_UP: Final = 0.9
+"""An offered rate that is done to this part is not past the peak."""
+PAST_PEAK: Final = 2
+"""So many rates past it are tried: one may have met with a bad moment of the machine."""
+OVERLOAD: Final = 3.0
+_SETTLE_S: Final = 0.5
+_DRAIN_S: Final = 60.0
+
+
+class Workers:
+    """The working side: what it has told last."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.refused = 0
+        self._told: list[tuple[float, int]] = [(0.0, 0)]
+        self._heard = asyncio.Condition()
+
+    async def follow(self, told: asyncio.StreamReader) -> None:
+        """Read what it tells until it ends."""
+        async for line in told:
+            said = json.loads(line)
+            self.done, self.refused = said["done"], said["refused"]
+            self._told.append((said["at_s"], self.done))
+            async with self._heard:
+                self._heard.notify_all()
+
+    async def until_done(self, count: int) -> None:
+        """Wait until so many are completed."""
+        async with asyncio.timeout(_DRAIN_S), self._heard:
+            await self._heard.wait_for(lambda: self.done >= count)
+
+    def rate(self, from_s: float, to_s: float) -> float:
+        """Return how many were completed a second between two instants."""
+        told = [(at_s, done) for at_s, done in self._told if from_s <= at_s <= to_s]
+        (first_s, first), (last_s, last) = told[0], told[-1]
+        return (last - first) / (last_s - first_s)
+
+
+@asynccontextmanager
+async def working(port: int, pollers: int) -> AsyncIterator[Workers]:
+    """Run the working side."""
+    command = [sys.executable, "-m", "bench.offered", "work", str(port), QUEUE, "--pollers", str(pollers)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    workers = Workers()
+    following = asyncio.ensure_future(workers.follow(process.stdout))
+    try:
+        yield workers
+    finally:
+        process.kill()
+        await process.wait()
+        await following
+
+
+async def offered(server: Measured, port: int, rate: float, seconds: float, workers: Workers) -> dict[str, Any]:
+    """Offer starts at a rate; return what became of them, with what was completed meanwhile."""
+    command = [sys.executable, "-m", "bench.offered", "offer", str(port), QUEUE]
+    process = await asyncio.create_subprocess_exec(
+        *command, "--rate", str(rate), "--seconds", str(seconds), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    done, cpu_s = workers.done, server.cpu_s()
+    told: dict[str, Any] = json.loads(await process.stdout.read())
+    await process.wait()
+    goodput = workers.rate(told["began_s"] + _SETTLE_S, told["began_s"] + seconds)
+    return told | {
+        "rate": rate,
+        "goodput": goodput,
+        "server_cpu_s": server.cpu_s() - cpu_s,
+        "server_cpu_ms_each": (server.cpu_s() - cpu_s) * 1000 / max(1, workers.done - done),
+    }
+
+
+async def overload(place: Path, seconds: float, pollers: int) -> dict[str, Any]:
+    """Find the peak and offer three times as much; return what was measured."""
+    ours = engines()[0]
+    async with (
+        answering(ours, place / "data", place / "server.log") as (server, port, _),
+        working(port, pollers) as workers,
+    ):
+        steps: list[dict[str, Any]] = []
+        rate, accepted = FIRST_RATE, 0
+        while sum(step["goodput"] < KEPT_UP * step["rate"] for step in steps) < PAST_PEAK:
+            steps.append(await offered(server, port, rate, seconds, workers))
+            accepted += steps[-1]["accepted"]
+            await workers.until_done(accepted)
+            rate *= FASTER
+        best = max(steps, key=lambda step: float(step["goodput"]))
+        peak = best["goodput"]
+        refused_before = workers.refused
+        over = await offered(server, port, OVERLOAD * peak, 3 * seconds, workers)
+        await workers.until_done(accepted + over["accepted"])
+        return {
+            "pollers": pollers,
+            "steps": steps,
+            "peak": peak,
+            "over": over,
+            "goodput_ratio": over["goodput"] / peak,
+            "cpu_ms_each": {"at the peak": best["server_cpu_ms_each"], "past it": over["server_cpu_ms_each"]},
+            "completions_refused": workers.refused - refused_before,
+            "server_memory_mib": server.resident_bytes() / 2**20,
+        }
+
+
+def told(found: dict[str, Any]) -> list[str]:
+    """Return the figures as lines for a person."""
+    over = found["over"]
+    refusal = over["refusal_ms"].get("p99")
+    return [
+        f"peak goodput           {found['peak']:.0f} workflows/s with {found['pollers']} pollers",
+        f"offered                {over['rate']:.0f} starts/s, three times as many",
+        f"goodput then           {over['goodput']:.0f} workflows/s, {found['goodput_ratio']:.0%} of the peak"
+        " (target: 80% at least)",
+        f"starts turned away     {over['refused']} of {over['sent']}; p99 of the time to be told"
+        f" {'none were' if refusal is None else f'{refusal:.1f} ms'} (target: under 50 ms)",
+        f"starts accepted        {over['accepted']}, p50 {over['accepted_ms'].get('p50', 0):.0f} ms,"
+        f" p99 {over['accepted_ms'].get('p99', 0):.0f} ms, all of them completed",
+        f"server CPU             {found['cpu_ms_each']['at the peak']:.2f} ms a completed workflow at the peak,"
+        f" {found['cpu_ms_each']['past it']:.2f} ms past it, with all that was turned away",
+        f"completions refused    {found['completions_refused']} (target: 0)",
+        f"other failures         {sum(over['failed'].values()) + over['unanswered']}",
+        f"lateness of the load   p99 {over['own_lateness_ms']['p99']:.1f} ms: is part of the times above",
+        f"server's memory        {found['server_memory_mib']:.0f} MiB at the end",
+    ]
