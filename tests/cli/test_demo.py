@@ -97,7 +97,7 @@ def test_a_demo_that_is_kept_can_be_looked_at_and_stopped() -> None:
         serving = {item["application"]: item["versions"] for item in json.loads(status.stdout)["applications"]}
         assert serving["hello"] == ["v2"]
     finally:
-        subprocess.run(command("demo", "--stop", str(data_dir)), timeout=60, check=True, capture_output=True)
+        subprocess.run(command("demo", "--stop", str(data_dir)), timeout=120, check=True, capture_output=True)
     assert not data_dir.exists()
     assert processes_of(data_dir) == []
 

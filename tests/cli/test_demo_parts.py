@@ -15,6 +15,7 @@ from stormsail.cli.demo.census import Census, end_all, processes_of, processes_p
 from stormsail.cli.demo.show import example_service
 from stormsail.cli.demo.traffic import Traffic
 from stormsail.cli.main import run
+from stormsail.delivery.providers.local import launch
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -115,10 +116,12 @@ async def test_nobody_listening_is_a_failure() -> None:
     assert sum(traffic.reasons.values()) == traffic.requests
 
 
-def start(data_dir: Path, group: str) -> subprocess.Popen[bytes]:
+def start(
+    data_dir: Path, group: str, script: str = "print('up', flush=True); input()", *arguments: str
+) -> subprocess.Popen[bytes]:
     marks = {"STORMSAIL_DATA_DIR": str(data_dir), "STORMSAIL_SERVER_GROUP": group}
     process = subprocess.Popen(
-        [sys.executable, "-c", "print('up', flush=True); input()"],
+        [sys.executable, "-c", script, *arguments],
         env=os.environ | marks,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -149,6 +152,35 @@ async def test_the_census_counts_the_processes_of_each_group_of_one_data_directo
         for process in (*running, stranger):
             process.kill()
             process.communicate()
+
+
+STUBBORN = """
+import os, signal, subprocess, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+service = "import signal; signal.signal(signal.SIGTERM, signal.SIG_DFL); input()"
+print("up", flush=True)
+while True:
+    subprocess.run([sys.executable, "-c", service], stdin=sys.stdin)
+"""
+"""Starts a service again whenever it ends, and does not end when it is asked to."""
+
+
+@pytest.mark.parametrize("starts_others", ["--data-dir={}", f"{launch.__file__} {{}}/instance"])
+async def test_what_starts_others_is_ended_before_them_and_a_launcher_is_one_of_those(
+    tmp_path: Path, starts_others: str
+) -> None:
+    stubborn = start(tmp_path, "hello-v000", STUBBORN, *starts_others.format(tmp_path).split())
+    try:
+        await eventually(lambda: len(processes_of(tmp_path)) == 2)
+        assert processes_of(tmp_path)[0] == stubborn.pid
+        assert stubborn.pid in await end_all(tmp_path, asked_seconds=60, give_up_seconds=0)
+        ending = asyncio.create_task(end_all(tmp_path, asked_seconds=0.1))
+        await asyncio.to_thread(stubborn.wait)
+        assert await ending == []
+    finally:
+        stubborn.kill()
+        stubborn.communicate()
+    assert processes_of(tmp_path) == []
 
 
 def test_the_example_service_is_there() -> None:

@@ -157,9 +157,18 @@ async def test_the_cloud_is_read_through_a_worker(stage: Stage) -> None:
 
 
 async def test_nobody_at_the_task_queue_is_said_soon(engine: EngineProcess) -> None:
-    client = await DeliveryClient.connect(engine.address, task_queue=f"nobody-{uuid.uuid4().hex[:8]}")
+    nobody = f"nobody-{uuid.uuid4().hex[:8]}"
+    client = await DeliveryClient.connect(engine.address, task_queue=nobody, no_worker_wait_s=0.5)
     with pytest.raises(NoWorker, match="stormsail worker start"):
         await client.applications("local")
+
+
+async def test_a_worker_that_is_only_starting_is_waited_for(stage: Stage) -> None:
+    await stage.stop_workers()
+    reading = asyncio.create_task(stage.client.applications(stage.account))
+    await asyncio.wait({reading}, timeout=4)  # a worker's start on a busy machine
+    await stage.start_worker()
+    assert await reading == []
 
 
 async def test_an_engine_that_is_not_there_is_named() -> None:

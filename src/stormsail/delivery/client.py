@@ -13,11 +13,9 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from temporalio.api.common.v1 import WorkflowExecution as ExecutionName
-from temporalio.api.enums.v1 import HistoryEventFilterType, TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.enums.v1 import HistoryEventFilterType
 from temporalio.api.workflowservice.v1 import (
     DescribeNamespaceRequest,
-    DescribeTaskQueueRequest,
     GetWorkflowExecutionHistoryRequest,
     GetWorkflowExecutionHistoryResponse,
 )
@@ -109,8 +107,8 @@ FOUND_MAX: Final = 10
 READ_WAIT_S: Final = 20.0
 """How long reading the cloud through a worker may take."""
 
-NO_POLLER_WAIT_S: Final = 3.0
-"""How long a reading waits before it asks whether any worker is there at all."""
+NO_WORKER_WAIT_S: Final = 10.0
+"""How long a reading waits before it asks whether any worker is there at all: one may be starting on a busy machine."""
 
 FRESH_LIST_WAIT_S: Final = 2.0
 """How long a just started operation may be missing from the engine's lists."""
@@ -137,9 +135,11 @@ class DeliveryClient:
         *,
         task_queue: str = TASK_QUEUE,
         outage_max_s: float = OUTAGE_MAX_S,
+        no_worker_wait_s: float = NO_WORKER_WAIT_S,
     ) -> None:
         self.client = client
         self.task_queue = task_queue
+        self._no_worker_wait_s = no_worker_wait_s
         self._link = EngineLink(client, address, outage_max_s)
         self._workflow_ids: dict[str, str] = {}
 
@@ -152,6 +152,7 @@ class DeliveryClient:
         api_key: str | None = None,
         task_queue: str = TASK_QUEUE,
         outage_max_s: float = OUTAGE_MAX_S,
+        no_worker_wait_s: float = NO_WORKER_WAIT_S,
     ) -> "DeliveryClient":
         """Connect and see that the namespace is there. Raises EngineUnreachable or NamespaceNotFound."""
         try:
@@ -164,7 +165,9 @@ class DeliveryClient:
             )
         except RuntimeError as error:
             raise EngineUnreachable(address, str(error).partition("\n")[0]) from error
-        delivery = DeliveryClient(client, address, task_queue=task_queue, outage_max_s=outage_max_s)
+        delivery = DeliveryClient(
+            client, address, task_queue=task_queue, outage_max_s=outage_max_s, no_worker_wait_s=no_worker_wait_s
+        )
         question = DescribeNamespaceRequest(namespace=namespace)
         try:
             await delivery._link.ask(lambda: client.workflow_service.describe_namespace(question))
@@ -368,9 +371,9 @@ class DeliveryClient:
         )
         waiting = asyncio.ensure_future(self._link.ask(lambda: handle.result(follow_runs=False)))
         try:
-            await asyncio.wait({waiting}, timeout=NO_POLLER_WAIT_S)
-            if not waiting.done() and not await self._has_poller():
-                raise NoWorker(self.task_queue, NO_POLLER_WAIT_S)
+            await asyncio.wait({waiting}, timeout=self._no_worker_wait_s)
+            if not waiting.done() and not await self._link.has_poller(self.task_queue):
+                raise NoWorker(self.task_queue, self._no_worker_wait_s)
             return await waiting
         except WorkflowFailureError as error:
             refusal = _innermost(error)
@@ -379,15 +382,6 @@ class DeliveryClient:
             raise NoWorker(self.task_queue, READ_WAIT_S) from None
         finally:
             waiting.cancel()
-
-    async def _has_poller(self) -> bool:
-        question = DescribeTaskQueueRequest(
-            namespace=self.client.namespace,
-            task_queue=TaskQueue(name=self.task_queue),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        )
-        reply = await self._link.ask(lambda: self.client.workflow_service.describe_task_queue(question))
-        return len(reply.pollers) > 0
 
     # Finding operations
 

@@ -8,8 +8,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
+from stormsail.delivery.providers.local import launch
+
 SCAN_SECONDS: Final = 0.05
-END_SECONDS: Final = 5.0
+ASKED_SECONDS: Final = 5.0
+"""How long a process may take to end by itself."""
+GIVE_UP_SECONDS: Final = 60.0
 
 
 def processes_per_group(data_dir: Path) -> Counter[str]:
@@ -43,41 +47,54 @@ class Census:
 
 
 def processes_of(data_dir: Path) -> list[int]:
-    """Return every process that works for a data directory: services, load balancer, engine, worker.
+    """Return every process that works for a data directory: services, launchers, load balancer, engine, worker.
 
     A shell or an editor that merely stands there is none of them, even with the directory in its environment.
     """
-    return [pid for pid in _pids() if pid != os.getpid() and _works_for(pid, str(data_dir).encode())]
+    return [pid for _, pid in _ranked(data_dir)]
 
 
-def _works_for(pid: int, data_dir: bytes) -> bool:
+async def end_all(
+    data_dir: Path, asked_seconds: float = ASKED_SECONDS, give_up_seconds: float = GIVE_UP_SECONDS
+) -> list[int]:
+    """End every process of a data directory: each is asked first, then killed. Returns those that would not end.
+
+    What starts others goes first, and the others only when it is gone: it would start them again.
+    """
+    clock = asyncio.get_running_loop().time
+    give_up_at = clock() + give_up_seconds
+    asked_at: dict[int, float] = {}
+    while ranked := await asyncio.to_thread(_ranked, data_dir):
+        if clock() > give_up_at:
+            return [pid for _, pid in ranked]
+        for pid in (pid for rank, pid in ranked if rank == ranked[0][0]):
+            first = pid not in asked_at
+            if first or clock() - asked_at[pid] > asked_seconds:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM if first else signal.SIGKILL)
+            asked_at.setdefault(pid, clock())
+        await asyncio.sleep(SCAN_SECONDS)
+    return []
+
+
+def _ranked(data_dir: Path) -> list[tuple[int, int]]:
+    """Return (rank, pid) of every process that works for a data directory, in the order in which they are to end."""
+    found = ((_rank(pid, os.fsencode(data_dir)), pid) for pid in _pids() if pid != os.getpid())
+    return sorted((rank, pid) for rank, pid in found if rank)
+
+
+def _rank(pid: int, data_dir: bytes) -> int:
+    """Return 1 for what starts others, 2 for what is about to become one of them, 3 for these, 0 for a stranger."""
     arguments = _read(pid, "cmdline").split(b"\0")
     if b"--data-dir=" + data_dir in arguments:
-        return True
+        return 1
+    if os.fsencode(launch.__file__) in arguments:
+        return 2 if any(one.startswith(data_dir + b"/") for one in arguments) else 0
     if arguments[0].endswith(b"haproxy"):
-        return _directory(pid).startswith(data_dir + b"/")
+        return 3 if _directory(pid).startswith(data_dir + b"/") else 0
     environment = _read(pid, "environ").split(b"\0")
     mine = b"STORMSAIL_DATA_DIR=" + data_dir in environment
-    return mine and any(item.startswith(b"STORMSAIL_SERVER_GROUP=") for item in environment)
-
-
-async def end_all(data_dir: Path) -> None:
-    """End every process of a data directory: asked first, then killed. New ones are looked for until none is left."""
-    deadline = asyncio.get_running_loop().time() + END_SECONDS
-    number = signal.SIGTERM
-    asked: set[int] = set()
-    while pids := await asyncio.to_thread(processes_of, data_dir):
-        if asyncio.get_running_loop().time() > deadline:
-            number = signal.SIGKILL
-            asked.clear()
-        for pid in pids:
-            if pid not in asked:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, number)
-                asked.add(pid)
-        await asyncio.sleep(0.05)
-        if asyncio.get_running_loop().time() > deadline + END_SECONDS:
-            return
+    return 3 if mine and any(item.startswith(b"STORMSAIL_SERVER_GROUP=") for item in environment) else 0
 
 
 def _pids() -> list[int]:

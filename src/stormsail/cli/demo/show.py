@@ -91,8 +91,10 @@ def run_demo(seed: int | None, kills: int, rate: int, keep: bool, engine: str) -
         ended = True
     finally:
         if not (keep and ended):
-            asyncio.run(end_all(data_dir))
-            shutil.rmtree(data_dir, ignore_errors=True)
+            if left := asyncio.run(end_all(data_dir)):
+                note(_told_left(left, data_dir))
+            else:
+                shutil.rmtree(data_dir, ignore_errors=True)
     _report(verdict, seed)
     return int(ExitCode.ERROR if verdict.faults else ExitCode.OK)
 
@@ -252,10 +254,17 @@ def stop_kept(directory: str) -> int:
             next_step="give the directory that `stormsail demo --keep` printed",
             code=ExitCode.USAGE,
         )
-    asyncio.run(end_all(data_dir))
+    if left := asyncio.run(end_all(data_dir)):
+        raise CommandFailed(
+            _told_left(left, data_dir), next_step=f"once they are gone, `stormsail demo --stop {data_dir}`"
+        )
     shutil.rmtree(data_dir)
     note(f"stopped, and removed {data_dir}")
     return int(ExitCode.OK)
+
+
+def _told_left(left: list[int], data_dir: Path) -> str:
+    return f"these processes do not end, not even by SIGKILL, and {data_dir} is kept: {', '.join(map(str, left))}"
 
 
 @asynccontextmanager

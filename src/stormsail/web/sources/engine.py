@@ -43,6 +43,9 @@ T = TypeVar("T")
 OUTAGE_MAX_S: Final = 1.0
 """How long one question keeps trying while the engine is away: a viewer is waiting, and the last answer is kept."""
 
+NO_WORKER_WAIT_S: Final = 2.0
+"""How long a reading waits for a worker: less than the page waits for the reading, so that it can say why."""
+
 CHANGE_OUTAGE_MAX_S: Final = 30.0
 
 _AWAY: Final = frozenset(
@@ -95,7 +98,9 @@ class EngineSource:
         self.client = client
         self.questions = 0
         """How many were asked since the start."""
-        self.delivery = DeliveryClient(client, at.address, task_queue=at.task_queue, outage_max_s=OUTAGE_MAX_S)
+        self.delivery = DeliveryClient(
+            client, at.address, task_queue=at.task_queue, outage_max_s=OUTAGE_MAX_S, no_worker_wait_s=NO_WORKER_WAIT_S
+        )
         self.changing = DeliveryClient(client, at.address, task_queue=at.task_queue, outage_max_s=CHANGE_OUTAGE_MAX_S)
 
     @staticmethod
