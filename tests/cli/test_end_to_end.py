@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from stormsail.cli.demo.census import processes_per_group
-from tests.cli.conftest import Place, eventually
+from tests.cli.conftest import Place, end_services, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -325,6 +325,16 @@ def test_an_engine_without_a_worker_is_told_apart(tmp_path: Path) -> None:
         assert asked.code == 1
         assert "no worker answered" in asked.err
         assert place.run("doctor").code == 1
+        # A worker that says that it is ready polls already: whoever asks next gets an answer.
+        worker = place.start("worker", "start", "--engine", place.note("engine.json")["address"])
+        try:
+            place.until_ready(worker, "worker.json")
+            status = place.run("status", "-o", "json")
+            assert (status.code, status.json["worker_polling"]) == (0, True)
+        finally:
+            worker.terminate()
+            worker.communicate(timeout=20)
+            end_services(place.data_dir)
     finally:
         engine.terminate()
         engine.communicate(timeout=20)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, GetClusterInfoRequest, GetSystemInfoRequest
+from temporalio.api.workflowservice.v1 import GetClusterInfoRequest, GetSystemInfoRequest
 from temporalio.service import RPCError
 
 from stormsail.delivery.client import DeliveryClient, EngineRefused
+from stormsail.delivery.reading import pollers
 
 POLLED_SECONDS_AGO_MAX: Final = 75.0
 
@@ -43,13 +43,7 @@ async def read_engine_facts(client: DeliveryClient) -> EngineFacts:
 
 
 async def _pollers(client: DeliveryClient, kind: TaskQueueType.ValueType) -> tuple[str, ...]:
-    reply = await client.client.workflow_service.describe_task_queue(
-        DescribeTaskQueueRequest(
-            namespace=client.client.namespace,
-            task_queue=TaskQueue(name=client.task_queue),
-            task_queue_type=kind,
-        ),
-    )
+    found = await pollers(client.client, client.task_queue, kind)
     # Servers go on listing a worker that was killed for minutes; a living one polls again at least once a minute.
     oldest = time.time() - POLLED_SECONDS_AGO_MAX
-    return tuple(sorted({poller.identity for poller in reply.pollers if poller.last_access_time.seconds >= oldest}))
+    return tuple(sorted({poller.identity for poller in found if poller.last_access_time.seconds >= oldest}))

@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.client import Client
+from temporalio.service import RPCError
+
 from stormsail.cli.connection import clear_failures, connect
 from stormsail.cli.errors import CommandFailed, ExitCode
 from stormsail.cli.notes import left_note
@@ -23,12 +27,17 @@ from stormsail.delivery.offers import OfferUnusable
 from stormsail.delivery.providers.catalog import UnknownProvider, check_provider, open_account
 from stormsail.delivery.providers.errors import ProviderError
 from stormsail.delivery.providers.provider import Provider
+from stormsail.delivery.reading import pollers
 from stormsail.delivery.worker import run_worker
 
 STOP_SECONDS_MAX: Final = 8.0
 """How long calls in flight get to end: the SDK takes its time without an engine, and killing a worker is safe."""
 
+SHOWN_SECONDS_MAX: Final = 20.0
+"""How long an engine may take to show a worker that polls it."""
+
 _RETRY_SECONDS: Final = 0.25
+_LOOK_SECONDS: Final = 0.05
 
 
 def run_until_stopped(
@@ -89,11 +98,7 @@ async def _until_stopped(
     try:
         for one in accounts:
             providers[one.name] = await open_account(one.provider, one.name, one.settings)
-        with left_note(place.data_dir / "worker.json", place.address):
-            note(f"worker: polling task queue {task_queue!r} on {place.address}, namespace {place.namespace!r}")
-            if [*providers] != [ACCOUNT]:
-                note(f"worker: serving accounts {', '.join(providers)}")
-            ended = await _work(client, providers, task_queue, stop, guards)
+        ended = await _work(place, client, providers, task_queue, stop, guards)
         if not ended:
             note("worker: stopped; calls in flight are carried on by the next worker")
             os._exit(0)
@@ -119,17 +124,49 @@ def _readable(guard_file: Path) -> ReadGuards:
 
 
 async def _work(
-    client: DeliveryClient, providers: Mapping[str, Provider], task_queue: str, stop: asyncio.Event, guards: ReadGuards
+    place: Place,
+    client: DeliveryClient,
+    providers: Mapping[str, Provider],
+    task_queue: str,
+    stop: asyncio.Event,
+    guards: ReadGuards,
 ) -> bool:
-    """Work until stopped; return whether all calls in flight came to their end."""
+    """Work until stopped; return whether all calls in flight came to their end.
+
+    That it polls is said, and noted for others, once the engine shows it.
+    """
     working = asyncio.create_task(run_worker(client.client, providers, task_queue=task_queue, stop=stop, guards=guards))
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    await asyncio.wait({working}, timeout=STOP_SECONDS_MAX)
+    with contextlib.ExitStack() as notes:
+        if await _polls(client.client, task_queue, working, stop):
+            notes.enter_context(left_note(place.data_dir / "worker.json", place.address))
+            note(f"worker: polling task queue {task_queue!r} on {place.address}, namespace {place.namespace!r}")
+            if [*providers] != [ACCOUNT]:
+                note(f"worker: serving accounts {', '.join(providers)}")
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working}, timeout=STOP_SECONDS_MAX)
     stopping.cancel()
     if working.done():
         await working
     return working.done()
+
+
+async def _polls(client: Client, task_queue: str, working: "asyncio.Task[None]", stop: asyncio.Event) -> bool:
+    """Return whether the engine shows this worker at both of its task queues, waiting until it does.
+
+    A cluster may show only some of who polls, so the wait has an end, after which we believe it.
+    """
+    believed_at = time.monotonic() + SHOWN_SECONDS_MAX
+    kinds = [TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY]
+    while not working.done() and not stop.is_set():
+        with contextlib.suppress(RPCError):
+            shown = [{poller.identity for poller in await pollers(client, task_queue, kind)} for kind in kinds]
+            if all(client.identity in identities for identities in shown):
+                return True
+        if time.monotonic() >= believed_at:
+            return True
+        await asyncio.wait({working}, timeout=_LOOK_SECONDS)
+    return False
 
 
 async def _connected(place: Place, connect_timeout: float, stop: asyncio.Event) -> DeliveryClient | None:

@@ -29,7 +29,7 @@ from temporalio.client import (
     WorkflowQueryFailedError,
 )
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError
+from temporalio.exceptions import CancelledError, TerminatedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from stormsail.delivery.client_types import (
@@ -71,6 +71,7 @@ from stormsail.delivery.model.operation import (
 from stormsail.delivery.model.priority import priority_of
 from stormsail.delivery.model.server_group import Observation
 from stormsail.delivery.model.steering import CancelReason, SteeringRecord, Verb
+from stormsail.delivery.reading import NO_WORKER_WAIT_S, innermost, read_through_worker
 from stormsail.delivery.steer import request_for, steer, steering_of
 from stormsail.delivery.summaries import memo_of, outcome_of, pending_of, raw_memo, summary_of
 
@@ -104,12 +105,6 @@ SEARCHED_MAX: Final = 1000
 
 PREFIX_MIN: Final = 4
 FOUND_MAX: Final = 10
-READ_WAIT_S: Final = 20.0
-"""How long reading the cloud through a worker may take."""
-
-NO_WORKER_WAIT_S: Final = 10.0
-"""How long a reading waits before it asks whether any worker is there at all: one may be starting on a busy machine."""
-
 FRESH_LIST_WAIT_S: Final = 2.0
 """How long a just started operation may be missing from the engine's lists."""
 
@@ -341,7 +336,7 @@ class DeliveryClient:
         Raises ApplicationNotFound, NoWorker or ObservationFailed.
         """
         request = ObserveRequest(account=account, application=application)
-        observation = await self._read_through_worker("ObserveApplication", request, Observation)
+        observation = await read_through_worker(self._link, self.task_queue, "ObserveApplication", request, Observation)
         if not observation.server_groups:
             raise ApplicationNotFound(application, account, await self.applications(account))
         return observation
@@ -349,39 +344,13 @@ class DeliveryClient:
     async def applications(self, account: str) -> list[str]:
         """Read the names of the account's applications, through a worker."""
         request = ObserveRequest(account=account)
-        return [*(await self._read_through_worker("ListApplications", request, ApplicationList)).applications]
+        found = await self._read("ListApplications", request, ApplicationList)
+        return [*found.applications]
 
-    async def _read_through_worker(self, workflow: str, request: ObserveRequest, answer: type[T]) -> T:
-        request_id = str(uuid.uuid4())
-        workflow_id = f"observe/{request.account}/{request.application}/{request_id}"
-        message = await self._link.start_message(
-            workflow,
-            workflow_id,
-            request,
-            task_queue=self.task_queue,
-            request_id=request_id,
-            memo={},
+    async def _read(self, workflow: str, request: ObserveRequest, answer: type[T]) -> T:
+        return await read_through_worker(
+            self._link, self.task_queue, workflow, request, answer, no_worker_wait_s=self._no_worker_wait_s
         )
-        message.workflow_execution_timeout.FromTimedelta(timedelta(seconds=READ_WAIT_S))
-        reply = await self._link.ask(lambda: self.client.workflow_service.start_workflow_execution(message))
-        handle: WorkflowHandle[Any, T] = self.client.get_workflow_handle(
-            workflow_id,
-            run_id=reply.run_id,
-            result_type=answer,
-        )
-        waiting = asyncio.ensure_future(self._link.ask(lambda: handle.result(follow_runs=False)))
-        try:
-            await asyncio.wait({waiting}, timeout=self._no_worker_wait_s)
-            if not waiting.done() and not await self._link.has_poller(self.task_queue):
-                raise NoWorker(self.task_queue, self._no_worker_wait_s)
-            return await waiting
-        except WorkflowFailureError as error:
-            refusal = _innermost(error)
-            if isinstance(refusal, ApplicationError):
-                raise ObservationFailed(f"account {request.account} could not be read: {refusal.message}") from None
-            raise NoWorker(self.task_queue, READ_WAIT_S) from None
-        finally:
-            waiting.cancel()
 
     # Finding operations
 
@@ -475,16 +444,10 @@ class DeliveryClient:
         return sorted(found, key=lambda summary: summary.started_at_ms, reverse=True)[:limit]
 
 
-def _innermost(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
 def _failure_text(error: WorkflowFailureError) -> str:
     if isinstance(error.cause, TerminatedError):
         return f"it was terminated ({error.cause.message})"
-    return str(_innermost(error))
+    return str(innermost(error))
 
 
 def _digest(request: OperationRequest) -> str:

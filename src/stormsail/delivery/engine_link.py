@@ -7,9 +7,8 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
-from temporalio.api.enums.v1 import TaskQueueType, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, StartWorkflowExecutionRequest
+from temporalio.api.enums.v1 import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
+from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -69,16 +68,6 @@ class EngineLink:
                     raise EngineRefused(error.status.name, error.message) from error
             await asyncio.sleep(pause)
             pause = min(pause * 2, RETRY_PAUSE_MAX_S)
-
-    async def has_poller(self, task_queue: str) -> bool:
-        """Tell whether a worker polls a task queue, or did a short while ago."""
-        question = DescribeTaskQueueRequest(
-            namespace=self.client.namespace,
-            task_queue=TaskQueue(name=task_queue),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        )
-        reply = await self.ask(lambda: self.client.workflow_service.describe_task_queue(question))
-        return len(reply.pollers) > 0
 
     async def search(self, query: str, limit: int) -> list[WorkflowExecution]:
         """List executions, at most `limit`, as the engine orders them."""
