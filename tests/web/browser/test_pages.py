@@ -218,6 +218,44 @@ async def test_an_operator_finds_the_failing_step_retries_it_and_sees_it_end(hou
     await expect(newest).to_contain_text("Done")
 
 
+async def test_an_operator_picks_several_failing_operations_and_retries_them_together(house: House) -> None:
+    begun = ("begin", "enableServerGroup")
+    house.theatre.weather.faults[begun] = Fault.PERMANENT
+    two = [
+        await house.theatre.deploy(name, "v1", reason="first release", wait=False, onFailure="pause")
+        for name in ("stock", "returns")
+    ]
+    for operation_id in two:
+        await house.theatre.paused(operation_id)
+    del house.theatre.weather.faults[begun]
+
+    page = await house.page("/")
+    await heard(page)
+    waiting = page.locator("#waiting")
+    for operation_id in two:
+        await waiting.locator(f"#pick-{operation_id}").check()
+    # What was picked stays picked while the page goes on being fresh.
+    await house.theatre.deploy("refunds", "v1")
+    await expect(page.locator("section", has=page.locator("#h-recent"))).to_contain_text("refunds")
+    assert [await waiting.locator(f"#pick-{one}").is_checked() for one in two] == [True, True]
+    dialog = await open_dialog(page, "Retry the picked")
+    await expect(dialog.locator(".plan")).to_contain_text("2 operations, each by itself")
+    assert await faults(page) == []
+    await dialog.get_by_label("Reason").fill("the quota was raised")
+    lines = dialog.locator(".plan pre")
+    await expect(lines).to_contain_text("--reason 'the quota was raised'")
+    assert [accepted(line) for line in (await lines.inner_text()).splitlines()] == [True, True]
+    await dialog.get_by_role("button", name="Retry all").click()
+    await expect(dialog.locator("[data-many-over]")).to_contain_text("All 2 were asked for.")
+    for operation_id in two:
+        await expect(dialog.locator(f"[data-one='{operation_id}']")).to_contain_text("Done")
+    await dialog.locator(".foot").get_by_role("button", name="Close").click()
+    await expect(page.locator("dialog[open]")).to_have_count(0)
+    for operation_id in two:
+        assert await house.theatre.ended(operation_id) == "SUCCEEDED"
+        await expect(page.locator(f"#pick-{operation_id}")).to_have_count(0)
+
+
 async def test_an_operator_rolls_back_after_seeing_the_plan(house: House) -> None:
     await house.theatre.deploy("search", "v1")
     await house.theatre.deploy("search", "v2")

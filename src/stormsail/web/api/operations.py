@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from stormsail.delivery.model.priority import Priority
 from stormsail.delivery.model.steering import Verb
 from stormsail.web.api.context import (
     CHANGE,
@@ -23,6 +24,7 @@ from stormsail.web.api.context import (
     changed,
     sorted_failures,
 )
+from stormsail.web.changes.bulk import OPERATIONS_MAX, BulkVerb, BulkView, steer_many
 from stormsail.web.changes.change import REASON_MAX, Caller
 from stormsail.web.changes.operations import (
     CancelAskedView,
@@ -63,6 +65,16 @@ class StartBody(Body):
     application: Name
     account: Name = "local"
     payload: dict[str, Any] = Field(default_factory=dict)
+    priority: Priority | None = None
+    """Who goes first where not everybody can at once; left out, a rollback goes before what a person asks for."""
+
+
+class BulkBody(Body):
+    """The same asked of many operations."""
+
+    verb: BulkVerb
+    operations: Annotated[list[Name], Field(min_length=1, max_length=OPERATIONS_MAX)]
+    """Their ids."""
 
 
 class SteerBody(Body):
@@ -71,6 +83,12 @@ class SteerBody(Body):
     step: Annotated[str, Field(max_length=200)] = ""
     attempt: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """The step's `attempt` that you saw; 0 means whichever it is at."""
+
+
+class PromoteBody(SteerBody):
+    """Whether all steps that are left are passed over, so that the new version gets every request."""
+
+    full: bool = False
 
 
 class RerunBody(SteerBody):
@@ -118,7 +136,7 @@ async def post_operation(body: StartBody, asker: Asker) -> Response:
     """Start an operation: createServerGroup (deploy), rollbackServerGroup, resizeServerGroup, enableServerGroup..."""
     return changed(
         await start_operation(
-            asker.because(body.reason), body.operation_type, body.application, body.account, body.payload
+            asker.because(body.reason), body.operation_type, body.application, body.account, body.payload, body.priority
         )
     )
 
@@ -133,6 +151,15 @@ async def post_plan(request: Request, body: StartBody, asker: Asker) -> Response
     answer = answered(request, view)
     answer.headers["ETag"] = etag_of(ClusterNow(view.server_groups, view.running))
     return answer
+
+
+@router.post("/bulk", response_model=BulkView, responses=CHANGE)
+async def post_bulk(body: BulkBody, asker: Asker) -> BulkView:
+    """Retry or cancel many operations. Each is a change of its own: see `results` for what became of it.
+
+    The answer is `200` also where some were refused. The same Idempotency-Key again does only what was not done.
+    """
+    return await steer_many(asker.because(body.reason), body.verb, body.operations)
 
 
 @router.get("/{operation_id}", response_model=OperationView, responses=READ_ONE)
@@ -166,6 +193,30 @@ async def post_skip(operation_id: str, body: SteerBody, asker: Asker) -> Respons
 async def post_rerun(operation_id: str, body: RerunBody, asker: Asker) -> Response:
     """Try a step again with another input."""
     return await _steered(asker, operation_id, Verb.RERUN, body, body.input)
+
+
+@router.post("/{operation_id}/approve", response_model=SteeredView, responses=CHANGE)
+async def post_approve(operation_id: str, body: SteerBody, asker: Asker) -> Response:
+    """Let a rollout that waits for a person go on: at an approval, or where it was paused."""
+    return await _steered(asker, operation_id, Verb.APPROVE, body)
+
+
+@router.post("/{operation_id}/promote", response_model=SteeredView, responses=CHANGE)
+async def post_promote(operation_id: str, body: PromoteBody, asker: Asker) -> Response:
+    """Pass over what a rollout waits for now; with `full`, over all that is left."""
+    return await _steered(asker, operation_id, Verb.PROMOTE, body, {"full": True} if body.full else None)
+
+
+@router.post("/{operation_id}/pause", response_model=SteeredView, responses=CHANGE)
+async def post_pause(operation_id: str, body: SteerBody, asker: Asker) -> Response:
+    """Have a rollout wait for a person before its next step; `approve` has it go on."""
+    return await _steered(asker, operation_id, Verb.PAUSE, body)
+
+
+@router.post("/{operation_id}/abort", response_model=SteeredView, responses=CHANGE)
+async def post_abort(operation_id: str, body: SteerBody, asker: Asker) -> Response:
+    """Give a rollout up: it fails, and the older version gets every request back."""
+    return await _steered(asker, operation_id, Verb.ABORT, body)
 
 
 async def _steered(

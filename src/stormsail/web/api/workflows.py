@@ -37,6 +37,7 @@ from stormsail.web.changes.workflows import (
     terminate_workflow,
     update_workflow,
 )
+from stormsail.web.views.retrying import RetryingView, read_retrying
 from stormsail.web.views.workflow import HISTORY_LIMIT_MAX, HistoryView, WorkflowView, read_history, read_workflow
 from stormsail.web.views.workflows import QUERY_MAX, WorkflowsView, read_workflows
 
@@ -72,6 +73,15 @@ async def list_workflows(
     who.must(Role.READ)
     with sorted_failures():
         view = await read_workflows(web.sources, query=query, limit=limit, cursor=cursor)
+    return answered(request, view)
+
+
+@router.get("/retrying", response_model=RetryingView, responses=READ)
+async def list_retrying(request: Request, web: Here, who: Who, query: ListFilter = "", cursor: Cursor = "") -> Response:
+    """List the running runs with an activity between two attempts, among a hundred a page: see `looked_at`."""
+    who.must(Role.READ)
+    with sorted_failures():
+        view = await read_retrying(web.sources, query, cursor)
     return answered(request, view)
 
 

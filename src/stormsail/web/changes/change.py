@@ -50,6 +50,10 @@ class Caller:
         """Return the same caller with why."""
         return replace(self, reason=reason)
 
+    def under(self, idempotency_key: str) -> "Caller":
+        """Return the same caller for one part of a change, under a key of its own."""
+        return replace(self, idempotency_key=idempotency_key, if_match="")
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:

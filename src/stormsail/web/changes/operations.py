@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stormsail.delivery.model.operation import OperationRequest, cluster_of, workflow_id_of
+from stormsail.delivery.model.priority import Priority
 from stormsail.delivery.model.steering import Verb
 from stormsail.delivery.operations.cloud import OperationFailure
 from stormsail.delivery.operations.installed import installed_operations
@@ -69,7 +70,12 @@ class PlanView:
 
 
 async def start_operation(
-    caller: Caller, operation_type: str, application: str, account: str, payload: Mapping[str, Any]
+    caller: Caller,
+    operation_type: str,
+    application: str,
+    account: str,
+    payload: Mapping[str, Any],
+    priority: Priority | None = None,
 ) -> Done:
     """Start an operation. Raises Problem, `invalid` with every field of the payload that breaks a rule."""
     caller.principal.must(Role.WRITE, application, account)
@@ -80,6 +86,7 @@ async def start_operation(
         account=account,
         reason=caller.reason,
         requested_by=caller.principal.name,
+        priority=priority,
     )
     _typed(request, caller)
     cluster = cluster_of(request)
@@ -95,7 +102,11 @@ async def start_operation(
         f"cluster/{account}/{cluster}",
         application,
         account,
-        {"operation_type": operation_type, "payload": dict(payload)},
+        {
+            "operation_type": operation_type,
+            "payload": dict(payload),
+            **({"priority": priority.value} if priority is not None else {}),
+        },
     )
     return await carry_out(caller, wanted, make, status=201, before=lambda: _cluster_now(caller, request))
 

@@ -56,6 +56,7 @@ async def operations(
         topics=("operations", "engine"),
         sources=view.sources,
         view=view,
+        may=may(who),
         filters=filters,
         states=STATES,
         accounts=sorted(sources.accounts),

@@ -2,17 +2,20 @@
 
 import asyncio
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from stormsail.delivery.model.operation import RUNNER
-from stormsail.web.pages.asking import Asked, Pages, Viewer
+from stormsail.web.pages.asking import Asked, Pages, Viewer, may
 from stormsail.web.pages.problems import PageRoute
 from stormsail.web.views.overview import read_overview
-from stormsail.web.views.retrying import RetryingRow, read_retrying
+from stormsail.web.views.retrying import RetryingRow, RetryingView, looked_at, read_retrying
 
 router = APIRouter(route_class=PageRoute)
+
+_OPERATIONS = f"WorkflowType = '{RUNNER}'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +36,7 @@ class BackingOff:
 @router.get("/")
 async def overview(request: Request, sources: Asked, pages: Pages, who: Viewer) -> Response:
     """Show what needs a person first."""
-    view, retrying = await asyncio.gather(
-        read_overview(sources, sees=who.sees), read_retrying(sources, f"WorkflowType = '{RUNNER}'")
-    )
+    view, retrying = await asyncio.gather(read_overview(sources, sees=who.sees), read_retrying(sources, _OPERATIONS))
     backing_off = [row for row in map(_backing_off, retrying.rows) if who.sees(row.application, row.account)]
     return pages.page(
         request,
@@ -45,9 +46,19 @@ async def overview(request: Request, sources: Asked, pages: Pages, who: Viewer) 
         topics=("operations", "applications", "engine", "workers"),
         sources=view.sources,
         view=view,
+        may=may(who),
+        looked=looked_at(retrying),
+        more_to_look_at=_next_ones(retrying),
         backing_off=backing_off,
         running=[row for row in view.running if row.operation_id not in {one.run_id for one in backing_off}],
     )
+
+
+def _next_ones(retrying: RetryingView) -> str:
+    """Return where operations that were not looked at are, or nothing where there are none."""
+    if not retrying.next_cursor:
+        return ""
+    return "/workflows?" + urlencode({"query": _OPERATIONS, "retrying": "1", "cursor": retrying.next_cursor})
 
 
 def _backing_off(row: RetryingRow) -> BackingOff:

@@ -18,7 +18,7 @@ from stormsail.web.pages.timelines import first_rows
 from stormsail.web.pages.words import segment, timeline_address
 from stormsail.web.sources.engine import Refused
 from stormsail.web.sources.held import Source, SourceFailed
-from stormsail.web.views.retrying import read_retrying
+from stormsail.web.views.retrying import looked_at, read_retrying
 from stormsail.web.views.workflow import EventView, HistoryView, WorkflowView, read_history, read_workflow
 from stormsail.web.views.workflows import QUERY_MAX, WorkflowsView, read_workflows
 
@@ -74,12 +74,12 @@ async def workflows(
     next_cursor = ""
     try:
         if retrying:
-            found = await read_retrying(sources, query)
-            asked = found.sources
+            found = await read_retrying(sources, query, cursor)
+            asked, next_cursor = found.sources, found.next_cursor
             shown |= {
                 "rows": [row.workflow for row in found.rows],
                 "failures": {row.workflow.run_id: row.activity for row in found.rows},
-                "looked_at": found.looked_at,
+                "looked_at": looked_at(found),
             }
         else:
             whole = _joined(query, status, readings=bool(readings))

@@ -58,10 +58,23 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-do]");
   if (!button) return;
   if (button.dataset.do === "close") dialog?.close();
+  if (button.dataset.do === "done") { dialog?.close(); refresh(); }
   if (button.dataset.do === "copy") {
     navigator.clipboard?.writeText(document.getElementById(button.dataset.of).textContent.trim())
       .then(() => { button.textContent = "Copied"; setTimeout(() => { button.textContent = "Copy"; }, 1500); });
   }
+});
+
+// A box in a table's head picks all of its rows, and says when only some are.
+document.addEventListener("change", (event) => {
+  const table = event.target.closest?.("table");
+  const all = table?.querySelector("input[data-pick-all]");
+  if (!all) return;
+  const boxes = [...table.querySelectorAll("tbody input[name=operations]")];
+  if (event.target === all) for (const box of boxes) box.checked = all.checked;
+  const picked = boxes.filter((box) => box.checked).length;
+  all.checked = picked > 0 && picked === boxes.length;
+  all.indeterminate = picked > 0 && picked < boxes.length;
 });
 
 // Filters live in the URL: an empty field is left out of it.

@@ -52,6 +52,8 @@ class PageChange:
     """Makes the change and returns where to go on, or nothing to stay."""
     fields: Callable[[Caller, Values], Awaitable[tuple[Field, ...]]]
     danger: bool = False
+    many: bool = False
+    """Whether it is made of many, part by part, in a dialog that tells what became of each."""
 
 
 async def no_fields(_: Caller, __: Values) -> tuple[Field, ...]:

@@ -11,14 +11,20 @@ from starlette.responses import HTMLResponse, Response
 from stormsail.web.changes.change import Caller
 from stormsail.web.changes.workflows import query_workflow
 from stormsail.web.pages.asking import Pages
-from stormsail.web.pages.changes import operations, schedules, server_groups, workflows
+from stormsail.web.pages.changes import many, operations, schedules, server_groups, workflows
 from stormsail.web.pages.changes.change import VALUE_MAX, Field, PageChange, Plan, Values, invalid
 from stormsail.web.problems import Problem
 from stormsail.web.state import principal_of, web_of
 
 router = APIRouter()
 
-CHANGES: Final = {**operations.CHANGES, **server_groups.CHANGES, **workflows.CHANGES, **schedules.CHANGES}
+CHANGES: Final = {
+    **operations.CHANGES,
+    **many.CHANGES,
+    **server_groups.CHANGES,
+    **workflows.CHANGES,
+    **schedules.CHANGES,
+}
 
 
 @router.get("/actions/{key}")
@@ -26,7 +32,9 @@ async def dialog(request: Request, key: str, pages: Pages) -> Response:
     """Show the dialog of a change, with its plan."""
     try:
         change = _change(key)
-        values = _subject(change, dict(request.query_params))
+        # What was picked in a list comes as the same name again and again.
+        picked = {name: ",".join(request.query_params.getlist(name)) for name in request.query_params}
+        values = _subject(change, picked)
         caller = _caller(request, values)
         fields = await change.fields(caller, values)
         filled = {**{field.name: field.value for field in fields}, **values}
@@ -65,9 +73,22 @@ async def make(request: Request, key: str, pages: Pages) -> Response:
         if change is None:
             return pages.alone("refused.html", problem=problem.view)
         return await _again(request, pages, key, change, values, problem)
+    if change.many:
+        return pages.alone("many.html", change=change, key=key, values=values)
     # The dialog stays until it hears of the end: an event at an element that was swapped out reaches nobody.
     done = {"HX-Trigger": "stormsail:done", "HX-Reswap": "none"}
     return Response(status_code=200, headers={"HX-Redirect": where} if where else done)
+
+
+@router.post("/actions/{key}/next")
+async def next_of_many(request: Request, key: str, pages: Pages) -> Response:
+    """Carry out the next few of many; what comes back asks for those after them. Asked again, it does nothing twice."""
+    try:
+        values = await _form(request)
+        part = await many.go_on(_caller(request, values), _change(key), values)
+    except Problem as problem:
+        return pages.alone("many_part.html", part=None, problem=problem.view, key=key)
+    return pages.alone("many_part.html", part=part, problem=None, key=key)
 
 
 @router.post("/workflows/query")
