@@ -12,9 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from bench.bulkhead import bulkhead
+from bench.bulkhead import told as bulkhead_told
 from bench.engines import Engine, engines
 from bench.lives import answering, cold, parked, recovered, timed_out
-from bench.overload import overload, told
+from bench.overload import overload
+from bench.overload import told as overload_told
 from bench.report import write
 from bench.syncs import Syncs
 
@@ -155,12 +158,17 @@ def _short(told: dict[str, Any]) -> str:
     )
 
 
-def _overload(given: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory(prefix="stormsail-overload-", dir=given.directory) as place:
-        found = asyncio.run(overload(Path(place), given.seconds or 4.0, given.pollers))
+def _past_capacity(given: argparse.Namespace) -> None:
     given.report.mkdir(parents=True, exist_ok=True)
-    (given.report / "overload.json").write_text(json.dumps(found, indent=1) + "\n")
-    say("\n".join(told(found)))
+    with tempfile.TemporaryDirectory(prefix="stormsail-overload-", dir=given.directory) as place:
+        if given.overload:
+            found = asyncio.run(overload(Path(place), given.seconds or 4.0, given.pollers))
+            name, lines = "overload", overload_told(found)
+        else:
+            found = asyncio.run(bulkhead(Path(place), given.backlog, given.rounds or 10))
+            name, lines = "bulkhead", bulkhead_told(found)
+    (given.report / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    say("\n".join(lines))
 
 
 def main() -> None:
@@ -175,10 +183,11 @@ def main() -> None:
     parser.add_argument("--directory", default=None, help="where the engines keep their state; a real disk")
     parser.add_argument("--report", type=Path, default=REPORT, help="where bench.md, bench.svg and bench.json go")
     parser.add_argument("--overload", action="store_true", help="only this: three times what can be done is offered")
+    parser.add_argument("--backlog", type=int, default=0, help="only this: one queue beside so many tasks in another")
     parser.add_argument("--pollers", type=int, default=32, help="polls at once in --overload [32]")
     given = parser.parse_args()
-    if given.overload:
-        _overload(given)
+    if given.overload or given.backlog:
+        _past_capacity(given)
         return
     given.rounds = given.rounds or (1 if given.quick else 3)
     given.seconds = given.seconds or (3.0 if given.quick else 6.0)

@@ -77,9 +77,9 @@ async def offer(port: int, queue: str, rate: float, seconds: float) -> dict[str,
         "refused": len(refused),
         "failed": failed,
         "unanswered": len(running),
-        "refusal_ms": _spread(refused),
-        "accepted_ms": _spread(accepted),
-        "own_lateness_ms": _spread(late),
+        "refusal_ms": spread(refused),
+        "accepted_ms": spread(accepted),
+        "own_lateness_ms": spread(late),
     }
 
 
@@ -121,7 +121,7 @@ async def work(port: int, queue: str, pollers: int) -> None:
         await asyncio.gather(tell(), *(lane(client) for _ in range(pollers)))
 
 
-def _spread(seconds: list[float]) -> dict[str, float]:
+def spread(seconds: list[float]) -> dict[str, float]:
     """Return the middle and the ends in milliseconds; empty when there is nothing."""
     ordered = sorted(seconds)
     if not ordered:
