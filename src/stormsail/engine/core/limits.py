@@ -73,6 +73,8 @@ class Limits:
     fairness_weights_max: int = 1_000
     """Fairness keys of one task queue that UpdateTaskQueueConfig may give a weight."""
     open_runs_cached_max: int = 20_000
+    open_runs_cached_size_max: int = 96 * 1024 * 1024
+    """Estimated. Those used longest ago leave memory, but not the last one."""
     recent_events_size_max: int = 32 * 1024 * 1024
     """The newest events of all runs, kept in memory beside the file."""
     recent_events_of_run_size_max: int = 256 * 1024

@@ -2,17 +2,22 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import Final
 
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.store.history import HistoryPage
+
+_TAIL_BYTES: Final = 600
+_FRAME_BYTES: Final = 50
+"""What a run's tail, and each frame in it, take besides the frame's own bytes."""
 
 
 @dataclass(slots=True)
 class _Tail:
     first_event_id: int
     frames: list[bytes] = field(default_factory=list)
-    size_bytes: int = 0
+    size_bytes: int = _TAIL_BYTES
 
 
 class RecentEvents:
@@ -33,7 +38,8 @@ class RecentEvents:
         if tail is None or tail.first_event_id + len(tail.frames) != first:
             self.forget(key)
             tail = self._tails[key] = _Tail(first)
-        added = sum(map(len, turn.frames))
+            self._size_bytes += tail.size_bytes
+        added = sum(map(len, turn.frames)) + _FRAME_BYTES * len(turn.frames)
         tail.frames += turn.frames
         tail.size_bytes += added
         self._size_bytes += added

@@ -38,6 +38,7 @@ from stormsail.engine.shell.clock import Clock
 from stormsail.engine.shell.joined import Joined, RunQuarantined
 from stormsail.engine.shell.overload import Admission
 from stormsail.engine.shell.recent import RecentEvents
+from stormsail.engine.shell.run_cache import RunCache
 from stormsail.engine.shell.turn_order import TurnOrder, Workflow
 from stormsail.engine.store.errors import StorageFailed
 from stormsail.engine.store.history import HistoryPage
@@ -92,7 +93,12 @@ class Runs:
         self._forgotten = forgotten
         self._waited_for = waited_for
         self._order = TurnOrder()
-        self._states: OrderedDict[RunKey, RunState] = OrderedDict()
+        self._states = RunCache(
+            runs_max=limits.open_runs_cached_max,
+            size_max=limits.open_runs_cached_size_max,
+            held=self._is_held,
+            dropped=self._left_memory,
+        )
         self._recent = RecentEvents(
             size_max=limits.recent_events_size_max, run_size_max=limits.recent_events_of_run_size_max
         )
@@ -216,7 +222,7 @@ class Runs:
 
     def in_memory(self, key: RunKey) -> RunState | None:
         """Return a run's newest committed state where it is here, and None where only the store has it."""
-        return self._states.get(key)
+        return self._states.peek(key)
 
     def check_serving(self) -> None:
         """Raise Unavailable when the server is stopping or its storage failed."""
@@ -376,9 +382,7 @@ class Runs:
         state = self._states.get(key)
         if state is None:
             state = self._load(key)
-            self._remember(state)
-        else:
-            self._states.move_to_end(key)
+            self._states.put(state)
         return state
 
     def _load(self, key: RunKey) -> RunState:
@@ -413,22 +417,10 @@ class Runs:
         return key
 
     def _keep(self, turn: Turn) -> None:
-        self._remember(turn.state)
+        self._states.put(turn.state)
         self._recent.add(turn)
         if turn.before is None:
             self._remember_current(turn.state.key)
-
-    def _remember(self, state: RunState) -> None:
-        self._states[state.key] = state
-        self._states.move_to_end(state.key)
-        spared = 0
-        while len(self._states) - spared > self._limits.open_runs_cached_max:
-            oldest = next(iter(self._states))
-            if self._is_held(self._states[oldest]):
-                self._states.move_to_end(oldest)
-                spared += 1
-            else:
-                self._forget(oldest)
 
     def _is_held(self, state: RunState) -> bool:
         """Whether a run had better stay in memory, for somebody counts on what is there alone.
@@ -443,9 +435,14 @@ class Runs:
         return bool(state.updates_admitted) and self._waited_for(state.key)
 
     def _forget(self, key: RunKey) -> None:
+        if self._states.drop(key):
+            self._left_memory(key)
+        else:
+            self._recent.forget(key)
+
+    def _left_memory(self, key: RunKey) -> None:
         self._recent.forget(key)
-        if self._states.pop(key, None) is not None:
-            self._forgotten(key)
+        self._forgotten(key)
 
     def _remember_current(self, key: RunKey) -> None:
         self._current[key.workflow] = key

@@ -1,6 +1,5 @@
 """Bugs planted in the shell of an open engine: parts of it forget to do what they should."""
 
-from dataclasses import replace
 from typing import Any
 
 from stormsail.engine.core.events import NAME_OF_TYPE
@@ -91,7 +90,7 @@ def leaks_admission(engine: Engine) -> None:
 
 
 def caches_for_ever(engine: Engine) -> None:
-    engine.runs._limits = replace(engine.limits, open_runs_cached_max=1 << 30)
+    engine.runs._states.runs_max = 1 << 30
 
 
 def keeps_stale_state(engine: Engine) -> None:
