@@ -8,6 +8,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,8 @@ from bench.syncs import Syncs
 
 REPORT: Final = Path(__file__).with_name("report")
 _PART_S: Final = 180.0
+PARTS: Final = ("throughput", "counts", "cold", "parked", "recovered", "open")
+Part = Callable[[], Awaitable[dict[str, Any]]]
 
 
 def say(text: str) -> None:
@@ -114,7 +117,7 @@ class Bench:
             self.results[each.key] = {"name": each.name, "missing": each.missing, "durable": each.durable, "rounds": []}
             if each.missing:
                 say(f"{each.name}: left out, {each.missing}")
-        for number in range(self._given.rounds):
+        for number in range(self._given.rounds if "throughput" in self._given.only else 0):
             for engine in there:
                 told = await timed_out(partial(throughput, engine, self._fresh(), self._given.seconds), _PART_S)
                 self.results[engine.key]["rounds"].append(told)
@@ -122,25 +125,32 @@ class Bench:
         write(self._given.report, self.results, self._given)  # should the rest not come to its end
         for engine in there:
             mine = self.results[engine.key]
-            mine["counts"] = await timed_out(partial(counts, engine, self._fresh(), 3.0), _PART_S)
-            if engine.command is None:
-                continue
-            mine["cold"] = [
-                await timed_out(partial(cold, engine, self._fresh()), _PART_S) for _ in range(self._given.rounds)
-            ]
-            mine["parked"] = await timed_out(
-                partial(parked, engine, self._fresh(), self._given.parked, self._given.seconds * 2),
-                _PART_S,
-            )
+            for part, what in self._lives(engine).items():
+                told = await timed_out(what, self._given.part_seconds)
+                if part.startswith("cold"):
+                    mine.setdefault("cold", []).append(told)
+                    told = mine["cold"]
+                else:
+                    mine[part] = told
+                write(self._given.report, self.results, self._given)
+                say(f"{engine.name}: {part}: {json.dumps(told)}")
+
+    def _lives(self, engine: Engine) -> dict[str, Part]:
+        """Return the parts that are wanted of an engine and that it can do, by name."""
+        given = self._given
+        parts: dict[str, Part] = {"counts": partial(counts, engine, self._fresh(), 3.0)}
+        if engine.command is not None:
+            for number in range(given.rounds):
+                parts[f"cold {number}"] = partial(cold, engine, self._fresh())
+            parts["parked"] = partial(parked, engine, self._fresh(), given.parked, given.park_seconds)
             if engine.durable:
-                mine["recovered"] = await timed_out(
-                    partial(recovered, engine, self._fresh(), self._given.in_flight, 20.0),
-                    _PART_S,
+                parts["recovered"] = partial(recovered, engine, self._fresh(), given.in_flight, 20.0)
+            if engine.key == "stormsail" and given.open:
+                # The others start so few a second that it would take them hours to have as many.
+                parts["open"] = partial(
+                    recovered, engine, self._fresh(), given.open, given.park_seconds * 10, complete=False
                 )
-            write(self._given.report, self.results, self._given)
-            say(
-                f"{engine.name}: {json.dumps({key: mine.get(key) for key in ('counts', 'cold', 'parked', 'recovered')})}"
-            )
+        return {part: what for part, what in parts.items() if part.split()[0] in given.only}
 
     def close(self) -> None:
         """Remove what the engines wrote."""
@@ -177,7 +187,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--rounds", type=int, help="how often W1 to W3 run on each engine [3]")
     parser.add_argument("--seconds", type=float, help="how long each of W1 to W3 runs [6]")
+    parser.add_argument("--only", default=",".join(PARTS), help="only these parts, with commas; writes scale.md")
     parser.add_argument("--parked", type=int, help="how many runs W4 parks at most [30000]")
+    parser.add_argument("--park-seconds", type=float, help="how long W4 may start runs [twice --seconds]")
+    parser.add_argument("--open", type=int, help="how many runs W5 leaves open on us alone, to start with [100000]")
     parser.add_argument("--in-flight", type=int, default=500, help="how many runs W5 kills the server with [500]")
     parser.add_argument("--engines", default="", help="only these, by key, with commas")
     parser.add_argument("--directory", default=None, help="where the engines keep their state; a real disk")
@@ -192,6 +205,14 @@ def main() -> None:
     given.rounds = given.rounds or (1 if given.quick else 3)
     given.seconds = given.seconds or (3.0 if given.quick else 6.0)
     given.parked = given.parked or (3_000 if given.quick else 30_000)
+    given.open = (5_000 if given.quick else 100_000) if given.open is None else given.open
+    given.only = given.only.split(",")
+    if unknown := set(given.only) - set(PARTS):
+        parser.error(f"--only: no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    given.whole = set(given.only) == set(PARTS)
+    # Who asks for a part alone wants as many as were asked for, however long that takes.
+    given.park_seconds = given.park_seconds or (given.seconds * 2 if given.whole else 4 * 3_600.0)
+    given.part_seconds = _PART_S if given.whole else 6 * 3_600.0
     began = time.monotonic()
     bench = Bench(given)
     try:

@@ -19,12 +19,15 @@ _Row = list[str]
 
 
 def write(directory: Path, results: dict[str, dict[str, Any]], given: argparse.Namespace) -> Path:
-    """Write bench.md, bench.svg and bench.json; return the path of the first."""
+    """Write bench.md, bench.svg and bench.json, or scale.md and scale.json where only some parts were run; return the
+    path of the page."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "bench.json").write_text(json.dumps(_trimmed(results), indent=1) + "\n")
-    (directory / "bench.svg").write_text(_chart(results))
-    path = directory / "bench.md"
-    path.write_text(_page(results, given))
+    name = "bench" if given.whole else "scale"
+    (directory / f"{name}.json").write_text(json.dumps(_trimmed(results), indent=1) + "\n")
+    if given.whole:
+        (directory / "bench.svg").write_text(_chart(results))
+    path = directory / f"{name}.md"
+    path.write_text(_page(results, given) if given.whole else _part_page(results, given))
     return path
 
 
@@ -91,39 +94,53 @@ def _page(results: dict[str, dict[str, Any]], given: argparse.Namespace) -> str:
         _table(["engine", "calls", "fsyncs"], [_count_row(each) for each in ran.values()]),
         "Counted in a run of their own of W1 and W2: calls by the SDK's own metrics, polls included; fsyncs of the server by `strace`, which slows it down:"
         " under W2's full speed group commit makes them fewer.\n",
-        "## Runs parked on a timer of 30 days (W4)\n",
-        _table(
-            [
-                "engine",
-                "runs",
-                "starts/s",
-                "CPU ms a start",
-                "memory bytes a run",
-                "after a restart",
-                "disk bytes a run",
-                "restart s",
-            ],
-            [_parked_row(each) for each in ran.values() if each.get("parked")],
-        ),
-        "Started by a bare protocol client, 50 at once. *Memory* is the growth of the server's resident memory, caches included; *after a restart* is what a server"
-        " that opens this state holds beyond one that opens none, again a run.\n",
-        "## Killed with SIGKILL (W5), and cold (W6)\n",
-        _table(
-            [
-                "engine",
-                "in flight",
-                "answers again s",
-                "first task s",
-                "all done s",
-                "cold start s",
-                "memory MiB when idle",
-            ],
-            [_lives_row(each) for each in ran.values() if each.get("cold")],
-        ),
+        _parked_section(ran),
+        _lives_section(ran),
         _left_out(results),
         _machine(given),
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _part_page(results: dict[str, dict[str, Any]], given: argparse.Namespace) -> str:
+    ran = {key: each for key, each in results.items() if not each["missing"]}
+    title = f"# Parts of the benchmark: {', '.join(given.only)}\n"
+    parts = [
+        title,
+        "Written by `make bench` with `--only`; see [bench.md](bench.md) for the whole.\n",
+        _parked_section(ran),
+        _lives_section(ran),
+        _machine(given),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _parked_section(ran: dict[str, dict[str, Any]]) -> str:
+    rows = [_parked_row(each) for each in ran.values() if each.get("parked")]
+    if not rows:
+        return ""
+    head = [
+        *("engine", "runs", "starts/s", "CPU ms a start", "memory bytes a run", "beyond caches"),
+        *("after a restart", "disk bytes a run", "restart s"),
+    ]
+    return (
+        "## Runs parked on a timer of 30 days (W4)\n\n"
+        + _table(head, rows)
+        + "\nStarted by a bare protocol client, 50 at once. *Memory* is the growth of the server's resident memory, caches included; *beyond caches* is what it"
+        " grew by after the first 50,000 runs, a run; *after a restart* is what a server that opens this state holds beyond one that opens none, again a run.\n"
+    )
+
+
+def _lives_section(ran: dict[str, dict[str, Any]]) -> str:
+    rows = [_lives_row(each) for each in ran.values() if each.get("cold") or each.get("recovered")]
+    rows += [_open_row(each) for each in ran.values() if each.get("open")]
+    if not rows:
+        return ""
+    head = [
+        *("engine", "in flight", "answers again s", "first task s", "all done s", "cold start s"),
+        "memory MiB when idle",
+    ]
+    return "## Killed with SIGKILL (W5), and cold (W6)\n\n" + _table(head, rows)
 
 
 def _throughput_row(result: dict[str, Any]) -> _Row:
@@ -171,13 +188,14 @@ def _count_row(result: dict[str, Any]) -> _Row:
 def _parked_row(result: dict[str, Any]) -> _Row:
     told = result["parked"]
     if "failed" in told:
-        return [result["name"], told["failed"], *["–"] * 6]
+        return [result["name"], told["failed"], *["–"] * 7]
     return [
         result["name"],
         f"{told['started']:,}",
         f"{told['starts_a_s']:.0f}",
         f"{told['start_cpu_ms']:.2f}",
         f"{told['memory_bytes']:,.0f}",
+        f"{told['memory_beyond_caches_bytes']:,.0f}" if "memory_beyond_caches_bytes" in told else "–",
         f"{told['memory_after_restart_bytes']:,.0f}" if "memory_after_restart_bytes" in told else "lost",
         f"{told['disk_bytes']:,.0f}" if "disk_bytes" in told else "none",
         f"{told['restart_s']:.2f}" if "restart_s" in told else "–",
@@ -185,9 +203,10 @@ def _parked_row(result: dict[str, Any]) -> _Row:
 
 
 def _lives_row(result: dict[str, Any]) -> _Row:
-    starts = [one["answers_s"] for one in result["cold"] if "answers_s" in one]
-    memory = [one["memory_mib"] for one in result["cold"] if "memory_mib" in one]
-    told = result.get("recovered") or {"failed": "all lost: it keeps nothing"}
+    colds = result.get("cold", [])
+    starts = [one["answers_s"] for one in colds if "answers_s" in one]
+    memory = [one["memory_mib"] for one in colds if "memory_mib" in one]
+    told = result.get("recovered") or {"failed": "–" if result["durable"] else "all lost: it keeps nothing"}
     recovered = (
         [told["failed"], "–", "–", "–"]
         if "failed" in told
@@ -199,6 +218,15 @@ def _lives_row(result: dict[str, Any]) -> _Row:
         ]
     )
     return [result["name"], *recovered, _told(starts, 2), _told(memory, 0)]
+
+
+def _open_row(result: dict[str, Any]) -> _Row:
+    told = result["open"]
+    if "failed" in told:
+        return [result["name"], told["failed"], *["–"] * 5]
+    answers = f"{told['answers_s']:.2f}"
+    first = f"{told['first_task_s']:.2f} ({told['first_task_cpu_s']:.2f} of CPU)"
+    return [result["name"], f"{told['in_flight']:,}", answers, first, "not waited for", "–", "–"]
 
 
 def _left_out(results: dict[str, dict[str, Any]]) -> str:

@@ -16,7 +16,7 @@ from bench.report import write
 from stormsail.engine.api.transport import Bounds, Call, Transport
 from stormsail.engine.core.errors import NotFound
 
-GIVEN = argparse.Namespace(rounds=2, seconds=6.0)
+GIVEN = argparse.Namespace(rounds=2, seconds=6.0, whole=True)
 
 
 def ran(w1_ms: float, done: int) -> dict[str, Any]:
@@ -39,6 +39,17 @@ def test_the_report_gives_medians_ranges_and_ratios_and_names_what_is_left_out(t
     assert "* Absent: not installed." in text
     assert "* Other <one>: it broke." in text
     assert json.loads((tmp_path / "bench.json").read_text()).keys() == RESULTS.keys()
+
+
+def test_parts_that_are_run_alone_have_a_page_of_their_own(tmp_path: Path) -> None:
+    parked = {"started": 1_000_000, "starts_a_s": 900.0, "start_cpu_ms": 0.5, "memory_bytes": 190.0}
+    opened = {"in_flight": 100_000, "answers_s": 0.5, "first_task_s": 0.6, "first_task_cpu_s": 0.4}
+    ours = {"name": "Stormsail", "missing": "", "durable": True, "rounds": [], "parked": parked, "open": opened}
+    given = argparse.Namespace(rounds=1, seconds=3.0, whole=False, only=["parked", "open"])
+    path = write(tmp_path, {"stormsail": ours}, given)
+    assert path.name == "scale.md"
+    assert "| Stormsail | 1,000,000 | 900 | 0.50 | 190 | – | lost | none | – |" in path.read_text()
+    assert "| Stormsail | 100,000 | 0.50 | 0.60 (0.40 of CPU) |" in path.read_text()
 
 
 def test_the_chart_is_well_formed_and_has_a_bar_for_each_engine_that_ran(tmp_path: Path) -> None:
