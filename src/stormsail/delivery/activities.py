@@ -8,8 +8,9 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack
 from datetime import timedelta
+from types import TracebackType
 from typing import Final
 
 from temporalio import activity
@@ -78,12 +79,9 @@ class CloudActivities:
         self._chance = chance or random.SystemRandom()
         self._bulkheads = Bulkheads()
 
-    @asynccontextmanager
-    async def _attempt(self, order: Order) -> AsyncIterator[Heartbeat]:
+    def _attempt(self, order: Order) -> "_Attempt":
         """Take up room for a call of the order's account, as urgent as the order is, and heartbeat while inside."""
-        async with _attempt(self._chance) as heartbeat:
-            with self._bulkheads.admitted(order.account, order.priority), urgent(order.priority):
-                yield heartbeat
+        return _Attempt(order, self._bulkheads, self._chance)
 
     @activity.defn
     async def apply_change(self, order: ChangeOrder) -> ChangeOutcome:
@@ -197,33 +195,55 @@ def _deadline(timeout_s: float) -> float:
     return activity.info().scheduled_time.timestamp() + timeout_s
 
 
-@asynccontextmanager
-async def _attempt(chance: random.Random) -> AsyncIterator[Heartbeat]:
-    """Heartbeat while inside, and sort what comes out: the one place where provider errors become retries or ends."""
-    heartbeat = Heartbeat()
+class _Attempt:
+    """Heartbeats while inside, and sorts what comes out: where provider errors become retries or ends.
 
-    async def beat() -> None:
+    Not a generator: see ShownStep.
+    """
+
+    def __init__(self, order: Order, bulkheads: Bulkheads, chance: random.Random) -> None:
+        self._order = order
+        self._bulkheads = bulkheads
+        self._chance = chance
+        self._heartbeat = Heartbeat()
+        self._inside = ExitStack()
+
+    async def __aenter__(self) -> Heartbeat:
+        order = self._order
+        with ExitStack() as entering:
+            entering.callback(asyncio.create_task(self._beat()).cancel)
+            try:
+                entering.enter_context(self._bulkheads.admitted(order.account, order.priority))
+            except NoRoom as error:
+                raise self._sorted(error) from error
+            entering.enter_context(urgent(order.priority))
+            self._inside = entering.pop_all()
+        return self._heartbeat
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._inside.__exit__(kind, error, traceback)
+        if isinstance(error, ProviderError):
+            raise self._sorted(error) from error
+
+    async def _beat(self) -> None:
         while True:
-            activity.heartbeat(heartbeat.detail)
+            activity.heartbeat(self._heartbeat.detail)
             await asyncio.sleep(HEARTBEAT_S)
 
-    beating = asyncio.create_task(beat())
-    try:
-        yield heartbeat
-    except ProviderError as error:
+    def _sorted(self, error: ProviderError) -> ApplicationError:
         attempt = activity.info().attempt
         log.warning("%s, attempt %d: %s: %s", activity.info().activity_id, attempt, error.kind, error)
-        raise ApplicationError(
+        return ApplicationError(
             str(error),
             type=error.kind,
             non_retryable=isinstance(error, Permanent),
             # Expected, and logged above in one line: no stack trace from the SDK.
             category=ApplicationErrorCategory.BENIGN,
             # Room comes soon and for anybody: who waits for it is not to be put off ever longer.
-            next_retry_delay=NO_ROOM_PAUSE if isinstance(error, NoRoom) else pause_after(attempt, chance),
-        ) from error
-    finally:
-        beating.cancel()
+            next_retry_delay=NO_ROOM_PAUSE if isinstance(error, NoRoom) else pause_after(attempt, self._chance),
+        )
 
 
 async def _polls() -> AsyncIterator[None]:

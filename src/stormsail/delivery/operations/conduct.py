@@ -1,8 +1,7 @@
 """One operation under way: its steps, its tokens, and how to put the previous state back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar, cast
 
@@ -24,7 +23,7 @@ from stormsail.delivery.operations.orders import (
     UpOrder,
 )
 from stormsail.delivery.operations.steering import Kind, SteeredCall, Steering, Trying, changed_input
-from stormsail.delivery.operations.step_list import STEP_DETAIL_MAX, StepList
+from stormsail.delivery.operations.step_list import STEP_DETAIL_MAX, ShownStep, StepList
 from stormsail.delivery.operations.undo import Ending, Undo, Undone
 from stormsail.delivery.providers.provider import Change
 
@@ -134,20 +133,10 @@ class Conduct:
         """Remember how to take back what is about to be done. Say it before doing it."""
         self._undos.append(undo)
 
-    @asynccontextmanager
-    async def step(self, name: str, target: str = "") -> AsyncIterator[None]:
+    def step(self, name: str, target: str = "") -> ShownStep:
         """Show what happens inside as one step of the operation."""
         self._refuse_when_stopped()
-        index = self._steps.begin(name, target)
-        try:
-            yield
-        except OperationFailure as failure:
-            self._steps.end(index, StepStatus.TERMINAL, str(failure))
-            raise
-        except asyncio.CancelledError:
-            self._steps.end(index, StepStatus.CANCELED, "")
-            raise
-        self._steps.end(index, StepStatus.SUCCEEDED, "")
+        return ShownStep(self._steps, name, target)
 
     def note(self, detail: str) -> None:
         """Say in words what the newest step found or does."""

@@ -1,12 +1,15 @@
 """The steps of one operation as people see them, oldest first."""
 
+import asyncio
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, Final
 
 from pydantic import BaseModel
 
 from stormsail.delivery.model.operation import Step, StepStatus
 from stormsail.delivery.model.steering import SteerRequest, Verb
+from stormsail.delivery.operations.cloud import OperationFailure
 from stormsail.delivery.operations.steering import SteeredCall
 
 STEP_DETAIL_MAX: Final = 500
@@ -72,6 +75,33 @@ class StepList:
             detail=detail[:STEP_DETAIL_MAX] or step.detail,
             error=detail if status is StepStatus.TERMINAL else step.error,
         )
+
+
+class ShownStep:
+    """Shows what happens inside as one step.
+
+    Not a generator: a run that is let go of in the middle is closed in whatever order, and a generator that was closed
+    before the block around it is left would complain.
+    """
+
+    def __init__(self, steps: StepList, name: str, target: str) -> None:
+        self._steps = steps
+        self._name = name
+        self._target = target
+        self._index = -1
+
+    async def __aenter__(self) -> None:
+        self._index = self._steps.begin(self._name, self._target)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._steps.end(self._index, StepStatus.SUCCEEDED, "")
+        elif isinstance(error, OperationFailure):
+            self._steps.end(self._index, StepStatus.TERMINAL, str(error))
+        elif issubclass(kind, asyncio.CancelledError):
+            self._steps.end(self._index, StepStatus.CANCELED, "")
 
 
 _SAID: Final = {Verb.SKIP: "skipped", Verb.APPROVE: "approved", Verb.PROMOTE: "promoted"}
