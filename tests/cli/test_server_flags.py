@@ -7,14 +7,33 @@ from pathlib import Path
 import pytest
 
 from stormsail.cli.main import run
+from stormsail.engine.api.keys import Keys
 
 
-def test_what_is_not_there_yet_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["server", "start", "--data-dir", str(tmp_path / "d"), "--api-key-file", "x"]) == 2
+def test_a_key_is_made_and_a_file_of_keys_that_cannot_be_used_is_refused_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "keys.toml"
+    assert run(["server", "key", str(file), "--name", "ci", "--grant", "own:default"]) == 2
+    assert "write RIGHT:NAMESPACE" in capsys.readouterr().err
+    assert not file.exists()
+    assert run(["server", "start", "--data-dir", str(tmp_path / "d"), "--api-key-file", str(file)]) == 2
     said = capsys.readouterr().err
-    assert "--api-key-file: API keys are not there yet" in said
-    assert "next:" in said
-    assert not (tmp_path / "d").exists()
+    assert f"{file} cannot be read: No such file" in said
+    assert "stormsail server key" in said
+    keys = []
+    for name in ("ci", "people"):
+        assert run(["server", "key", str(file), "--name", name, "--grant", "write:default"]) == 0
+        keys.append(capsys.readouterr().out.strip())
+    assert file.stat().st_mode & 0o777 == 0o600
+    known = Keys(file, lambda: 0)
+    assert [known.principal(f"Bearer {key}").name for key in keys] == ["ci", "people"]
+
+
+def test_keys_without_tls_do_not_open_an_address_to_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--ip", "0.0.0.0", "--api-key-file", "keys.toml"]
+    assert run(["server", "start", "--data-dir", str(tmp_path / "d"), *flags]) == 2
+    assert "anybody who reaches it could run anything" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

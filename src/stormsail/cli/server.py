@@ -26,6 +26,7 @@ server = LazyGroup(
     lazy={
         "start": Lazy("stormsail.cli.server:start", "Run the engine here until it is stopped.", ("run",)),
         "start-dev": Lazy("stormsail.cli.start_dev:start_dev", "Run it with the flags of `temporal server start-dev`."),
+        "key": Lazy("stormsail.cli.server_key:key", "Make an API key for `server start --api-key-file`."),
         "status": Lazy("stormsail.cli.server_file:status", "Show what runs on a data directory, and its file."),
         "backup": Lazy("stormsail.cli.server_file:backup", "Copy the engine's file while it runs."),
         "fsck": Lazy("stormsail.cli.server_file:fsck", "Check the engine's file, or a backup, from end to end."),
@@ -66,14 +67,18 @@ _PEM: Final = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--insecure-allow-any-address",
     is_flag=True,
-    help="Listen on an --ip that other machines reach, without --tls-client-ca.",
+    help="Listen on an --ip that other machines reach, without --tls-client-ca, or TLS and --api-key-file.",
 )
 @click.option("--tls-cert", type=_PEM, help="Certificate chain of this server, in PEM: speak TLS.")
 @click.option("--tls-key", type=_PEM, help="Its key, in PEM, without a password.")
 @click.option(
     "--tls-client-ca", type=_PEM, help="Talk only to clients with a certificate of this authority (mutual TLS)."
 )
-@click.option("--api-key-file", help="Not there yet: refused.", hidden=True)
+@click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Serve only who sends an API key of this file, as far as its grants go; see `stormsail server key`.",
+)
 @click.option("--follow-parent", type=int, hidden=True, help="Stop when the process of this id, our parent, is gone.")
 def start(
     data_dir: Path | None,
@@ -85,10 +90,10 @@ def start(
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
-    api_key_file: str | None,
+    api_key_file: Path | None,
     follow_parent: int | None,
 ) -> None:
-    """Run the engine here until SIGTERM or Ctrl-C. SIGHUP reads the certificates again.
+    """Run the engine here until SIGTERM or Ctrl-C. SIGHUP reads certificates and API keys again.
 
     It speaks Temporal's gRPC API; point any Temporal SDK at it.
 
@@ -97,20 +102,17 @@ def start(
       stormsail server start --data-dir ./state --port 7233
       stormsail worker start --engine 127.0.0.1:7233 --data-dir ./state
       stormsail server start --ip 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --tls-client-ca ca.pem
+      stormsail server start --ip 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --api-key-file keys.toml
     """
     with lean_imports():
         from stormsail.engine.api.server import ServerSettings
 
-    if api_key_file is not None:
-        raise CommandFailed(
-            "--api-key-file: API keys are not there yet in this version",
-            next_step="let in only clients with a certificate of yours: --tls-cert, --tls-key and --tls-client-ca",
-            code=ExitCode.USAGE,
-        )
     tls = _tls(tls_cert, tls_key, tls_client_ca)
-    refuse_open_address(ip, insecure_allow_any_address or tls_client_ca is not None)
+    # Without TLS a key can be read on the way: it opens nothing to the world.
+    asks_who = tls_client_ca is not None or (tls is not None and api_key_file is not None)
+    refuse_open_address(ip, insecure_allow_any_address or asks_who)
     place = (data_dir or default_data_dir()).expanduser().absolute()
-    settings = ServerSettings(place, ip, port, namespaces or ("default",), log_level, tls=tls)
+    settings = ServerSettings(place, ip, port, namespaces or ("default",), log_level, tls=tls, api_keys=api_key_file)
     run_engine(settings, follow_parent)
 
 
@@ -144,8 +146,8 @@ def refuse_open_address(ip: str, allowed: bool) -> None:
     if not loopback and not allowed:
         raise CommandFailed(
             f"--ip {ip} can be reached from other machines: anybody who reaches it could run anything here",
-            next_step="use --ip 127.0.0.1, or let in only clients with a certificate of yours (`server start` with"
-            " --tls-cert, --tls-key and --tls-client-ca), or say --insecure-allow-any-address if the network is closed",
+            next_step="use --ip 127.0.0.1, or `server start` with --tls-cert and --tls-key and, for who may come,"
+            " --tls-client-ca or --api-key-file; or say --insecure-allow-any-address if the network is closed",
             code=ExitCode.USAGE,
         )
 
@@ -154,7 +156,15 @@ def run_engine(settings: "ServerSettings", parent: int | None = None) -> None:
     """Run the engine until SIGTERM, Ctrl-C or the end of the parent."""
     import uvloop
 
-    from stormsail.engine.api.server import DataDirInUse, PortTaken, StorageFailed, TlsUnusable, collect_seldom, serve
+    from stormsail.engine.api.server import (
+        DataDirInUse,
+        KeysUnusable,
+        PortTaken,
+        StorageFailed,
+        TlsUnusable,
+        collect_seldom,
+        serve,
+    )
 
     if not __debug__:
         raise CommandFailed(
@@ -169,7 +179,9 @@ def run_engine(settings: "ServerSettings", parent: int | None = None) -> None:
         stop_on_signals(stop)
         follow_parent(parent)
         renew = asyncio.Event()
-        if settings.tls is not None:  # without, a terminal that goes away ends the engine as it ends others
+        if (
+            settings.tls is not None or settings.api_keys is not None
+        ):  # without, a terminal that goes away ends the engine as it ends others
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, renew.set)
         with contextlib.ExitStack() as notes:
 
@@ -200,6 +212,12 @@ def run_engine(settings: "ServerSettings", parent: int | None = None) -> None:
         raise CommandFailed(
             str(error),
             next_step="give --tls-cert, --tls-key and --tls-client-ca files in PEM that this user may read",
+            code=ExitCode.USAGE,
+        ) from error
+    except KeysUnusable as error:
+        raise CommandFailed(
+            str(error),
+            next_step="`stormsail server key FILE --name NAME --grant write:default` makes a key and such a file",
             code=ExitCode.USAGE,
         ) from error
     except StorageFailed as error:

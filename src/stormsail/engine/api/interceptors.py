@@ -7,12 +7,15 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 from temporalio.api.enums.v1 import NamespaceState
 from temporalio.api.errordetails.v1 import NamespaceInvalidStateFailure
+from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedRequest
 
 from stormsail.engine.api import validate
+from stormsail.engine.api.keys import Keys
 from stormsail.engine.api.methods import METHODS, Method
+from stormsail.engine.api.rights import RIGHTS
 from stormsail.engine.api.transport import Call, Rpc
 from stormsail.engine.core.errors import FailedPrecondition, InvalidArgument, NamespaceNotFound, Unimplemented
-from stormsail.engine.shell.engine import Engine
+from stormsail.engine.shell.engine import NAMING_NAMESPACES, Engine
 
 _log: Final = structlog.get_logger(__name__)
 _FINDS_IT_ITSELF: Final = frozenset({"RegisterNamespace", "DescribeNamespace", "DeleteNamespace"})
@@ -23,12 +26,13 @@ _REGISTERED: Final = NamespaceState.NAMESPACE_STATE_REGISTERED
 _USABLE: Final = (_REGISTERED, NamespaceState.NAMESPACE_STATE_DEPRECATED)
 
 
-def bind(engine: Engine) -> Mapping[str, Rpc]:
-    """Return every method as the transport takes it; what is not served says so and names itself."""
-    return {path: _bound(engine, method) for path, method in METHODS.items()}
+def bind(engine: Engine, keys: Keys | None = None) -> Mapping[str, Rpc]:
+    """Return every method as the transport takes it; what is not served says so and names itself. With `keys`, nobody
+    is served without one that gives the right to what is asked."""
+    return {path: _bound(engine, method, keys) for path, method in METHODS.items()}
 
 
-def _bound(engine: Engine, method: Method) -> Rpc:
+def _bound(engine: Engine, method: Method, keys: Keys | None) -> Rpc:
     handler = method.handler
     if handler is None:
         told: list[str] = []
@@ -47,13 +51,17 @@ def _bound(engine: Engine, method: Method) -> Rpc:
     fields = method.request.DESCRIPTOR.fields_by_name
     check = _NamespaceRule(engine, method) if "namespace" in fields else None
     has_token = "task_token" in fields
+    right = RIGHTS[method.name]
 
     async def served(call: Call, body: bytes) -> bytes | Message:
+        principal = None if keys is None else keys.principal(call.metadata.get("authorization", ""))
         request: Any = method.request()
         try:
             request.ParseFromString(body)
         except DecodeError:
             raise InvalidArgument(f"the request is no {method.request.DESCRIPTOR.full_name}") from None
+        if principal is not None:
+            principal.require(method.name, right, _namespaces_of(request))
         if has_token and not request.task_token:
             raise InvalidArgument("Task token not set on request.")
         if check is not None:
@@ -61,6 +69,18 @@ def _bound(engine: Engine, method: Method) -> Rpc:
         return await handler(engine, call, request)
 
     return served
+
+
+def _namespaces_of(request: Any) -> set[str]:
+    """Return the namespaces that a request is about: its own, empty where it names none or names it by its id, and
+    those that a worker's commands reach into."""
+    named = {"" if _named_by_id(request) else getattr(request, "namespace", "")}
+    if isinstance(request, RespondWorkflowTaskCompletedRequest):
+        for command in request.commands:
+            field = NAMING_NAMESPACES.get(command.command_type)
+            if field is not None and (other := getattr(command, field).namespace):
+                named.add(other)
+    return named
 
 
 class _NamespaceRule:

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import gc
 import logging
 import signal
 import sys
@@ -15,8 +14,10 @@ import structlog
 import uvloop
 
 from stormsail.engine.api import admission
+from stormsail.engine.api.cycles import Aside, collect_seldom
 from stormsail.engine.api.front.tls import server_context
 from stormsail.engine.api.interceptors import bind
+from stormsail.engine.api.keys import Keys, KeysUnusable
 from stormsail.engine.api.methods import SERVICES
 from stormsail.engine.api.namespaces import register_missing
 from stormsail.engine.api.transport import Bounds, PortTaken, Tls, TlsUnusable, Transport
@@ -30,6 +31,7 @@ from stormsail.engine.store.store import Store
 
 __all__ = [
     "DataDirInUse",
+    "KeysUnusable",
     "PortTaken",
     "SchemaTooNew",
     "ServerSettings",
@@ -48,9 +50,6 @@ DRAIN_S: Final = 5.0
 SWITCH_INTERVAL_S: Final = 0.0002
 """How soon the event loop lets the writer thread have the interpreter: each SQLite step of a commit asks for it."""
 
-GC_THRESHOLDS: Final = (20_000, 20, 50)
-"""Nearly nothing here is cyclic, and each turn makes hundreds of objects: Python would look for cycles all the time."""
-
 
 @dataclass(frozen=True)
 class ServerSettings:
@@ -67,13 +66,8 @@ class ServerSettings:
     search_attributes: Types = field(default_factory=dict)
     """Registered in each of the namespaces, where they are not yet."""
     tls: Tls | None = None
-
-
-def collect_seldom() -> None:
-    """Have this process look for cycles seldom, and never among what is loaded by now: descriptors and modules. For who
-    owns the process to call, before `serve`."""
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    api_keys: Path | None = None
+    """Where the hashes of API keys are; with it, nobody is served without one."""
 
 
 async def serve(
@@ -84,15 +78,16 @@ async def serve(
     renew: asyncio.Event | None = None,
 ) -> None:
     """Serve until `stop` is set, then end calls in flight and close the file. `started` is told the address; whenever
-    `renew` is set, the certificates are read again.
+    `renew` is set, the certificates and keys are read again.
 
-    Raises DataDirInUse, PortTaken, TlsUnusable and StorageFailed, whose messages are fit to print.
+    Raises DataDirInUse, PortTaken, TlsUnusable, KeysUnusable and StorageFailed, whose messages are fit to print.
     """
     log_to_stderr(settings.log_level, settings.log_format)
     if settings.tls is not None:
         server_context(settings.tls)  # before the data directory is taken: most mistakes are made here
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     clock = RealClock()
+    keys = None if settings.api_keys is None else Keys(settings.api_keys, clock.now_ms)
     store = Store.open(settings.data_dir, now_ms=clock.now_ms, limits=settings.limits)
     try:
         await register_missing(store, settings.namespaces, settings.limits)
@@ -102,7 +97,7 @@ async def serve(
         try:
             await engine.removal.ended(settings.namespaces)
             await register_missing(store, settings.namespaces, settings.limits)
-            await _serve(settings, engine, stop, started, renew or asyncio.Event())
+            await _serve(settings, engine, keys, stop, started, renew or asyncio.Event())
         finally:
             await engine.close()
     finally:
@@ -112,6 +107,7 @@ async def serve(
 async def _serve(
     settings: ServerSettings,
     engine: Engine,
+    keys: Keys | None,
     stop: asyncio.Event,
     started: Callable[[str], None],
     renew: asyncio.Event,
@@ -120,20 +116,24 @@ async def _serve(
     bounds = Bounds(message_size_max=settings.limits.grpc_message_size_max)
     line = admission.line(lambda: engine.admission.turns)
     transport = Transport(
-        bind(engine), names, bounds=bounds, tls=settings.tls, line=line, new_work=admission.NEW_WORK_PATHS
+        bind(engine, keys), names, bounds=bounds, tls=settings.tls, line=line, new_work=admission.NEW_WORK_PATHS
     )
     port = await transport.start(settings.ip, settings.port)
     try:
         started(f"[{settings.ip}]:{port}" if ":" in settings.ip else f"{settings.ip}:{port}")
         stopping = asyncio.ensure_future(stop.wait())
         failing = asyncio.ensure_future(engine.failed.wait())
-        renewing = asyncio.ensure_future(_renew(transport, renew))
+        beside = [
+            asyncio.ensure_future(_renew(transport, keys, renew)),
+            asyncio.ensure_future(Aside().run(lambda: engine.matching.waiting)),
+        ]
         try:
             await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
             failing.cancel()
-            renewing.cancel()
+            for each in beside:
+                each.cancel()
         if engine.failed.is_set():
             raise StorageFailed("the disk or the database file failed; see the log. Acknowledged work is in the file.")
     finally:
@@ -143,8 +143,8 @@ async def _serve(
         await draining
 
 
-async def _renew(transport: Transport, renew: asyncio.Event) -> None:
-    """Read the certificates again whenever told to. Bad ones are told in the log, and the old ones stay."""
+async def _renew(transport: Transport, keys: Keys | None, renew: asyncio.Event) -> None:
+    """Read certificates and keys again whenever told to. Bad ones are told in the log, and the old ones stay."""
     while True:
         await renew.wait()
         renew.clear()
@@ -154,6 +154,13 @@ async def _renew(transport: Transport, renew: asyncio.Event) -> None:
             log.error("certificates_not_renewed", why=str(unusable))
         else:
             log.info("certificates_renewed")
+        if keys is not None:
+            try:
+                keys.reload()
+            except KeysUnusable as unusable:
+                log.error("api_keys_not_renewed", why=str(unusable))
+            else:
+                log.info("api_keys_renewed")
 
 
 def log_to_stderr(level: str, form: str = "text") -> None:

@@ -136,6 +136,12 @@ class DeadlineExceeded(Refused):
     status = "DEADLINE_EXCEEDED"
 
 
+class Unauthenticated(Refused):
+    """The server does not know who calls, and asks."""
+
+    status = "UNAUTHENTICATED"
+
+
 class PermissionDenied(Refused):
     """Not allowed on this server."""
 

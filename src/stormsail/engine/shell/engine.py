@@ -72,7 +72,7 @@ from stormsail.engine.store.task_queues import ConfigName
 
 _log: Final = structlog.get_logger(__name__)
 _STOPPING: Final = "The server is stopping. Connect again once it is back."
-_NAMING_NAMESPACES: Final[Mapping[int, str]] = {
+NAMING_NAMESPACES: Final[Mapping[int, str]] = {
     CommandType.COMMAND_TYPE_START_CHILD_WORKFLOW_EXECUTION: "start_child_workflow_execution_command_attributes",
     CommandType.COMMAND_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION: (
         "signal_external_workflow_execution_command_attributes"
@@ -388,7 +388,7 @@ class Engine:
         """Return the ids of the namespaces that commands are about, which their events record."""
         ids: dict[str, str] = {}
         for command in request.commands:
-            field = _NAMING_NAMESPACES.get(command.command_type)
+            field = NAMING_NAMESPACES.get(command.command_type)
             if field is not None:
                 name = getattr(command, field).namespace or namespace
                 found = self.store.namespaces.get(name)

@@ -226,6 +226,11 @@ class Matching:
             for poll in list(queue.polls):
                 poll.end()
 
+    @property
+    def waiting(self) -> int:
+        """How many tasks are in queues or in hand."""
+        return len(self._tasks)
+
     def queue(self, name: QueueName) -> TaskQueue | None:
         """Return a queue to look at, if it is known."""
         return self._queues.get(name)
