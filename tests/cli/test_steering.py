@@ -39,6 +39,7 @@ def test_what_people_asked_is_told_in_a_line_each() -> None:
 @pytest.mark.e2e
 @pytest.mark.slow
 def test_a_deployment_that_waits_is_rerun_and_skipped_from_the_command_line(running: Place) -> None:
+    eventually(lambda: running.note("web.json"), seconds=60)  # The page makes the records as it starts.
     words = ["deploy", "steered", "--command", "no-such-command-anywhere", "--on-failure", "pause", "--no-wait"]
     started = running.run(*words, "--health-timeout", "2", "-o", "name")
     assert started.code == 0, started.err
@@ -81,3 +82,14 @@ def test_a_deployment_that_waits_is_rerun_and_skipped_from_the_command_line(runn
     ]
     assert whole["steering"][-1]["reason"] == "enough"
     assert running.run("server-group", "get", "steered-v000").code == 5
+    entries = [one for one in running.run("audit", "list", "-o", "json").json if one["application"] == "steered"]
+    assert [(one["via"], one["verb"], one["state"]) for one in reversed(entries)] == [
+        ("cli", "operation.start.createServerGroup", "done"),
+        ("cli", "operation.retry", "refused"),
+        ("cli", "operation.rerun", "done"),
+        ("cli", "operation.rerun", "done"),
+        ("cli", "operation.skip", "done"),
+        ("cli", "operation.cancel", "done"),
+        ("cli", "operation.retry", "refused"),
+    ]
+    assert {one["principal"] for one in entries} == {whole["steering"][-1]["by"]}

@@ -1,9 +1,7 @@
 """What every changing command does: show the plan, ask, start the operation, wait, print how it ended."""
 
 import asyncio
-import getpass
 import re
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,13 +9,16 @@ from typing import Any
 
 import click
 
+from stormsail.cli.audited import Entry, audited
 from stormsail.cli.connection import detached
 from stormsail.cli.errors import CommandFailed, ExitCode
 from stormsail.cli.follow import follow, say_outcome
 from stormsail.cli.options import ChangeOptions, Place
 from stormsail.cli.output import note, short_id, show_one
+from stormsail.cli.whoever import requested_by
 from stormsail.delivery.client import DeliveryClient
-from stormsail.delivery.model.operation import OperationRequest, OperationResult, OperationStatus
+from stormsail.delivery.client_types import OperationHandle
+from stormsail.delivery.model.operation import OperationRequest, OperationResult, OperationStatus, cluster_of
 from stormsail.delivery.model.priority import Priority
 
 
@@ -52,14 +53,6 @@ def request_for(
     )
 
 
-def requested_by() -> str:
-    """Return user@host of whoever runs this."""
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (KeyError, OSError):
-        return f"unknown@{socket.gethostname()}"
-
-
 async def carry_out(
     client: DeliveryClient,
     place: Place,
@@ -76,7 +69,7 @@ async def carry_out(
         _show_dry_run(request, plan, output)
         return int(ExitCode.OK)
     _confirm(plan, change)
-    starting = asyncio.create_task(client.start(request))
+    starting = asyncio.create_task(_start(client, place, request))
     try:
         # Shielded: a Ctrl-C while the engine answers must not leave us ignorant of an operation that was started.
         handle = await asyncio.shield(starting)
@@ -99,6 +92,21 @@ async def carry_out(
         return int(ExitCode.OK)
     result = await follow(client, handle.operation_id, place, change.timeout_seconds)
     return finish(handle.operation_id, request.operation_type, result, output, text)
+
+
+async def _start(client: DeliveryClient, place: Place, request: OperationRequest) -> OperationHandle:
+    entry = Entry(
+        f"operation.start.{request.operation_type}",
+        f"cluster/{request.account}/{cluster_of(request)}",
+        request.reason,
+        request.application,
+        request.account,
+        after={"operation_type": request.operation_type, "payload": request.payload},
+    )
+    async with audited(place, entry) as written:
+        handle = await client.start(request.model_copy(update={"requested_by": written.by}))
+        written.outcome |= {"operation_id": handle.operation_id, "attached": handle.attached}
+        return handle
 
 
 def finish(

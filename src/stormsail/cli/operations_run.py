@@ -4,7 +4,8 @@ import time
 from dataclasses import asdict
 from typing import Any, Final
 
-from stormsail.cli.changes import finish, output_lines, requested_by
+from stormsail.cli.audited import Entry, audited
+from stormsail.cli.changes import finish, output_lines
 from stormsail.cli.connection import connected, run
 from stormsail.cli.errors import CommandFailed, ExitCode
 from stormsail.cli.follow import follow, step_line
@@ -87,7 +88,10 @@ def run_cancel(operation_id: str, reason: str, wait: bool, timeout: float | None
             summary = (await client.get(operation_id)).summary
             if summary.status is not OperationStatus.RUNNING:
                 raise _ended_before(summary)
-            await client.cancel(summary.operation_id, reason, requested_by())
+            target = f"operation/{summary.operation_id}"
+            entry = Entry("operation.cancel", target, reason, summary.application, summary.account)
+            async with audited(place, entry) as written:
+                await client.cancel(summary.operation_id, reason, written.by)
             note(f"asked operation {short_id(summary.operation_id)} to stop")
             left_behind: tuple[str, ...] = ()
             if wait:

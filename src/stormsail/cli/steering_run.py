@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from stormsail.cli.changes import requested_by
+from stormsail.cli.audited import Entry, audited
 from stormsail.cli.connection import connected, run
 from stormsail.cli.errors import ExitCode
 from stormsail.cli.options import Place
@@ -29,10 +29,16 @@ def run_steer(
 
     async def main() -> tuple[str, SteeringRecord]:
         async with connected(place) as client:
-            whole = (await client.get(operation_id)).summary.operation_id
-            record = await client.steer(
-                whole, Verb(verb), step=step, reason=reason, requested_by=requested_by(), changes=changes
-            )
+            found = (await client.get(operation_id)).summary
+            whole = found.operation_id
+            after = {"step": step, "input": changes}
+            target = f"operation/{whole}"
+            entry = Entry(f"operation.{verb}", target, reason, found.application, found.account, after=after)
+            async with audited(place, entry) as written:
+                record = await client.steer(
+                    whole, Verb(verb), step=step, reason=reason, requested_by=written.by, changes=changes
+                )
+                written.outcome |= {"step": record.step, "before": record.before, "after": record.after}
             return whole, record
 
     whole, record = run(main)

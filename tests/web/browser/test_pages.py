@@ -154,10 +154,10 @@ async def test_a_long_history_comes_window_by_window(house: House) -> None:
 
 
 async def test_the_timeline_is_painted_before_anything_else_of_the_run_is_asked_for(house: House) -> None:
-    page = await house.page("about:blank")
-    order: list[str] = []
-    page.on("request", lambda request: order.append(request.url))
     path = "/workflows/{}/{}".format(*house.scene.marathon)
+    page = await house.page(path)
+    await expect(page.locator("[data-timeline]")).to_have_attribute("data-loaded", "true")
+    # Only of a run whose rows are known is it sure that they are there soon enough to stand in the page.
     await page.goto(f"{house.theatre.address}{path}")
     await heard(page)
     await expect(page.locator("#event-1")).to_have_count(1)

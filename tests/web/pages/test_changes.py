@@ -69,7 +69,7 @@ COMMANDS = [
     "server-group enable a-v000 --reason y",
     "server-group disable a-v000 --reason y",
     "workflow signal -w order-17 -r 0190 --name note --input '\"x\"' --reason y",
-    "workflow update execute -w order-17 -r 0190 --name rename --input '\"x\"'",
+    "workflow update execute -w order-17 -r 0190 --name rename --input '\"x\"' --reason y",
     "workflow reset -w order-17 -r 0190 --type LastWorkflowTask --reason y",
     "workflow reset -w order-17 -r 0190 --event-id 9 --reason y",
     "workflow cancel -w order-17 -r 0190 --reason y",
@@ -77,9 +77,9 @@ COMMANDS = [
     "workflow describe -w order-17 -r 0190",
     "schedule toggle -s nightly --pause --reason y",
     "schedule toggle -s nightly --unpause --reason y",
-    "schedule trigger -s nightly",
+    "schedule trigger -s nightly --reason y",
     "schedule backfill -s nightly --start-time 2026-11-20T00:00:00.000Z --end-time 2026-11-21T00:00:00.000Z "
-    "--overlap-policy BufferAll",
+    "--overlap-policy BufferAll --reason y",
     "operation get 0190",
     "rollback a --stack b --detail c --to a-v000 --reason y",
 ]

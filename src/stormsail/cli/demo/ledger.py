@@ -17,8 +17,8 @@ from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from stormsail.cli.changes import requested_by
 from stormsail.cli.errors import CommandFailed
+from stormsail.cli.whoever import requested_by
 from stormsail.delivery.client import DeliveryClient, OperationConflict, OperationFailed
 from stormsail.delivery.model.operation import OperationRequest
 

@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import click
 
-from stormsail.cli.changes import requested_by
 from stormsail.cli.connection import clear_failures, connect, quiet_sdk
 from stormsail.cli.demo.census import Census, end_all, processes_per_group
 from stormsail.cli.demo.ledger import Ledger, replay_all, wait_for_end
@@ -27,6 +26,7 @@ from stormsail.cli.notes import read_note
 from stormsail.cli.options import ACCOUNT
 from stormsail.cli.output import note
 from stormsail.cli.process import stormsail_command
+from stormsail.cli.whoever import requested_by
 from stormsail.delivery.client import DeliveryClient
 from stormsail.delivery.model.operation import OperationRequest
 from stormsail.delivery.model.server_group import Observation

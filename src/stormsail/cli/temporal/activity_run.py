@@ -1,6 +1,7 @@
 """The part of `activity` that talks to the engine."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -17,6 +18,7 @@ from temporalio.api.workflowservice.v1 import (
     UpdateActivityOptionsRequest,
 )
 
+from stormsail.cli.audited import Entry, audited
 from stormsail.cli.connection import run
 from stormsail.cli.errors import ExitCode
 from stormsail.cli.options import Place
@@ -52,7 +54,7 @@ def run_complete(
             retry=True,
         )
 
-    return _change(ask, workflow_id, activity_id, "completed", place, output)
+    return _change(ask, _Of(workflow_id, activity_id, "complete", ""), "completed", place, output)
 
 
 def run_fail(
@@ -77,7 +79,7 @@ def run_fail(
             retry=True,
         )
 
-    return _change(ask, workflow_id, activity_id, "failed", place, output)
+    return _change(ask, _Of(workflow_id, activity_id, "fail", reason), "failed", place, output)
 
 
 def run_pause(workflow_id: str, run_id: str, activity_id: str, reason: str, place: Place, output: str) -> int:
@@ -96,7 +98,7 @@ def run_pause(workflow_id: str, run_id: str, activity_id: str, reason: str, plac
             retry=True,
         )
 
-    return _change(ask, workflow_id, activity_id, "paused", place, output)
+    return _change(ask, _Of(workflow_id, activity_id, "pause", reason), "paused", place, output)
 
 
 def run_unpause(
@@ -125,7 +127,7 @@ def run_unpause(
             retry=True,
         )
 
-    return _change(ask, workflow_id, activity_id, "goes on", place, output)
+    return _change(ask, _Of(workflow_id, activity_id, "unpause", ""), "goes on", place, output)
 
 
 def run_reset(
@@ -156,7 +158,7 @@ def run_reset(
             retry=True,
         )
 
-    return _change(ask, workflow_id, activity_id, "begun again", place, output)
+    return _change(ask, _Of(workflow_id, activity_id, "reset", ""), "begun again", place, output)
 
 
 def run_update_options(
@@ -179,7 +181,7 @@ def run_update_options(
             retry=True,
         )
 
-    return _change(ask, workflow_id, activity_id, "has other options", place, output)
+    return _change(ask, _Of(workflow_id, activity_id, "update-options", ""), "has other options", place, output)
 
 
 def _options(changes: Mapping[str, Any]) -> tuple[ActivityOptions, list[str]]:
@@ -208,19 +210,26 @@ def _assign(message: Message, field: str, value: Any) -> None:
         setattr(message, field, value)
 
 
-def _change(
-    ask: Callable[[Engine], Awaitable[Message]],
-    workflow_id: str,
-    activity_id: str,
-    done: str,
-    place: Place,
-    output: str,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class _Of:
+    """Which activity a change is of."""
+
+    workflow_id: str
+    activity_id: str
+    verb: str
+    reason: str
+
+    @property
+    def entry(self) -> Entry:
+        return Entry(f"activity.{self.verb}", f"activity/{self.workflow_id}/{self.activity_id}", self.reason)
+
+
+def _change(ask: Callable[[Engine], Awaitable[Message]], of: _Of, done: str, place: Place, output: str) -> int:
     async def main() -> dict[str, Any]:
-        async with engine(place) as e:
+        async with engine(place) as e, audited(place, of.entry):
             return record(await ask(e))
 
     told = run(main)
-    shown = {"workflow_id": workflow_id, "activity_id": activity_id, "done": done, **told}
-    show_one(shown, f"activity {activity_id} of {workflow_id}: {done}", "activity_id", output)
+    shown = {"workflow_id": of.workflow_id, "activity_id": of.activity_id, "done": done, **told}
+    show_one(shown, f"activity {of.activity_id} of {of.workflow_id}: {done}", "activity_id", output)
     return int(ExitCode.OK)

@@ -14,6 +14,7 @@ from temporalio.api.workflowservice.v1 import (
     StopBatchOperationRequest,
 )
 
+from stormsail.cli.audited import Entry, audited
 from stormsail.cli.connection import run
 from stormsail.cli.errors import CommandFailed, ExitCode
 from stormsail.cli.options import Place
@@ -42,7 +43,10 @@ def start_batch(
             request.visibility_query = query
             request.job_id = new_id()
             request.reason = reason or f"asked for by {e.identity}"
-            await e.workflow.start_batch_operation(request, retry=True)
+            kind = (request.WhichOneof("operation") or "").removesuffix("_operation")
+            after = {"query": query, "what": kind, "workflows": found}
+            async with audited(place, Entry("batch.start", f"batch/{request.job_id}", reason, after=after)):
+                await e.workflow.start_batch_operation(request, retry=True)
             return {"job_id": request.job_id, "workflows": found}
 
     begun = run(main)

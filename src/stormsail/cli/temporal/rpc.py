@@ -15,11 +15,12 @@ from google.protobuf.message import Message
 from temporalio.api.common.v1 import Memo, Payload, Payloads, SearchAttributes, WorkflowExecution
 from temporalio.service import OperatorService, RPCError, RPCStatusCode, WorkflowService
 
-from stormsail.cli.changes import requested_by
+from stormsail.cli.audited import Entry
 from stormsail.cli.connection import connected
 from stormsail.cli.errors import CommandFailed, ExitCode
 from stormsail.cli.options import Place
 from stormsail.cli.temporal.options import Input
+from stormsail.cli.whoever import requested_by
 
 _CODES: Final = {
     RPCStatusCode.INVALID_ARGUMENT: ExitCode.USAGE,
@@ -70,6 +71,11 @@ def clear_refusals() -> Iterator[None]:
 def execution(workflow_id: str, run_id: str = "") -> WorkflowExecution:
     """Name a run; without a run id, the workflow's newest."""
     return WorkflowExecution(workflow_id=workflow_id, run_id=run_id)
+
+
+def workflow_entry(verb: str, workflow_id: str, run_id: str = "", reason: str = "", **after: Any) -> Entry:
+    """Return the audit's entry of a change of a workflow, in the words of the page's changes."""
+    return Entry(f"workflow.{verb}", f"workflow/{workflow_id}" + (f"/{run_id}" if run_id else ""), reason, after=after)
 
 
 def payloads(arguments: Sequence[Input]) -> Payloads | None:

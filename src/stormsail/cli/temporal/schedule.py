@@ -36,6 +36,7 @@ _OVERLAP = click.option(
     type=click.Choice(OVERLAPS, case_sensitive=False),
     help="What to do when the workflow before still runs. [default: the schedule's own]",
 )
+_REASON = click.option("--reason", default="", help="Why; kept in the audit.")
 
 
 def _span_options(command: Command) -> Command:
@@ -156,8 +157,9 @@ def toggle(schedule_id: str, paused: bool | None, reason: str, place: Place, out
 @click.command()
 @_ID
 @_OVERLAP
+@_REASON
 @engine_options
-def trigger(schedule_id: str, overlap_policy: str | None, place: Place, output: str) -> int:
+def trigger(schedule_id: str, overlap_policy: str | None, reason: str, place: Place, output: str) -> int:
     """Run a schedule's workflow now, besides its own times.
 
     \b
@@ -166,7 +168,7 @@ def trigger(schedule_id: str, overlap_policy: str | None, place: Place, output: 
     """
     from stormsail.cli.temporal.schedule_run import run_trigger
 
-    return run_trigger(schedule_id, overlap_policy, place, output)
+    return run_trigger(schedule_id, overlap_policy, reason, place, output)
 
 
 @click.command()
@@ -174,6 +176,7 @@ def trigger(schedule_id: str, overlap_policy: str | None, place: Place, output: 
 @_span_options
 @_OVERLAP
 @click.option("--dry-run", is_flag=True, help="Show the times, and start nothing.")
+@_REASON
 @engine_options
 def backfill(
     schedule_id: str,
@@ -181,6 +184,7 @@ def backfill(
     end_time: float,
     overlap_policy: str | None,
     dry_run: bool,
+    reason: str,
     place: Place,
     output: str,
 ) -> int:
@@ -194,7 +198,7 @@ def backfill(
 
     if dry_run:
         return run_matching(schedule_id, start_time, end_time, place, output)
-    return run_backfill(schedule_id, start_time, end_time, overlap_policy, place, output)
+    return run_backfill(schedule_id, start_time, end_time, overlap_policy, reason, place, output)
 
 
 @click.command("list-matching-times")

@@ -33,6 +33,7 @@ from temporalio.api.workflowservice.v1 import (
     UpdateScheduleRequest,
 )
 
+from stormsail.cli.audited import Entry, audited
 from stormsail.cli.connection import run
 from stormsail.cli.errors import ExitCode
 from stormsail.cli.options import Duration, Place
@@ -51,6 +52,8 @@ _COLUMNS: Final = (
     Column("last", lambda r: instant(r["last_at_ms"])),
     Column("notes", lambda r: r["notes"] or "-", wide=True),
 )
+
+_SCHEDULE: Final = "schedule/"
 
 
 def run_list(query: str, limit: int, place: Place, output: str) -> int:
@@ -141,7 +144,7 @@ def run_create(
     """Create a schedule."""
 
     async def main() -> None:
-        async with engine(place) as e:
+        async with engine(place) as e, audited(place, _entry(schedule_id, "create")):
             await e.workflow.create_schedule(
                 CreateScheduleRequest(
                     namespace=e.namespace,
@@ -165,7 +168,7 @@ def run_update(
     """Replace a schedule's definition; a change by somebody else in between is a conflict."""
 
     async def main() -> None:
-        async with engine(place) as e:
+        async with engine(place) as e, audited(place, _entry(schedule_id, "update")):
             known = await _describe(e, schedule_id)
             await e.workflow.update_schedule(
                 UpdateScheduleRequest(
@@ -251,24 +254,36 @@ def run_toggle(schedule_id: str, paused: bool, reason: str, place: Place, output
     """Pause a schedule or let it go on."""
     said = reason or ("paused by hand" if paused else "goes on by hand")
     patch = SchedulePatch(pause=said) if paused else SchedulePatch(unpause=said)
-    return _patch(schedule_id, patch, "paused" if paused else "goes on", place, output)
+    verb, done = ("pause", "paused") if paused else ("unpause", "goes on")
+    return _patch(_entry(schedule_id, verb, reason), patch, done, place, output)
 
 
-def run_trigger(schedule_id: str, overlap: str | None, place: Place, output: str) -> int:
+def run_trigger(schedule_id: str, overlap: str | None, reason: str, place: Place, output: str) -> int:
     """Run a schedule's workflow now."""
     now = TriggerImmediatelyRequest(overlap_policy=_overlap(overlap))
-    return _patch(schedule_id, SchedulePatch(trigger_immediately=now), "triggered", place, output)
+    entry = _entry(schedule_id, "trigger", reason, overlap=overlap or "")
+    return _patch(entry, SchedulePatch(trigger_immediately=now), "triggered", place, output)
 
 
-def run_backfill(schedule_id: str, start_s: float, end_s: float, overlap: str | None, place: Place, output: str) -> int:
+def run_backfill(
+    schedule_id: str, start_s: float, end_s: float, overlap: str | None, reason: str, place: Place, output: str
+) -> int:
     """Run what would have run in a span."""
     span = BackfillRequest(start_time=_instant(start_s), end_time=_instant(end_s), overlap_policy=_overlap(overlap))
-    return _patch(schedule_id, SchedulePatch(backfill_request=[span]), "backfill asked for", place, output)
+    asked = {"start_at_ms": int(start_s * 1000), "end_at_ms": int(end_s * 1000), "overlap": overlap or ""}
+    entry = _entry(schedule_id, "backfill", reason, **asked)
+    return _patch(entry, SchedulePatch(backfill_request=[span]), "backfill asked for", place, output)
 
 
-def _patch(schedule_id: str, patch: SchedulePatch, done: str, place: Place, output: str) -> int:
+def _entry(schedule_id: str, verb: str, reason: str = "", **after: Any) -> Entry:
+    return Entry(f"schedule.{verb}", f"{_SCHEDULE}{schedule_id}", reason, after=after)
+
+
+def _patch(entry: Entry, patch: SchedulePatch, done: str, place: Place, output: str) -> int:
+    schedule_id = entry.target.removeprefix(_SCHEDULE)
+
     async def main() -> None:
-        async with engine(place) as e:
+        async with engine(place) as e, audited(place, entry):
             await e.workflow.patch_schedule(
                 PatchScheduleRequest(
                     namespace=e.namespace,
@@ -308,7 +323,7 @@ def run_delete(schedule_id: str, place: Place, output: str) -> int:
     """Delete a schedule."""
 
     async def main() -> None:
-        async with engine(place) as e:
+        async with engine(place) as e, audited(place, _entry(schedule_id, "delete")):
             await e.workflow.delete_schedule(
                 DeleteScheduleRequest(namespace=e.namespace, schedule_id=schedule_id, identity=e.identity), retry=True
             )

@@ -152,6 +152,7 @@ update = LazyGroup(
 
 _NAME = click.option("--name", "--type", "name", required=True, help="Update name.")
 _NEW_ID = click.option("--update-id", default="", help="Sending the same id twice does it once. [default: a new one]")
+_REASON = click.option("--reason", default="", help="Why; kept in the audit.")
 _ID = click.option("--update-id", required=True, help="Update id.")
 _TIMEOUT = click.option("--timeout", type=Duration(), default="60s", show_default=True, help="Stop waiting after this.")
 
@@ -161,6 +162,7 @@ _TIMEOUT = click.option("--timeout", type=Duration(), default="60s", show_defaul
 @_NAME
 @_NEW_ID
 @_TIMEOUT
+@_REASON
 @input_options
 @engine_options
 def update_execute(
@@ -169,6 +171,7 @@ def update_execute(
     name: str,
     update_id: str,
     timeout: float,
+    reason: str,
     arguments: list[Input],
     place: Place,
     output: str,
@@ -181,7 +184,7 @@ def update_execute(
     """
     from stormsail.cli.temporal.workflow_ask_run import run_update
 
-    return run_update(workflow_id, run_id, name, update_id, arguments, timeout, place, output, completed=True)
+    return run_update(workflow_id, run_id, name, update_id, reason, arguments, timeout, place, output, completed=True)
 
 
 @click.command("start")
@@ -189,6 +192,7 @@ def update_execute(
 @_NAME
 @_NEW_ID
 @_TIMEOUT
+@_REASON
 @input_options
 @engine_options
 def update_start(
@@ -197,6 +201,7 @@ def update_start(
     name: str,
     update_id: str,
     timeout: float,
+    reason: str,
     arguments: list[Input],
     place: Place,
     output: str,
@@ -209,7 +214,7 @@ def update_start(
     """
     from stormsail.cli.temporal.workflow_ask_run import run_update
 
-    return run_update(workflow_id, run_id, name, update_id, arguments, timeout, place, output, completed=False)
+    return run_update(workflow_id, run_id, name, update_id, reason, arguments, timeout, place, output, completed=False)
 
 
 @click.command("result")

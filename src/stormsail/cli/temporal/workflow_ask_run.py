@@ -22,6 +22,7 @@ from temporalio.api.workflowservice.v1 import (
     UpdateWorkflowExecutionRequest,
 )
 
+from stormsail.cli.audited import audited
 from stormsail.cli.connection import run
 from stormsail.cli.errors import CommandFailed, ExitCode
 from stormsail.cli.options import Place
@@ -29,7 +30,7 @@ from stormsail.cli.output import show_one
 from stormsail.cli.temporal.batch_run import start_batch
 from stormsail.cli.temporal.history_text import cause_text
 from stormsail.cli.temporal.options import Input
-from stormsail.cli.temporal.rpc import engine, execution, new_id, payloads, plain
+from stormsail.cli.temporal.rpc import engine, execution, new_id, payloads, plain, workflow_entry
 from stormsail.cli.temporal.workflow_run import record_text, start_fields, status_name
 
 _STAGES: Final = UpdateWorkflowExecutionLifecycleStage
@@ -53,7 +54,8 @@ def run_signal(
         return start_batch(StartBatchOperationRequest(signal_operation=operation), query, reason, yes, place, output)
 
     async def main() -> None:
-        async with engine(place) as e:
+        entry = workflow_entry("signal", workflow_id, run_id, reason, name=name)
+        async with engine(place) as e, audited(place, entry):
             await e.workflow.signal_workflow_execution(
                 SignalWorkflowExecutionRequest(
                     namespace=e.namespace,
@@ -148,6 +150,7 @@ def run_update(
     run_id: str,
     name: str,
     update_id: str,
+    reason: str,
     arguments: Sequence[Input],
     timeout_s: float,
     place: Place,
@@ -160,7 +163,8 @@ def run_update(
     update_id = update_id or new_id()
 
     async def main() -> dict[str, Any]:
-        async with engine(place) as e:
+        entry = workflow_entry("update", workflow_id, run_id, reason, name=name, update_id=update_id)
+        async with engine(place) as e, audited(place, entry):
             request = UpdateWorkflowExecutionRequest(
                 namespace=e.namespace,
                 workflow_execution=execution(workflow_id, run_id),

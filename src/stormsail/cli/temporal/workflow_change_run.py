@@ -21,14 +21,15 @@ from temporalio.api.workflowservice.v1 import (
     UnpauseWorkflowExecutionRequest,
 )
 
-from stormsail.cli.changes import requested_by
+from stormsail.cli.audited import Entry, audited
 from stormsail.cli.connection import run
 from stormsail.cli.errors import CommandFailed, ExitCode
 from stormsail.cli.options import Place
 from stormsail.cli.output import show_one
 from stormsail.cli.temporal.batch_run import start_batch
-from stormsail.cli.temporal.rpc import Engine, engine, execution, new_id
+from stormsail.cli.temporal.rpc import Engine, engine, execution, new_id, workflow_entry
 from stormsail.cli.temporal.workflow_run import events
+from stormsail.cli.whoever import requested_by
 
 _FINISHED_TASKS: Final = {
     EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED,
@@ -55,6 +56,7 @@ def run_cancel(workflow_id: str, run_id: str, query: str, reason: str, yes: bool
             retry=True,
         ),
         workflow_id,
+        workflow_entry("cancel", workflow_id, run_id, reason),
         "asked to stop",
         place,
         output,
@@ -78,6 +80,7 @@ def run_terminate(workflow_id: str, run_id: str, query: str, reason: str, yes: b
             retry=True,
         ),
         workflow_id,
+        workflow_entry("terminate", workflow_id, run_id, reason),
         "terminated",
         place,
         output,
@@ -95,6 +98,7 @@ def run_delete(workflow_id: str, run_id: str, query: str, reason: str, yes: bool
             retry=True,
         ),
         workflow_id,
+        workflow_entry("delete", workflow_id, run_id, reason),
         "deleted",
         place,
         output,
@@ -126,7 +130,8 @@ def run_reset(
         return start_batch(StartBatchOperationRequest(reset_operation=operation), query, reason, yes, place, output)
 
     async def main() -> str:
-        async with engine(place) as e:
+        entry = workflow_entry("reset", workflow_id, run_id, reason, event_id=event_id or 0, to=kind or "")
+        async with engine(place) as e, audited(place, entry) as written:
             point = event_id or await _task(e, workflow_id, run_id, first=first)
             reply = await e.workflow.reset_workflow_execution(
                 ResetWorkflowExecutionRequest(
@@ -139,6 +144,7 @@ def run_reset(
                 ),
                 retry=True,
             )
+            written.outcome |= {"run_id": reply.run_id}
             return reply.run_id
 
     new_run = run(main)
@@ -176,7 +182,7 @@ def run_pause(workflow_id: str, run_id: str, reason: str, place: Place, output: 
         asked = PauseWorkflowExecutionRequest(**_whom(e, workflow_id, run_id, reason))
         return e.workflow.pause_workflow_execution(asked, retry=True)
 
-    return _change(ask, workflow_id, "paused", place, output)
+    return _change(ask, workflow_id, workflow_entry("pause", workflow_id, run_id, reason), "paused", place, output)
 
 
 def run_unpause(workflow_id: str, run_id: str, reason: str, place: Place, output: str) -> int:
@@ -186,7 +192,7 @@ def run_unpause(workflow_id: str, run_id: str, reason: str, place: Place, output
         asked = UnpauseWorkflowExecutionRequest(**_whom(e, workflow_id, run_id, reason))
         return e.workflow.unpause_workflow_execution(asked, retry=True)
 
-    return _change(ask, workflow_id, "goes on", place, output)
+    return _change(ask, workflow_id, workflow_entry("unpause", workflow_id, run_id, reason), "goes on", place, output)
 
 
 def _whom(e: Engine, workflow_id: str, run_id: str, reason: str) -> dict[str, str]:
@@ -200,11 +206,13 @@ def _whom(e: Engine, workflow_id: str, run_id: str, reason: str) -> dict[str, st
     }
 
 
-def _change(ask: Callable[[Engine], Awaitable[Any]], workflow_id: str, done: str, place: Place, output: str) -> int:
+def _change(
+    ask: Callable[[Engine], Awaitable[Any]], workflow_id: str, entry: Entry, done: str, place: Place, output: str
+) -> int:
     """Ask for one change of one workflow, and say that it is made."""
 
     async def main() -> None:
-        async with engine(place) as e:
+        async with engine(place) as e, audited(place, entry):
             await ask(e)
 
     run(main)

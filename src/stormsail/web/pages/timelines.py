@@ -24,7 +24,7 @@ router = APIRouter()
 FIRST_PAGE: Final = 200
 """More rows than any screen has room for: the first are drawn while the rest is on its way."""
 
-SOON_S: Final = 0.1
+SOON_S: Final = 0.25
 """How long a page waits for a timeline's first rows before it goes out without them."""
 
 PAGE: Final = 1000

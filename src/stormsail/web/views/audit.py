@@ -29,7 +29,7 @@ class AuditEntry:
     ended_at_ms: int | None
     principal: str
     via: str
-    """`api` or `page` for changes in our records; `operation` for what the operation itself says of others'."""
+    """`api`, `page` or `cli` for changes in our records; `operation` for what the operation itself says of others'."""
     verb: str
     target: str
     application: str
@@ -84,8 +84,8 @@ async def read_audit(
 ) -> AuditView:
     """Read a page. Raises BadCursor.
 
-    What was asked in other ways than through this API (the command line) comes from the newest 500 operations, for as
-    long as the engine keeps them.
+    What was asked without being written to our records (commands elsewhere, other programs) comes from the newest 500
+    operations, for as long as the engine keeps them.
     """
     until = _until(cursor)
     narrow = {"target": target, "application": application, "principal": principal, "verb": verb}
@@ -162,14 +162,14 @@ def _until(cursor: str) -> _Place | None:
 
 
 async def _steered(sources: Sources) -> tuple[AuditEntry, ...]:
-    """Return what operations keep of requests that did not come through this API: those are in our records."""
+    """Return what operations keep of requests that are not in our records: what is there names who asked so."""
     query = f"WorkflowType = '{RUNNER}'"
     found = await operations_steered(sources.engine, query, OPERATIONS_LOOKED_AT)
     return tuple(
         entry
         for summary, asked in found
         for entry in (_start(summary), *(_asked(summary, record) for record in asked))
-        if not entry.principal.startswith(("local:", "key:"))
+        if not entry.principal.startswith(("local:", "key:", "cli:"))
     )
 
 

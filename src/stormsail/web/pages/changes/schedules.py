@@ -56,7 +56,9 @@ async def _trigger_plan(caller: Caller, values: Values) -> Plan:
     view = await _seen(caller, values)
     lines = (f"{view.schedule_id} starts {view.workflow_type} now, besides its own times.",)
     running = ("The run before is not over: " + view.overlap,) if view.running else ()
-    return Plan(lines, command("schedule", "trigger", "-s", values["schedule"]), running)
+    return Plan(
+        lines, command("schedule", "trigger", "-s", values["schedule"], reason=values.get("reason", "")), running
+    )
 
 
 async def _backfill_fields(_: Caller, __: Values) -> tuple[Field, ...]:
@@ -94,7 +96,10 @@ async def _backfill_plan(caller: Caller, values: Values) -> Plan:
     )
     span = ("--start-time", instant(start_ms), "--end-time", instant(end_ms))
     overlap = ("--overlap-policy", values["overlap"]) if values.get("overlap") else ()
-    return Plan(lines, command("schedule", "backfill", "-s", values["schedule"], *span, *overlap))
+    return Plan(
+        lines,
+        command("schedule", "backfill", "-s", values["schedule"], *span, *overlap, reason=values.get("reason", "")),
+    )
 
 
 async def _due(caller: Caller, schedule_id: str, start_ms: int, end_ms: int) -> list[int]:

@@ -46,8 +46,8 @@ def arguments_of(text: str) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _words(verb: str, values: Values, *more: str, reason: bool = True) -> str:
-    said = values.get("reason", "") if reason else ""
+def _words(verb: str, values: Values, *more: str) -> str:
+    said = values.get("reason", "")
     return command("workflow", *verb.split(), "-w", values["workflow"], "-r", values["run"], *more, reason=said)
 
 
@@ -74,7 +74,7 @@ async def _update_plan(caller: Caller, values: Values) -> Plan:
     await _seen(caller, values)
     name = values.get("name", "")
     text = f"Its worker takes update {name} or turns it down, and answers." if name else "Say which update."
-    words = _words("update execute", values, "--name", name or "NAME", *_input(values), reason=False)
+    words = _words("update execute", values, "--name", name or "NAME", *_input(values))
     return Plan((text,), words)
 
 
