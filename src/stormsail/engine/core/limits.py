@@ -21,6 +21,8 @@ class Limits:
     history_size_suggest_continue_as_new: int = 4 * 1024 * 1024
     signals_max: int = 10_000
     pending_activities_max: int = 2_000
+    activities_inside_max: int = 32
+    """A run with more pending activities has each in a row of its own, so that a turn writes those that it changed."""
     pending_children_max: int = 2_000
     pending_signals_sent_max: int = 2_000
     pending_cancels_sent_max: int = 2_000

@@ -6,6 +6,7 @@ Only what differs from a run fresh out of replay is written.
 
 import json
 from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, Final
 
@@ -59,10 +60,12 @@ have thousands of those, and writes its progress with every turn."""
 
 _TASK_FIELDS: Final = tuple((one.name, one.default) for one in fields(WorkflowTask))
 _JSON: Final = json.JSONEncoder(separators=(",", ":"))
+NOTHING_APART: Final[Mapping[int, dict[str, Any]]] = {}
 
 
-def pack(state: RunState) -> bytes:
-    """Return the state's progress as bytes."""
+def pack(state: RunState, *, apart: bool = False) -> bytes:
+    """Return the state's progress as bytes. `apart`: without its activities, which are then kept as `pack_activity`
+    tells them."""
     out: dict[str, Any] = {"v": VERSION}
     for name in _PLAIN:
         if value := getattr(state, name):
@@ -74,15 +77,25 @@ def pack(state: RunState) -> bytes:
             out["workflow_task"] = {
                 name: value for name, usual in _TASK_FIELDS if (value := getattr(task, name)) != usual
             }
-        if changed := {key: fields for key, one in state.activities.items() if (fields := _activity(one))}:
+        if apart:
+            out["activities_apart"] = True
+        elif changed := {key: told for key, one in state.activities.items() if (told := pack_activity(one))}:
             out["activities"] = changed
         if state.buffered:
             out["buffered"] = [_message(event) for event in state.buffered]
     return _JSON.encode(out).encode()
 
 
-def unpack_into(state: RunState, progress: bytes) -> None:
-    """Add progress to a state that has been replayed from history. None, as before the first turn: changes nothing."""
+def is_apart(progress: bytes) -> bool:
+    """Say whether the activities of a state that was packed are kept apart from it."""
+    return b'"activities_apart":true' in progress and bool(json.loads(progress).get("activities_apart"))
+
+
+def unpack_into(state: RunState, progress: bytes, apart: Mapping[int, dict[str, Any]] = NOTHING_APART) -> None:
+    """Add progress to a state that has been replayed from history. None, as before the first turn: changes nothing.
+
+    `apart`: what was told of each activity, where they are kept apart.
+    """
     if not progress:
         return
     found = json.loads(progress)
@@ -99,13 +112,19 @@ def unpack_into(state: RunState, progress: bytes) -> None:
     for event in found.get("buffered", ()):
         take_effect(state, _restored(event))
         state.buffered.append(_restored(event))
+    if found.get("activities_apart", False):
+        if apart.keys() != state.activities.keys():
+            raise InvalidTransition(f"run {state.key}: progress is kept of other activities than are pending")
+        for event_id, known in apart.items():
+            state.activities[event_id] = _restored_activity(state.activities[event_id], known)
     for key, known in found.get("activities", {}).items():
         state.activities[int(key)] = _restored_activity(state.activities[int(key)], known)
     task = found.get("workflow_task")
     state.workflow_task = _restored_task(task) if task is not None else None
 
 
-def _activity(activity: Activity) -> dict[str, Any]:
+def pack_activity(activity: Activity) -> dict[str, Any]:
+    """Return what of an activity's progress differs from one that only waits for its first start."""
     out = {name: value for name, fresh in _ACTIVITY_PLAIN.items() if (value := getattr(activity, name)) != fresh}
     if activity.ready_at_ms != activity.scheduled_at_ms:
         out["ready_at_ms"] = activity.ready_at_ms

@@ -1,6 +1,7 @@
 """A run's state from its history and its progress."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from temporalio.api.history.v1 import HistoryEvent
 
@@ -12,8 +13,14 @@ from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.state import RunState
 
 
-def replay(key: RunKey, histories: Iterable[bytes], progress: bytes) -> RunState:
-    """Return the state that all these frames lead to. Each of `histories` is a serialised History message.
+def replay(
+    key: RunKey,
+    histories: Iterable[bytes],
+    progress: bytes,
+    apart: Mapping[int, dict[str, Any]] = progress_bytes.NOTHING_APART,
+) -> RunState:
+    """Return the state that all these frames lead to. Each of `histories` is a serialised History message; `apart` is
+    what is kept apart from progress, of activities.
 
     Raises InvalidTransition for a history that no correct server writes.
     """
@@ -23,7 +30,7 @@ def replay(key: RunKey, histories: Iterable[bytes], progress: bytes) -> RunState
             if event.event_id != state.next_event_id:
                 raise InvalidTransition(f"run {key}: event {event.event_id} where {state.next_event_id} must be")
             apply(state, event, size_bytes=size_bytes)
-    progress_bytes.unpack_into(state, progress)
+    progress_bytes.unpack_into(state, progress, apart)
     return state
 
 

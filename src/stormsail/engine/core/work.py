@@ -40,32 +40,45 @@ class Task:
 
 def tasks(state: RunState) -> dict[tuple[TaskKind, int], Task]:
     """Return the tasks that wait for a poller."""
+    waiting: dict[tuple[TaskKind, int], Task] = {}
     if not state.open or state.paused:
-        return {}
-    waiting = {
-        (TaskKind.ACTIVITY, key): Task(
-            TaskKind.ACTIVITY,
-            activity.scheduled.task_queue.name,
-            key,
-            activity.attempt,
-            ready_at_ms=activity.ready_at_ms,
-            priority=carried(activity_priority(state, activity)),
-        )
-        for key, activity in state.activities.items()
-        if activity.ready and not activity.started_at_ms and not activity.paused_at_ms
-    }
-    task = state.workflow_task
-    if task is not None and task.ready and not task.started_at_ms:
-        waiting[TaskKind.WORKFLOW, task.scheduled_event_id] = Task(
-            TaskKind.WORKFLOW,
-            task.queue,
-            task.scheduled_event_id,
-            task.attempt,
-            sticky=task.sticky,
-            ready_at_ms=task.ready_at_ms,
-            priority=carried(state.priority),
-        )
+        return waiting
+    for activity in state.activities.values():
+        if (task := activity_task(state, activity)) is not None:
+            waiting[task.ref] = task
+    if (task := workflow_task(state)) is not None:
+        waiting[task.ref] = task
     return waiting
+
+
+def workflow_task(state: RunState) -> Task | None:
+    """Return the workflow task that waits for a poller, where the run is open and not paused."""
+    task = state.workflow_task
+    if task is None or not task.ready or task.started_at_ms or not state.open or state.paused:
+        return None
+    return Task(
+        TaskKind.WORKFLOW,
+        task.queue,
+        task.scheduled_event_id,
+        task.attempt,
+        sticky=task.sticky,
+        ready_at_ms=task.ready_at_ms,
+        priority=carried(state.priority),
+    )
+
+
+def activity_task(state: RunState, activity: Activity) -> Task | None:
+    """Return the task that an activity of a run has waiting, whether the run is paused or not."""
+    if not activity.ready or activity.started_at_ms or activity.paused_at_ms:
+        return None
+    return Task(
+        TaskKind.ACTIVITY,
+        activity.scheduled.task_queue.name,
+        activity.scheduled_event_id,
+        activity.attempt,
+        ready_at_ms=activity.ready_at_ms,
+        priority=carried(activity_priority(state, activity)),
+    )
 
 
 def activity_priority(state: RunState, activity: Activity) -> Priority | None:

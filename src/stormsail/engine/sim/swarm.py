@@ -58,6 +58,7 @@ def draw(chance: random.Random) -> Swarm:
         commit_queue_max=chance.choice((8, 20_000, 20_000)),
         buffered_events_max=chance.choice((3, 100)),
         timer_window_ms=chance.choice((1_000, 60_000)),
+        activities_inside_max=1,
         recovered_first_runs=1,
         recovered_runs_at_once=1,
         long_poll_ms=20_000,

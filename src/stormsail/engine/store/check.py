@@ -11,8 +11,7 @@ from typing import Final
 import apsw
 
 from stormsail.engine.core.ids import RunKey
-from stormsail.engine.core.state import RunState
-from stormsail.engine.store import outbox, runs, schedules
+from stormsail.engine.store import activities, outbox, runs, schedules
 from stormsail.engine.store.errors import (
     NotOurFile,
     RowDamaged,
@@ -24,6 +23,7 @@ from stormsail.engine.store.errors import (
 from stormsail.engine.store.history import EVENT_BITS
 from stormsail.engine.store.opening import APPLICATION_ID, BUSY_TIMEOUT_MS, SCHEMA_VERSION, unusable
 from stormsail.engine.store.reader import Reader, Row
+from stormsail.engine.store.runs import Loaded
 
 PROBLEMS_MAX: Final = 1_000
 """Problems named one by one; those beyond are counted."""
@@ -34,6 +34,9 @@ _DERIVED: Final = tuple(enumerate(runs.COLUMNS.split(", ")))[1:-2]
 _ORPHANS: Final = {
     "events that belong to no run": (
         f"SELECT count(*) FROM history WHERE id >> {EVENT_BITS} NOT IN (SELECT rid FROM run)"  # noqa: S608
+    ),
+    "activities that belong to no run": (
+        f"SELECT count(*) FROM activity WHERE id >> {EVENT_BITS} NOT IN (SELECT rid FROM run)"  # noqa: S608
     ),
     "memos and search attributes that belong to no run": (
         "SELECT count(*) FROM attributes WHERE rid NOT IN (SELECT rid FROM run)"
@@ -160,17 +163,20 @@ class _Check:
                 self._found(f"run {key}", damaged.found)
             else:
                 assert found is not None, key
-                self._compare(key, stored, found[1])
-                self._events += found[1].last_event_id
+                self._compare(key, stored, found)
+                self._events += found.state.last_event_id
             self._runs += 1
             if self._runs % _ROWS_READ_AT_ONCE == 0 or self._runs == whole:
                 self._told(self._runs, whole)
 
-    def _compare(self, key: RunKey, stored: Row, state: RunState) -> None:
-        derived = runs.row_of(state, stored[0])
+    def _compare(self, key: RunKey, stored: Row, found: Loaded) -> None:
+        derived = runs.row_of(found.state, found.rid, apart=found.apart)
         wrong = [name for at, name in _DERIVED if stored[at] != derived[at]]
         if wrong:
             self._found(f"run {key}", f"its row does not follow from its history: {', '.join(wrong)}")
+        kept = activities.rows_of(found.rid, found.state) if found.apart else []
+        if activities.read_rows(self._reader, found.rid) != kept:
+            self._found(f"run {key}", "the rows of its activities do not follow from it")
 
     def _check_schedules(self) -> None:
         for _, *stored in self._pages(

@@ -13,7 +13,7 @@ from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.core.visibility_row import shown_attributes, visibility_row
 from stormsail.engine.core.work import Task
-from stormsail.engine.store import history, outbox, tasks
+from stormsail.engine.store import activities, history, outbox, tasks
 from stormsail.engine.store.database import Database, Member, Statement
 from stormsail.engine.store.errors import RunConflict, RunDamaged, WriteRejected
 from stormsail.engine.store.reader import Reader, Row
@@ -71,12 +71,16 @@ class WaitingTasks:
 class Runs:
     """The runs of one database."""
 
-    def __init__(self, database: Database, attributes: SearchAttributes) -> None:
+    def __init__(self, database: Database, attributes: SearchAttributes, *, activities_inside_max: int) -> None:
+        """`activities_inside_max`: runs that have more pending activities keep them apart (activities.py)."""
         self._database = database
         self._attributes = attributes
         self._reader = database.reader
         self._rids: dict[RunKey, int] = {}
         """Row ids of runs seen lately; the first in is the first out."""
+        self._activities_inside_max = activities_inside_max
+        self._apart: set[int] = set()
+        """Row ids of runs whose activities are apart, as their newest commit or load told."""
         self._last_rid: int = database.reader.read("SELECT coalesce(max(rid), 0) FROM run")[0][0]
 
     async def commit(self, turns: Sequence[Turn]) -> None:
@@ -96,15 +100,16 @@ class Runs:
             raise RunConflict(f"the store refused a turn of {names}, and nothing of it was written: {error}") from error
         for turn, rid in zip(flat, rids, strict=True):
             self._remember(turn.state.key, rid)
+            self._note_apart(rid, apart=self._is_apart(turn.state))
 
     def load(self, key: RunKey) -> RunState | None:
         """Rebuild a run from its history and progress; None when there is no such run."""
         found = load_run(self._reader, key)
         if found is None:
             return None
-        rid, state = found
-        self._remember(key, rid)
-        return state
+        self._remember(key, found.rid)
+        self._note_apart(found.rid, apart=found.apart)
+        return found.state
 
     def current(self, namespace: str, workflow_id: str) -> RunKey | None:
         """Return the open run of a workflow id, else its newest, else None."""
@@ -162,10 +167,9 @@ class Runs:
         """
         rows = self._reader.read(_SELECT_WAITING, (place, runs_max))
         found: list[tuple[RunKey, Task]] = []
-        for _, namespace, workflow_id, run_id, packed in rows:
+        for rid, namespace, workflow_id, run_id, packed in rows:
             key = RunKey(namespace, workflow_id, run_id)
-            waiting = tasks.unpack(key, packed)
-            found += [(key, task) for task in (waiting if waiting is not None else self._tasks_from_history(key))]
+            found += [(key, task) for task in self._unpacked(key, rid, packed)]
         return WaitingTasks(found, rows[-1][0] if len(rows) == runs_max else None)
 
     def rid(self, key: RunKey) -> int | None:
@@ -187,6 +191,17 @@ class Runs:
         found = self._reader.read("SELECT next_event FROM run WHERE rid = ?", (rid,)) if rid is not None else []
         return (rid, found[0][0]) if found and rid is not None else None
 
+    def _unpacked(self, key: RunKey, rid: int, packed: bytes) -> list[Task]:
+        waiting = tasks.unpack(key, packed)
+        if waiting is None:
+            return self._tasks_from_history(key)
+        if not waiting.apart:
+            return waiting.tasks
+        try:
+            return waiting.tasks + activities.read_tasks(self._reader, key, rid)
+        except RunDamaged:
+            return self._tasks_from_history(key)
+
     def _tasks_from_history(self, key: RunKey) -> list[Task]:
         try:
             state = self.load(key)
@@ -198,10 +213,21 @@ class Runs:
     def _rows(self, turn: Turn, rid: int) -> list[tuple[Statement, Row]]:
         before = shown_attributes(turn.before) if turn.before is not None else {}
         after = shown_attributes(turn.state)
+        apart, was_apart = self._is_apart(turn.state), rid in self._apart
+        changed = activities.changes(rid, turn.before, turn.state, was_apart=was_apart, apart=apart)
         if before == after:
-            return _rows(turn, rid, reshown=turn.before is None)
+            return _rows(turn, rid, reshown=turn.before is None, apart=apart) + changed
         indexed = self._attributes.rows(turn.state.key.namespace, rid, before, after)
-        return _rows(turn, rid, reshown=True) + indexed
+        return _rows(turn, rid, reshown=True, apart=apart) + indexed + changed
+
+    def _is_apart(self, state: RunState) -> bool:
+        return state.open and len(state.activities) > self._activities_inside_max
+
+    def _note_apart(self, rid: int, *, apart: bool) -> None:
+        if apart:
+            self._apart.add(rid)
+        else:
+            self._apart.discard(rid)
 
     def _rid_for(self, turn: Turn) -> int:
         if turn.before is None:
@@ -218,8 +244,17 @@ class Runs:
             del self._rids[next(iter(self._rids))]
 
 
-def load_run(reader: Reader, key: RunKey) -> tuple[int, RunState] | None:
-    """Rebuild a run from its history and progress, with its row id; None when there is no such run.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A run as it was found. `apart`: its activities are in rows of their own."""
+
+    rid: int
+    state: RunState
+    apart: bool
+
+
+def load_run(reader: Reader, key: RunKey) -> Loaded | None:
+    """Rebuild a run from its history and progress; None when there is no such run.
 
     Raises RunDamaged where a checksum does not match, events are missing, or they do not make a legal history.
     """
@@ -236,19 +271,22 @@ def load_run(reader: Reader, key: RunKey) -> tuple[int, RunState] | None:
         if type(packed) is not bytes or _progress_crc(key.run_id, status, next_event, packed) != crc:
             raise RunDamaged(key, "the checksum of its progress does not match")
         rows = list(history.read_all(reader, key, rid, next_event))
+        apart = progress.is_apart(packed)
+        known = activities.read(reader, key, rid) if apart else progress.NOTHING_APART
     try:
-        state = replay.replay(key, rows, packed)
+        state = replay.replay(key, rows, packed, known)
     except InvalidTransition as error:
         raise RunDamaged(key, str(error)) from error
     if state.status != status or state.next_event_id != next_event:
         raise RunDamaged(key, f"its history ends in status {state.status} where {status} was committed")
-    return rid, state
+    return Loaded(rid, state, apart)
 
 
-def row_of(state: RunState, rid: int) -> Row:
-    """Return the row that a run has in this state: `due_ms`, `tasks` and what lists show are derived from it."""
+def row_of(state: RunState, rid: int, *, apart: bool = False) -> Row:
+    """Return the row that a run has in this state: `due_ms`, `tasks` and what lists show are derived from it. `apart`:
+    its activities have rows of their own."""
     shown = visibility_row(state)
-    packed = progress.pack(state)
+    packed = progress.pack(state, apart=apart)
     closed = not state.open
     return (
         rid,
@@ -258,7 +296,7 @@ def row_of(state: RunState, rid: int) -> Row:
         shown.status,
         state.next_event_id,
         deadlines.deadline_ms(state),
-        tasks.pack(state),
+        tasks.pack(state, apart=apart),
         shown.workflow_type,
         shown.task_queue,
         shown.start_ms,
@@ -284,7 +322,7 @@ def _flatten(turn: Turn, into: list[Turn]) -> None:
         into.append(turn)
 
 
-def _rows(turn: Turn, rid: int, *, reshown: bool) -> list[tuple[Statement, Row]]:
+def _rows(turn: Turn, rid: int, *, reshown: bool, apart: bool) -> list[tuple[Statement, Row]]:
     """Return the rows that a turn writes; with `reshown`, what lists show of the run's attributes changed."""
     before, state = turn.before, turn.state.durable
     rows: list[tuple[Statement, Row]] = []
@@ -293,12 +331,12 @@ def _rows(turn: Turn, rid: int, *, reshown: bool) -> list[tuple[Statement, Row]]
         rows.append((history.INSERT_HISTORY, history.row_of(rid, state.key.run_id, first, turn.frames)))
     changed = reshown or before is None or before.memo != state.memo
     if before is not None and not changed and before.status == state.status:
-        packed = progress.pack(state)
+        packed = progress.pack(state, apart=apart)
         crc = _progress_crc(state.key.run_id, state.status, state.next_event_id, packed)
-        due_ms, waiting = deadlines.deadline_ms(state), tasks.pack(state)
+        due_ms, waiting = deadlines.deadline_ms(state), tasks.pack(state, apart=apart)
         rows.append((MOVE_RUN, (rid, state.next_event_id, due_ms, waiting, crc, packed)))
         return rows
-    rows.append((OPEN_RUN if state.open else CLOSE_RUN, row_of(state, rid)))
+    rows.append((OPEN_RUN if state.open else CLOSE_RUN, row_of(state, rid, apart=apart)))
     if changed:
         shown = visibility_row(state)
         if before is not None or shown.memo or shown.search_attributes:

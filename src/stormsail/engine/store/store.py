@@ -33,7 +33,8 @@ class Store:
         self._lock = lock
         self._database = database
         self.search_attributes = SearchAttributes(database)
-        self._runs = Runs(database, self.search_attributes)
+        inside_max = limits.activities_inside_max
+        self._runs = Runs(database, self.search_attributes, activities_inside_max=inside_max)
         self.namespaces = Namespaces(database, namespaces_max=limits.namespaces_max)
         self.batches = Batches(database)
         self.task_queue_configs = TaskQueueConfigs(database, configs_max=limits.task_queue_configs_max)

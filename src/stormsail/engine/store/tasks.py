@@ -5,39 +5,61 @@ Not a row a task: a turn then would write several, and each SQLite step costs mo
 
 import json
 import zlib
+from dataclasses import dataclass
 from typing import Any, Final
 
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.priority import ORDINARY, TaskPriority
 from stormsail.engine.core.state import RunState
-from stormsail.engine.core.work import Task, TaskKind, tasks
+from stormsail.engine.core.work import Task, TaskKind, tasks, workflow_task
 
 CRC_BYTES: Final = 4
+_APART: Final = "apart"
+"""Stands behind the others where activities have rows of their own (activities.py)."""
 
 _JSON: Final = json.JSONEncoder(separators=(",", ":"))
 
 
-def pack(state: RunState) -> bytes | None:
-    """Return the tasks that a run has waiting as bytes; None when there are none."""
-    waiting = tasks(state)
-    if not waiting:
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The tasks of one run. `apart`: those of its activities are in rows of their own."""
+
+    tasks: list[Task]
+    apart: bool
+
+
+def pack(state: RunState, *, apart: bool = False) -> bytes | None:
+    """Return the tasks that a run has waiting as bytes; None when there are none. `apart`: without its activities'."""
+    if apart:
+        if state.paused:
+            return None
+        task = workflow_task(state)
+        rows: list[Any] = [_APART] if task is None else [row_of(task), _APART]
+    else:
+        rows = [row_of(task) for task in tasks(state).values()]
+    if not rows:
         return None
-    packed = _JSON.encode([_row(task) for task in waiting.values()]).encode()
+    packed = _JSON.encode(rows).encode()
     return _crc(state.key, packed) + packed
 
 
-def unpack(key: RunKey, stored: bytes) -> list[Task] | None:
+def unpack(key: RunKey, stored: bytes) -> Waiting | None:
     """Return what `pack` was given; None where the checksum does not match."""
     crc, packed = stored[:CRC_BYTES], stored[CRC_BYTES:]
     if _crc(key, packed) != crc:
         return None
-    return [
-        Task(TaskKind(kind), queue, scheduled_event_id, attempt, sticky, ready_at_ms, TaskPriority(*priority))
-        for kind, queue, scheduled_event_id, attempt, sticky, ready_at_ms, *priority in json.loads(packed)
-    ]
+    rows = json.loads(packed)
+    apart = rows[-1] == _APART
+    return Waiting([restored(row) for row in (rows[:-1] if apart else rows)], apart)
 
 
-def _row(task: Task) -> list[Any]:
+def restored(row: list[Any]) -> Task:
+    """Return the task that `row_of` was given."""
+    kind, queue, scheduled_event_id, attempt, sticky, ready_at_ms, *priority = row
+    return Task(TaskKind(kind), queue, scheduled_event_id, attempt, sticky, ready_at_ms, TaskPriority(*priority))
+
+
+def row_of(task: Task) -> list[Any]:
     """Return a task as a row; its priority is there only where somebody gave it one."""
     row = [task.kind, task.queue, task.scheduled_event_id, task.attempt, task.sticky, task.ready_at_ms]
     given = task.priority
