@@ -45,6 +45,12 @@ class CountingIds:
         return 0.5
 
 
+def plain_task_changes(before: RunState | None, after: RunState) -> tuple[list[work.Task], list[Any]]:
+    """What `work.task_changes` says, told from all tasks of both."""
+    old, new = (work.tasks(state) if state is not None else {} for state in (before, after))
+    return [task for ref, task in new.items() if old.get(ref) != task], [ref for ref in old if ref not in new]
+
+
 @dataclass
 class World:
     """See the module."""
@@ -91,8 +97,11 @@ class World:
         return "\n".join(told) or "nothing"
 
     def commit(self, turn: Turn) -> None:
-        """Take a turn for done, and see that replay finds the same state."""
+        """Take a turn for done, and see that replay finds the same state, and that what is told of a turn from what it
+        changed is what is told from all there is."""
         state = turn.state
+        assert work.task_changes(turn.before, state) == plain_task_changes(turn.before, state)
+        assert deadlines.deadline_ms(state) == min((due.at_ms for due in deadlines.dues(state)), default=None)
         run_id = state.key.run_id
         self.runs[run_id] = state
         self.frames[run_id] = self.frames.get(run_id, b"") + b"".join(turn.frames)

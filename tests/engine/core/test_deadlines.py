@@ -51,6 +51,19 @@ def test_a_run_that_waits_for_nothing_has_no_deadline() -> None:
     assert deadlines.deadline_ms(run()) is None
 
 
+def test_after_a_turn_only_the_activities_that_it_changed_are_looked_into_again() -> None:
+    many = run(activities={number: activity(number) for number in range(5, 2_005)})
+    assert deadlines.deadline_ms(many) == 1_300
+    after = many.copy()
+    after.activities[7] = replace(after.activities[7], started_at_ms=1_100)
+    assert [key for key, one in after.activities.items() if one.first_due_ms < 0] == [7]
+    after.activities[8] = replace(after.activities[8], ready_at_ms=900)
+    assert deadlines.deadline_ms(after) == 1_150
+    assert deadlines.deadline_ms(many) == 1_300
+    del after.activities[7]
+    assert deadlines.deadline_ms(after) == 1_200
+
+
 def test_a_closed_run_has_no_deadline() -> None:
     closed = run(timers={"t": Timer("t", 5, 2_000)})
     assert deadlines.deadline_ms(closed) == 2_000

@@ -16,6 +16,7 @@ _SCHEDULE_TO_CLOSE: Final = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE
 _SCHEDULE_TO_START: Final = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
 _START_TO_CLOSE: Final = TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
 _HEARTBEAT: Final = TimeoutType.TIMEOUT_TYPE_HEARTBEAT
+_NEVER_MS: Final = 1 << 62
 SPECULATIVE_TIMEOUT_MS: Final = 5_000
 """How long a speculative workflow task waits for a worker; then it is written down, for the time without one."""
 
@@ -52,15 +53,23 @@ def deadline_ms(state: RunState) -> int | None:
     if not state.open:
         return None
     earliest = [due.at_ms for due in _run_dues(state)]
-    earliest += [due.at_ms for activity in state.activities.values() for due in _activity_dues(activity)]
+    earliest += [known if (known := one.first_due_ms) >= 0 else _first_due_ms(one) for one in state.activities.values()]
     if state.timers:
         earliest.append(min(timer.fire_at_ms for timer in state.timers.values()))
-    return min(earliest, default=None)
+    first_ms = min(earliest, default=_NEVER_MS)
+    return first_ms if first_ms < _NEVER_MS else None
 
 
 def due_by(state: RunState, now_ms: int) -> list[Due]:
     """Return what is due at `now_ms`, in the order in which it is to be done."""
-    return sorted(due for due in dues(state) if due.at_ms <= now_ms)
+    if not state.open:
+        return []
+    found = [_timer_due(timer) for timer in state.timers.values() if timer.fire_at_ms <= now_ms]
+    for activity in state.activities.values():
+        if _first_due_ms(activity) <= now_ms:
+            found += _activity_dues(activity)
+    found += _run_dues(state)
+    return sorted(due for due in found if due.at_ms <= now_ms)
 
 
 def still_due(state: RunState, due: Due) -> bool:
@@ -110,6 +119,15 @@ def chain_expires_at_ms(state: RunState) -> int:
 
 def _timer_due(timer: Timer) -> Due:
     return Due(timer.fire_at_ms, DueKind.TIMER, timer.started_event_id, name=timer.timer_id)
+
+
+def _first_due_ms(activity: Activity) -> int:
+    """Return the earliest instant at which something of an activity is due, _NEVER_MS where nothing is."""
+    known_ms = activity.first_due_ms
+    if known_ms < 0:
+        known_ms = min((max(0, due.at_ms) for due in _activity_dues(activity)), default=_NEVER_MS)
+        object.__setattr__(activity, "first_due_ms", known_ms)  # of a frozen value, for nothing else can tell
+    return known_ms
 
 
 def _activity_dues(activity: Activity) -> Iterator[Due]:

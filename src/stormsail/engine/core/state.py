@@ -72,6 +72,9 @@ class Activity:
     """The next attempt begins without this one's heartbeat details."""
     original: ActivityTaskScheduledEventAttributes | None = None
     """What history says, where options were changed since; `scheduled` is what counts."""
+    first_due_ms: int = field(default=-1, init=False, compare=False, repr=False)
+    """Follows from the others: see `deadlines.py`, which fills it in when it first needs it. A run may have thousands,
+    and needs that of each after every turn."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 Derived from state, never recorded beside it, so the rows that the store keeps cannot disagree with the run.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -40,15 +41,7 @@ class Task:
 
 def tasks(state: RunState) -> dict[tuple[TaskKind, int], Task]:
     """Return the tasks that wait for a poller."""
-    waiting: dict[tuple[TaskKind, int], Task] = {}
-    if not state.open or state.paused:
-        return waiting
-    for activity in state.activities.values():
-        if (task := activity_task(state, activity)) is not None:
-            waiting[task.ref] = task
-    if (task := workflow_task(state)) is not None:
-        waiting[task.ref] = task
-    return waiting
+    return _tasks_beside(state, {})
 
 
 def workflow_task(state: RunState) -> Task | None:
@@ -88,9 +81,33 @@ def activity_priority(state: RunState, activity: Activity) -> Priority | None:
 
 
 def task_changes(before: RunState | None, after: RunState) -> tuple[list[Task], list[tuple[TaskKind, int]]]:
-    """Return the tasks to add or replace, and the names of those to drop."""
-    old = tasks(before) if before is not None else {}
-    new = tasks(after)
+    """Return the tasks to add or replace, and the names of those to drop.
+
+    Looks at the activities that a turn changed alone: a run may have thousands.
+    """
+    if before is None or not _alike(before, after):
+        old = tasks(before) if before is not None else {}
+        new = tasks(after)
+    else:
+        old, new = _tasks_beside(before, after.activities), _tasks_beside(after, before.activities)
     added = [task for ref, task in new.items() if old.get(ref) != task]
     dropped = [ref for ref in old if ref not in new]
     return added, dropped
+
+
+def _alike(before: RunState, after: RunState) -> bool:
+    """Whether what is no activity's own says the same of their tasks."""
+    return (before.open, before.paused) == (after.open, after.paused) and before.priority == after.priority
+
+
+def _tasks_beside(state: RunState, known: Mapping[int, Activity]) -> dict[tuple[TaskKind, int], Task]:
+    """Return a state's waiting tasks, but for those of activities that are known."""
+    waiting: dict[tuple[TaskKind, int], Task] = {}
+    if not state.open or state.paused:
+        return waiting
+    for event_id, activity in state.activities.items():
+        if known.get(event_id) is not activity and (task := activity_task(state, activity)) is not None:
+            waiting[task.ref] = task
+    if (task := workflow_task(state)) is not None:
+        waiting[task.ref] = task
+    return waiting
