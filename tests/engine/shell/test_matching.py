@@ -102,6 +102,39 @@ async def test_a_queue_has_a_bounded_number_of_pollers(clock: Any) -> None:
     first.cancel()
 
 
+async def test_responses_kept_for_the_next_poller_are_bounded_and_stale_ones_make_room(clock: Any) -> None:
+    matching = Matching(clock, replace(DEFAULT_LIMITS, undelivered_bytes_max=10))
+    counts = True
+    matching.put_back(Undelivered(b"aaaaaa", Q, lambda: counts))
+    matching.put_back(Undelivered(b"bbbbb", Q, lambda: True))
+    assert matching._undelivered_bytes == 6, "there was no room for the second"
+    counts = False
+    await clock.advance(1_000)
+    matching.put_back(Undelivered(b"ccccc", Q, lambda: True))
+    matching.put_back(Undelivered(b"ddddd", Q, lambda: True))
+    assert [(await take(matching)).response for _ in range(2)] == [b"ccccc", b"ddddd"]
+    assert (matching._undelivered_bytes, await take(matching)) == (0, None)
+
+
+async def test_polls_make_a_bounded_number_of_queues_and_tasks_are_never_turned_away(clock: Any) -> None:
+    matching = Matching(clock, replace(DEFAULT_LIMITS, task_queues_max=2))
+    matching.seen_polling(Q)
+    matching.add(KEY, task(5, "with a task"))
+    with pytest.raises(ResourceExhausted, match="2 task queues, which is the limit: task queue one more"):
+        matching.seen_polling(replace(Q, name="one more"))
+    with pytest.raises(ResourceExhausted):
+        matching.limit(replace(Q, name="one more"), 1.0)
+    matching.add(KEY, task(6, "another task"))
+    assert matching.seen_polling(Q)
+    await clock.advance(301_000)
+    with pytest.raises(ResourceExhausted):
+        matching.seen_polling(replace(Q, name="one more"))
+    assert await take(matching, replace(Q, name="another task"))
+    matching.drop((KEY, TaskKind.ACTIVITY, 6))
+    await clock.advance(301_000)
+    assert matching.seen_polling(replace(Q, name="one more"))
+
+
 async def test_backlog_counts_from_when_a_task_became_ready(matching: Matching, clock: Any) -> None:
     assert matching.backlog(Q) == (0, 0)
     matching.add(KEY, task(5, ready_at_ms=clock.now_ms() - 700))

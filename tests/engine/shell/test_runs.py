@@ -209,6 +209,43 @@ async def test_a_broken_invariant_quarantines_that_run_only(closed_world: Any) -
     await world.soon(signal(world, "harmless", "broken"))
 
 
+async def test_of_the_runs_put_aside_so_many_are_remembered_and_the_others_looked_at_again(closed_world: Any) -> None:
+    def breaking(state: Any, request: Any, *rest: Any) -> Any:
+        if isinstance(request, SignalWorkflow) and request.request.signal_name == "break":
+            raise InvalidTransition("event 4 may not follow event 3")
+        return decide(state, request, *rest)
+
+    world = closed_world
+    world.core = Core(decide=breaking)
+    world.limits = replace(world.limits, quarantined_max=2)
+    await world.open()
+    for name in ("a", "b", "c"):
+        await world.start(name)
+        with pytest.raises(RunQuarantined):
+            await world.soon(signal(world, "break", name))
+    await world.soon(signal(world, "harmless", "a"))
+    for name in ("b", "c"):
+        with pytest.raises(RunQuarantined):
+            await world.soon(signal(world, "harmless", name))
+
+
+async def test_when_too_many_tasks_wait_no_run_is_started_and_what_runs_goes_on(closed_world: Any) -> None:
+    world = closed_world
+    world.limits = replace(world.limits, waiting_tasks_max=2)
+    await world.open()
+    await world.start("a")
+    await world.start("b")
+    with pytest.raises(ResourceExhausted, match="2 tasks wait for workers, which is the limit"):
+        await world.start("c")
+    await world.soon(signal(world, "s", "a"))
+    task = await world.poll()
+    await world.complete(task, [world.schedule_activity(), world.schedule_activity("b"), world.schedule_activity("c")])
+    assert (await world.soon(world.polling_activity())).task_token
+    assert (await world.soon(world.polling_activity())).task_token
+    await world.terminate("b")
+    await world.start("c")
+
+
 async def test_states_are_forgotten_beyond_the_limit_and_read_again(closed_world: Any) -> None:
     world = closed_world
     world.limits = replace(world.limits, open_runs_cached_max=2)

@@ -74,6 +74,15 @@ class Limits:
     """Task queues that UpdateTaskQueueConfig may configure. Ours: they are held in memory."""
     fairness_weights_max: int = 1_000
     """Fairness keys of one task queue that UpdateTaskQueueConfig may give a weight."""
+    task_queues_max: int = 50_000
+    """Task queues that may be in memory: those with tasks or polls, and those used in the last minutes. Past that polls
+    of others are refused. Ours, as are the next ones."""
+    waiting_tasks_max: int = 2_000_000
+    """Tasks that wait for workers, past which no run is started: each takes about a kilobyte of memory."""
+    undelivered_bytes_max: int = 64 * 1024 * 1024
+    """Responses kept for the next poller after one went away. One more is dropped, and its task times out."""
+    quarantined_max: int = 10_000
+    """Runs remembered as put aside. A forgotten one is looked at again when somebody asks for it."""
     open_runs_cached_max: int = 20_000
     open_runs_cached_size_max: int = 96 * 1024 * 1024
     """Estimated. Those used longest ago leave memory, but not the last one."""

@@ -107,7 +107,9 @@ class Engine:
         self.clock = clock
         self.ids = ids
         self.limits = limits
-        self.admission = Admission(limits.commit_queue_max)
+        self.admission = Admission(
+            limits.commit_queue_max, tasks=lambda: self.matching.waiting, tasks_max=limits.waiting_tasks_max
+        )
         self.runs = Runs(
             store,
             clock=clock,

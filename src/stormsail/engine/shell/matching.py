@@ -26,6 +26,7 @@ _IDLE_QUEUE_MS: Final = 300_000
 _LOOK_AGAIN_MS: Final = 60_000
 """How long a limit that lets nothing through is believed without looking again."""
 _SWEEP_EVERY: Final = 1_000
+_LOOK_FOR_ROOM_MS: Final = 1_000
 
 
 class Matching:
@@ -50,6 +51,8 @@ class Matching:
         self._queues: dict[QueueName, TaskQueue] = {}
         self._tasks: dict[TaskName, WaitingTask] = {}
         """Every task, in a queue or in hand."""
+        self._undelivered_bytes = 0
+        self._looked_at_ms = 0
         self._closed = False
         self._sweep_in = _SWEEP_EVERY
 
@@ -103,7 +106,7 @@ class Matching:
                     queue.ask_first(found)
             case Undelivered():
                 if found.current() and not self._hand_over(queue, found):
-                    queue.undelivered.append(found)
+                    self._keep(queue, found)
 
     def offer_query(self, query: QueryTask) -> None:
         """Put a query before the pollers of its queue."""
@@ -164,7 +167,7 @@ class Matching:
 
     def limit(self, name: QueueName, per_second: float | None) -> None:
         """Take note of how many tasks a second a queue may hand out, as its last poller asked."""
-        queue = self._queue(name)
+        queue = self._polled(name)
         if queue.limit.ask(per_second, self._clock.now_ms()):
             self._look_again(queue)
 
@@ -236,8 +239,8 @@ class Matching:
         return self._queues.get(name)
 
     def seen_polling(self, name: QueueName) -> TaskQueue:
-        """Return the queue a poll came for, made if need be."""
-        return self._queue(name)
+        """Return the queue a poll came for, made if need be. Raises ResourceExhausted when there are too many."""
+        return self._polled(name)
 
     def backlog(self, name: QueueName, level: int | None = None) -> tuple[int, int]:
         """Return how many tasks wait in a queue, or those of one priority, and the oldest one's age in milliseconds."""
@@ -252,6 +255,7 @@ class Matching:
     def _next(self, queue: TaskQueue) -> Found | None:
         while queue.undelivered:
             undelivered = queue.undelivered.popleft()
+            self._undelivered_bytes -= len(undelivered.response)
             if undelivered.current():
                 return undelivered
         while queue.queries:
@@ -326,6 +330,44 @@ class Matching:
         queue.last_use_ms = self._clock.now_ms()
         return queue
 
+    def _keep(self, queue: TaskQueue, undelivered: Undelivered) -> None:
+        """Keep a response for the next poller while there is room. What is dropped times out and comes again."""
+        size_max = self._limits.undelivered_bytes_max
+        if self._undelivered_bytes + len(undelivered.response) > size_max and self._may_look():
+            self._drop_stale()
+        if self._undelivered_bytes + len(undelivered.response) <= size_max:
+            queue.undelivered.append(undelivered)
+            self._undelivered_bytes += len(undelivered.response)
+
+    def _may_look(self) -> bool:
+        """Whether to look through all queues for room now: not for each call that finds none."""
+        now_ms = self._clock.now_ms()
+        if now_ms - self._looked_at_ms < _LOOK_FOR_ROOM_MS:
+            return False
+        self._looked_at_ms = now_ms
+        return True
+
+    def _drop_stale(self) -> None:
+        """Drop the responses that do not count any more."""
+        self._undelivered_bytes = 0
+        for queue in self._queues.values():
+            queue.undelivered = deque(one for one in queue.undelivered if one.current())
+            self._undelivered_bytes += sum(len(one.response) for one in queue.undelivered)
+
+    def _polled(self, name: QueueName) -> TaskQueue:
+        """Return the queue that somebody polls or sets up. Raises ResourceExhausted when there are too many others:
+        what polls ask for is in memory alone, while a queue with tasks has a run on disk for each."""
+        if name not in self._queues and len(self._queues) >= self._limits.task_queues_max:
+            if self._may_look():
+                self._sweep_in = 0
+                self._sweep()
+            if len(self._queues) >= self._limits.task_queues_max:
+                raise overloaded(
+                    f"The server knows {len(self._queues)} task queues, which is the limit: task queue {name.name} is "
+                    "not taken up. Use fewer task queues, or retry once some have been idle for five minutes."
+                )
+        return self._queue(name)
+
     def _sweep(self) -> None:
         """Forget idle queues now and then: each worker process has a sticky queue of its own."""
         self._sweep_in -= 1
@@ -333,7 +375,6 @@ class Matching:
             return
         self._sweep_in = _SWEEP_EVERY
         before_ms = self._clock.now_ms() - _IDLE_QUEUE_MS
-        for queue in self._queues.values():
-            queue.undelivered = deque(one for one in queue.undelivered if one.current())
+        self._drop_stale()
         for name in [name for name, queue in self._queues.items() if queue.idle(before_ms)]:
             del self._queues[name]

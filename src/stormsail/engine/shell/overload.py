@@ -1,5 +1,6 @@
 """How much may be in flight. What comes above that is refused at once, so that what was accepted stays fast."""
 
+from collections.abc import Callable
 from typing import Final
 
 from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope
@@ -17,9 +18,19 @@ WAITING_CALLS_MAX: Final = 100_000
 class Admission:
     """Counts what is in flight and refuses what is too much."""
 
-    def __init__(self, turns_max: int, waiting_max: int = WAITING_CALLS_MAX) -> None:
+    def __init__(
+        self,
+        turns_max: int,
+        waiting_max: int = WAITING_CALLS_MAX,
+        *,
+        tasks: Callable[[], int] = lambda: 0,
+        tasks_max: int = 1,
+    ) -> None:
+        """`tasks` says how many tasks wait for workers."""
         self._turns_max = turns_max
         self._waiting_max = waiting_max
+        self._tasks = tasks
+        self._tasks_max = tasks_max
         self.turns = 0
         self.waiting = 0
         self.refused = 0
@@ -30,6 +41,12 @@ class Admission:
         if self.turns >= most:
             self.refused += 1
             raise overloaded(f"The server is overloaded: {self.turns} requests wait to be written. Retry later.")
+        if new_work and self._tasks() >= self._tasks_max:
+            self.refused += 1
+            raise overloaded(
+                f"The server is overloaded: {self._tasks()} tasks wait for workers, which is the limit. "
+                "Start more workers, and retry later."
+            )
         self.turns += 1
 
     def leave_turn(self) -> None:

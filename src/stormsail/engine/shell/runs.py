@@ -251,6 +251,8 @@ class Runs:
         rule = str(broken) or type(broken).__name__
         if key.run_id:
             self._quarantined[key] = rule
+            if len(self._quarantined) > self._limits.quarantined_max:
+                del self._quarantined[next(iter(self._quarantined))]
         self._forget(key)
         self.broken += 1
         _log.error("run_quarantined", run=str(key), rule=rule, quarantined=len(self._quarantined), exc_info=broken)

@@ -155,6 +155,23 @@ async def test_a_peer_that_reads_nothing_is_refused_more() -> None:
         assert (refused.status, refused.body) == (8, b"")
 
 
+async def test_when_all_peers_together_read_too_little_those_with_a_share_of_it_are_refused_more() -> None:
+    bounds = Bounds(message_size_max=LIMIT, unsent_total_max=600_000, unsent_share=500_000)
+    deaf = {Setting.INITIAL_WINDOW_SIZE: 0}
+    async with (
+        serving(METHODS, bounds=bounds) as port,
+        bare_peer(port, deaf, auto_window_update=False) as first,
+        bare_peer(port, deaf, auto_window_update=False) as second,
+        bare_peer(port) as reading,
+    ):
+        for peer, size in ((first, b"400000"), (first, b"200000"), (second, b"300000")):
+            stream_id = peer.call("/s/ALot", size)
+            await peer.until(lambda peer=peer, stream_id=stream_id: peer.answers[stream_id].headers)
+        assert (await first.answer(first.call("/s/ALot", b"1"))).status == 8
+        second.call("/s/ALot", b"1")
+        assert len((await reading.answer(reading.call("/s/ALot", b"300000"))).message) == 300_000
+
+
 async def test_five_hundred_calls_hang_while_others_pass_and_are_all_cancelled() -> None:
     hanging = Hanging()
     async with serving({**METHODS, "/s/Hang": hanging}) as port, bare_peer(port) as peer:

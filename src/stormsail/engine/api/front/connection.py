@@ -80,6 +80,8 @@ class Connection(asyncio.Protocol):
         self._begun: set[int] = set()
         """Streaming calls whose answer has begun."""
         self._paused = False
+        self._unsent = 0
+        """Of replies that wait for the peer, when it was counted last."""
         self._flushing = False
         self._heard = True
         self._pinged = False
@@ -153,6 +155,7 @@ class Connection(asyncio.Protocol):
         calls, self._calls = self._calls, {}
         for call in calls.values():
             call.gone()
+        self._count_unsent(0)
         self._front.connections.discard(self)
         if not self._front.connections:
             self._front.closed.set()
@@ -173,7 +176,7 @@ class Connection(asyncio.Protocol):
         if self._calls.pop(stream_id, None) is None:
             return
         http = self._http
-        if http.queued_body_size() > self._front.bounds.unsent_size_max:
+        if self._reads_too_slowly():
             self._end_stream(stream_id, ending_of("", _unread()))
             return
         gzip = self._compress and len(message) >= self._front.bounds.compress_from_size and b"gzip" in accepts
@@ -194,7 +197,7 @@ class Connection(asyncio.Protocol):
         """Send one of several replies. Raises ResourceExhausted when the peer reads too slowly."""
         if stream_id not in self._calls:
             return
-        if self._http.queued_body_size() > self._front.bounds.unsent_size_max:
+        if self._reads_too_slowly():
             raise _unread()
         try:
             if stream_id not in self._begun:
@@ -394,8 +397,22 @@ class Connection(asyncio.Protocol):
             return
         if data:
             self._write(data)
+        self._count_unsent(http.queued_body_size())
         if not http.want_write and (not http.want_read or self._all_said()):
             self._close()
+
+    def _reads_too_slowly(self) -> bool:
+        """Whether so much waits for this peer, or for it among all, that it gets no more."""
+        front, bounds = self._front, self._front.bounds
+        size = self._http.queued_body_size()
+        self._count_unsent(size)
+        return size > bounds.unsent_size_max or (
+            size > bounds.unsent_share and front.unsent_size > bounds.unsent_total_max
+        )
+
+    def _count_unsent(self, size: int) -> None:
+        self._front.unsent_size += size - self._unsent
+        self._unsent = size
 
     def _all_said(self) -> bool:
         return self._said_goodbye and not self._calls and not self._http.queued_body_size()

@@ -22,6 +22,10 @@ class Bounds:
     """Of all requests that are not whole yet, on all connections."""
     unsent_size_max: int = 64 * 1024 * 1024
     """Of replies that wait for one peer to read them."""
+    unsent_total_max: int = 512 * 1024 * 1024
+    """Of all of them, on all connections. Past that a peer that has a share of it is refused more."""
+    unsent_share: int = 1024 * 1024
+    """What a peer may have waiting however much waits for others."""
     connections_max: int = 10_000
     streams_max: int = 20_000
     """Calls at once on one connection: SDKs keep all their polls on one."""
@@ -67,6 +71,8 @@ class Front:
     draining: bool = False
     bodies_size: int = 0
     """Of all requests that are not whole yet."""
+    unsent_size: int = 0
+    """Of all replies that wait to be read."""
     told: set[str] = field(default_factory=set)
     """Oddities that were logged: each once, or a stray client would fill the log."""
     closed: asyncio.Event = field(default_factory=asyncio.Event)
