@@ -14,7 +14,7 @@ from stormsail.engine.shell.timers import Timers
 class Due:
     """What a store, and the firing of deadlines, look like to the timers."""
 
-    def __init__(self, clock: Any, due_max: int = 10_000) -> None:
+    def __init__(self, clock: Any, due_max: int = 10_000, held_ms: int = 0) -> None:
         self.clock = clock
         self.at_ms: dict[RunKey, int] = {}
         self.fired: list[tuple[int, str]] = []
@@ -28,6 +28,7 @@ class Due:
             fire=self.fire,
             deadline_ms=self.at_ms.get,
             due_max=due_max,
+            held_ms=held_ms,
         )
 
     def due(self, until_ms: int, limit: int) -> list[tuple[int, RunKey]]:
@@ -123,6 +124,29 @@ async def test_no_deadline_is_missed_where_more_fall_due_than_are_read_at_once(c
     assert sorted(workflow_id for _, workflow_id in due.fired) == [f"w{number:02}" for number in range(20)]
     assert all(0 <= fired_at_ms - at_ms <= 1_000 for at_ms, (fired_at_ms, _) in zip(due.was_ms, due.fired, strict=True))
     loop.cancel()
+
+
+async def test_many_deadlines_that_are_held_in_memory_keep_out_no_earlier_one_of_the_store(clock: Any) -> None:
+    due = Due(clock, due_max=10, held_ms=120_000)
+    loop = asyncio.create_task(due.timers.run())
+    await clock.advance(1_000)
+    for number in range(8):
+        due.set(f"held{number}", 100_000)
+    stored_at_ms = clock.now_ms() + 70_000
+    due.at_ms[RunKey("default", "stored", "r")] = stored_at_ms
+    await clock.advance(80_000)
+    assert [workflow_id for _, workflow_id in due.fired] == ["stored"]
+    assert due.fired[0][0] - stored_at_ms <= 1_000
+    loop.cancel()
+
+
+async def test_what_the_store_need_not_know_is_not_put_off_to_what_it_knows(due: Due, clock: Any) -> None:
+    await clock.advance(25_000)
+    key, now_ms = RunKey("default", "w", "r"), clock.now_ms()
+    due.timers.set(key, now_ms + 10_000)
+    due.at_ms[key] = now_ms + 20_000
+    await clock.advance(15_000)
+    assert [at_ms - now_ms for at_ms, _ in due.fired] == [10_000]
 
 
 async def test_an_idle_server_asks_the_store_only_now_and_then(due: Due, clock: Any) -> None:

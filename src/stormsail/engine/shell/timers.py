@@ -108,14 +108,19 @@ class Timers:
     def _refill(self) -> None:
         """Read the window's next part from the store once half of it has passed."""
         now_ms = self._clock.now_ms()
-        if self._known_until_ms - now_ms > self._window_ms // 2 or len(self._at_ms) > self._due_max // 2:
+        if self._known_until_ms - now_ms > self._window_ms // 2:
+            return
+        # Those known for sure go first. Others that many runs hold here, of a later time, may not keep out what comes
+        # before them and stands in the store alone.
+        if len(self._at_ms) > self._due_max // 2 and self._heap[0][0] <= self._known_until_ms:
             return
         until_ms = now_ms + self._window_ms
         rows = self._due(until_ms, self._due_max)
         # Cut off in the middle of an instant, the rest of that instant is not known yet.
         self._known_until_ms = rows[-1][0] - 1 if len(rows) >= self._due_max else until_ms
         for at_ms, key in rows:
-            if key not in self._fired and self._at_ms.get(key) != at_ms:
+            # What is here may be earlier than what the store needs to know, and was committed no earlier.
+            if key not in self._fired and at_ms < self._at_ms.get(key, at_ms + 1):
                 self._push(key, at_ms)
 
     def _fire_due(self) -> None:
