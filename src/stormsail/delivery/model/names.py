@@ -6,12 +6,16 @@ A *moniker* is a name taken apart. A *cluster* is the name without its version: 
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
 VERSION_COUNT: Final = 1000
 """Versions run v000 to v999 and then start again at v000."""
+
+NAMES_KEPT: Final = 4096
+"""How many names that were taken apart are remembered: those of an account are asked for again and again."""
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9._]+")
 _DETAIL: Final = re.compile(r"[a-zA-Z0-9._~^-]+")
@@ -49,6 +53,7 @@ class Moniker(BaseModel):
         return self.model_copy(update={"sequence": sequence})
 
 
+@lru_cache(NAMES_KEPT)
 def parse_name(name: str) -> Moniker:
     """Take a server group's or cluster's name apart. `foo-v01` is no version: it is app `foo`, stack `v01`.
 

@@ -204,7 +204,7 @@ class ModelCloud:
         if not begun.done and isinstance(begun.change, EnableServerGroup):
             group = self._group(begun.change.name)
             # One that was given no share of the requests is ready for them all the same.
-            gets = self.request_shares(parse_name(group.name).cluster).get(group.name, 0) > 0
+            gets = self._gets_requests(group)
             ready = {Health.UP} if gets else {Health.UP, Health.OUT_OF_SERVICE}
             up = sum(instance.health in ready for instance in self._observed(group, "").instances)
             wanted = _share(len(group.launched), group.weight_percent)
@@ -215,9 +215,9 @@ class ModelCloud:
             waiting = [
                 one.id
                 for position, one in enumerate(self._observed(group, "").instances)
-                if one.id in begun.change.instances and self._serves(group, position) and one.health is not Health.UP
+                if one.id in begun.change.instances and group.in_traffic(position) and one.health is not Health.UP
             ]
-            if waiting:
+            if waiting and self._gets_requests(group):
                 return Progress(done=False, detail=f"{', '.join(waiting)} not healthy yet")
         begun.done = begun.done or begun.resumes_left == 0
         return Progress(done=begun.done, detail=detail)
@@ -307,9 +307,8 @@ class ModelCloud:
         ]
         return dict(request_shares(parts))
 
-    def _serves(self, group: _Group, position: int) -> bool:
-        shares = self.request_shares(parse_name(group.name).cluster)
-        return group.in_traffic(position) and shares[group.name] > 0
+    def _gets_requests(self, group: _Group) -> bool:
+        return self.request_shares(parse_name(group.name).cluster).get(group.name, 0) > 0
 
     def _create(self, change: CreateServerGroup, token: str) -> None:
         if change.name in self._groups:
@@ -357,11 +356,14 @@ class ModelCloud:
             self._after(effect)
 
     def _observed(self, group: _Group, account: str) -> ServerGroup:
+        gets_requests = self._gets_requests(group)
         instances = tuple(
             Instance(
                 id=instance_id,
                 health=self._health(
-                    group.launch.settings, launched_at_ms + healthy_after_ms, serving=self._serves(group, position)
+                    group.launch.settings,
+                    launched_at_ms + healthy_after_ms,
+                    serving=gets_requests and group.in_traffic(position),
                 ),
                 launched_at_ms=launched_at_ms,
                 detail="the model's launch settings say so" if group.launch.settings else "",
