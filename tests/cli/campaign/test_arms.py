@@ -55,7 +55,7 @@ def test_the_durable_arm_ends_right_where_faults_and_kills_are_dense(nominal_s: 
 
 def test_the_legacy_arm_loses_about_four_in_a_hundred_and_none_that_met_no_fault(nominal_s: dict[str, float]) -> None:
     tally = Tally()
-    for world in range(50):
+    for world in range(150):
         tally.count(play(plan_world(1, world, 0.03), nominal_s, LegacyArm), nominal_s)
     assert 0.03 <= tally.wrong / tally.operations <= 0.05
     assert tally.met_wrong["none"] == 0
@@ -147,6 +147,9 @@ def test_a_checkpoint_of_other_settings_or_none_at_all_is_refused(tmp_path: Path
     Campaign(settings, nominal_s).save(file)
     with pytest.raises(Unusable, match="was begun with seed 4, not 5"):
         take_up(Settings(operations=100, fault_rate=0.03, seed=5, arms=("legacy",)), file)
+    Campaign(settings, {"resize": 20.0}).save(file)
+    with pytest.raises(Unusable, match="begun by a version with other kinds of operation"):
+        take_up(settings, file)
     file.write_text('{"settings": 1}')
     with pytest.raises(Unusable, match="no checkpoint of a campaign"):
         take_up(settings, file)

@@ -8,24 +8,14 @@ import pytest
 
 from stormsail.cli.campaign import published
 from stormsail.cli.campaign.figures import Tally
+from stormsail.cli.campaign.kinds import KINDS
 from stormsail.cli.campaign.report import write_report
 from stormsail.cli.campaign.running import Campaign, Settings
 from stormsail.cli.campaign.session import record_of
 from stormsail.cli.campaign.world import Outcome, Verdict
 from stormsail.cli.main import run
 
-NOMINAL_S = dict.fromkeys(
-    (
-        "deploy by red/black",
-        "deploy the first version",
-        "resize",
-        "enable",
-        "disable",
-        "destroy",
-        "roll back",
-    ),
-    20.0,
-)
+NOMINAL_S = dict.fromkeys((kind.name for kind in KINDS), 20.0)
 
 
 def tally(wrong: int, right: int) -> Tally:

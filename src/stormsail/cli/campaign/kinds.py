@@ -83,7 +83,7 @@ _LAUNCH: Final = {"version": NEW, "command": ["serve"]}
 KINDS: Final = (
     Kind(
         "deploy by red/black",
-        40,
+        37,
         "createServerGroup",
         {"strategy": "redblack", "capacity": _capacity(3), "launch": _LAUNCH},
         {0: Standing(3, True)},
@@ -100,8 +100,31 @@ KINDS: Final = (
         creates=1,
     ),
     Kind(
+        "deploy by rolling red/black",
+        3,
+        "createServerGroup",
+        {"strategy": "rollingredblack", "targetPercentages": [50], "capacity": _capacity(2), "launch": _LAUNCH},
+        {0: Standing(2, True)},
+        {0: Standing(2, False), 1: Standing(2, True, NEW)},
+        creates=1,
+    ),
+    Kind(
+        "deploy by canary",
+        2,
+        "createServerGroup",
+        {
+            "strategy": "canary",
+            "canary": {"steps": [{"setWeight": 25}, {"pause": {"duration": 5}}, {"setWeight": 50}]},
+            "capacity": _capacity(2),
+            "launch": _LAUNCH,
+        },
+        {0: Standing(2, True)},
+        {0: Standing(2, False), 1: Standing(2, True, NEW)},
+        creates=1,
+    ),
+    Kind(
         "resize",
-        15,
+        14,
         "resizeServerGroup",
         {"capacity": _capacity(4)},
         {0: Standing(2, True)},
@@ -110,7 +133,7 @@ KINDS: Final = (
     ),
     Kind(
         "enable",
-        10,
+        9,
         "enableServerGroup",
         {},
         {0: Standing(2, True), 1: Standing(2, False)},

@@ -6,6 +6,7 @@ and cloud as the durable arm, through the same provider; it only makes no use of
 
 import asyncio
 import contextvars
+import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from stormsail.delivery.providers.provider import (
     EnableServerGroup,
     Progress,
     ResizeServerGroup,
+    ShiftTraffic,
 )
 from stormsail.engine.sim.loop import LIFE, Life
 
@@ -37,6 +39,7 @@ HTTP_S: Final = (0.002, 0.02)
 """How long a call between the two takes, each way."""
 HTTP_TIMEOUT_S: Final = 5.0
 """After which a call with no reply is given up."""
+WHOLE: Final = 100
 CHANGE_POLL_S: Final = 0.5
 """How often the service looks how a change in the cloud stands."""
 
@@ -213,7 +216,9 @@ class _Work:
             case "enableServerGroup":
                 await self._change(EnableServerGroup(name=name))
             case "disableServerGroup":
-                await self._change(DisableServerGroup(name=name))
+                await self._change(DisableServerGroup(name=name, percent=bag.get("desiredPercentage", WHOLE)))
+            case "shiftTraffic":
+                await self._change(ShiftTraffic(name=name, percent=bag["percent"]))
             case "destroyServerGroup":
                 await self._change(DestroyServerGroup(name=name))
             case other:
@@ -318,6 +323,10 @@ class _Orchestration:
             waited_s += published.HEALTH_POLL.value
         raise GivenUp(f"{what}: not within its time")
 
+    async def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        await self._arm.pause(seconds)
+
     async def up(self, name: str, size: int) -> None:
         """Wait until all instances of a group serve."""
         await self.until("waitForUpInstances", lambda groups: name in groups and groups[name].count(Health.UP) >= size)
@@ -341,11 +350,46 @@ class _Orchestration:
 
 async def _deploy(run: _Orchestration) -> None:
     asked = run.operation.payload
+    if asked["strategy"] in _BY_SHARES:
+        await _BY_SHARES[asked["strategy"]](run)
+        return
     older = await run.serving() if asked["strategy"] == "redblack" else ()
     name = await run.task("createServerGroup", launch=asked["launch"], capacity=asked["capacity"])
     await run.up(name, asked["capacity"]["desired"])
     for group in older:
         await run.disable(group.name)
+
+
+async def _deploy_by_shares(run: _Orchestration) -> None:
+    """Grow the new group and disable the older one, share by share."""
+    asked = run.operation.payload
+    (older,) = await run.serving()
+    name = await run.task("createServerGroup", launch=asked["launch"], capacity=_EMPTY)
+    for percent in (*asked["targetPercentages"], WHOLE):
+        await _grow(run, name, older, percent)
+        await run.task("disableServerGroup", serverGroupName=older.name, desiredPercentage=percent)
+    await run.until("waitForDownInstances", lambda groups: not groups[older.name].enabled)
+
+
+async def _deploy_by_weight(run: _Orchestration) -> None:
+    """Grow the new group and give it requests, share by share; then disable the older one."""
+    asked = run.operation.payload
+    (older,) = await run.serving()
+    name = await run.task("createServerGroup", launch=asked["launch"], capacity=_EMPTY)
+    for step in (*asked["canary"]["steps"], {"setWeight": WHOLE}):
+        if "pause" in step:
+            await run.wait(step["pause"]["duration"])
+            continue
+        await run.task("shiftTraffic", serverGroupName=name, percent=step["setWeight"])
+        await _grow(run, name, older, step["setWeight"])
+    await run.disable(older.name)
+    await run.task("shiftTraffic", serverGroupName=name, percent=None)
+
+
+async def _grow(run: _Orchestration, name: str, older: ServerGroup, percent: int) -> None:
+    size = math.ceil(older.capacity.desired * percent / WHOLE)
+    await run.task("resizeServerGroup", serverGroupName=name, capacity=Capacity.fixed(size).model_dump())
+    await run.up(name, size)
 
 
 async def _resize(run: _Orchestration) -> None:
@@ -381,6 +425,12 @@ async def _roll_back(run: _Orchestration) -> None:
     await run.up(older, run.operation.kind.after[0].size)
     await run.disable(current.name)
 
+
+_EMPTY: Final = {"min": 0, "desired": 0, "max": 0}
+_BY_SHARES: Final[dict[str, Callable[[_Orchestration], Awaitable[None]]]] = {
+    "rollingredblack": _deploy_by_shares,
+    "canary": _deploy_by_weight,
+}
 
 _STAGES: Final[dict[str, Callable[[_Orchestration], Awaitable[None]]]] = {
     "createServerGroup": _deploy,

@@ -52,6 +52,8 @@ SHAPE: Final = (
     "A post is repeated with the same client request id, which finds its task for as long as the service lives "
     "(clientRequestId of Clouddriver's /ops).",
     "The orchestrator keeps its own state on disk: killed, it polls on where it was.",
+    "Orca deploys by rolling red/black in these tasks. It has no canary by weight: that one is made of the same "
+    "posted and polled tasks, one for each change of weight, and as long a way meets more trouble.",
 )
 GENEROUS: Final = (
     "A cloud call that is repeated after a lost reply finds what the first one made and takes it for its own.",

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from stormsail.cli.campaign.durable import SOUND, DurableArm
 from stormsail.cli.campaign.figures import Tally
+from stormsail.cli.campaign.kinds import KINDS
 from stormsail.cli.campaign.legacy import LegacyArm
 from stormsail.cli.campaign.mutants import MUTANTS
 from stormsail.cli.campaign.plan import OPERATIONS_A_WORLD, plan_nominal, plan_world
@@ -122,6 +123,8 @@ def take_up(settings: Settings, path: Path) -> Campaign:
     for name, value in now.items():
         if before.get(name) != value:
             raise Unusable(f"{path} was begun with {name} {before.get(name)!r}, not {value!r}")
+    if set(nominal_s) != {kind.name for kind in KINDS}:
+        raise Unusable(f"{path} was begun by a version with other kinds of operation: begin a new campaign")
     return Campaign(settings, nominal_s, done, tallies, spent_s)
 
 
