@@ -16,7 +16,7 @@ from typing import Any, Final
 from bench.bulkhead import bulkhead
 from bench.bulkhead import told as bulkhead_told
 from bench.engines import Engine, engines
-from bench.lives import answering, cold, parked, recovered, timed_out
+from bench.lives import answering, cold, parked, recovered, signalled, timed_out
 from bench.overload import overload
 from bench.overload import told as overload_told
 from bench.report import write
@@ -24,7 +24,7 @@ from bench.syncs import Syncs
 
 REPORT: Final = Path(__file__).with_name("report")
 _PART_S: Final = 180.0
-PARTS: Final = ("throughput", "counts", "cold", "parked", "recovered", "open")
+PARTS: Final = ("throughput", "counts", "cold", "signals", "parked", "recovered", "open")
 Part = Callable[[], Awaitable[dict[str, Any]]]
 
 
@@ -142,6 +142,7 @@ class Bench:
         if engine.command is not None:
             for number in range(given.rounds):
                 parts[f"cold {number}"] = partial(cold, engine, self._fresh())
+            parts["signals"] = partial(signalled, engine, self._fresh(), given.seconds)
             parts["parked"] = partial(parked, engine, self._fresh(), given.parked, given.park_seconds)
             if engine.durable:
                 parts["recovered"] = partial(recovered, engine, self._fresh(), given.in_flight, 20.0)

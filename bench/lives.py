@@ -17,6 +17,8 @@ from temporalio.api.workflowservice.v1 import (
     PollWorkflowTaskQueueResponse,
     RespondWorkflowTaskCompletedRequest,
     RespondWorkflowTaskCompletedResponse,
+    SignalWorkflowExecutionRequest,
+    SignalWorkflowExecutionResponse,
     StartWorkflowExecutionRequest,
     StartWorkflowExecutionResponse,
 )
@@ -30,6 +32,7 @@ _MONTH_S: Final = 30 * 86_400
 _LANES: Final = 50
 _START_S: Final = 60.0
 _BATCH: Final = 10_000
+_SIGNALS_MAX: Final = 9_000
 _CACHES_FULL: Final = 50_000
 """Runs after which a server's caches hold what they may: what memory grows by from there on is the runs'."""
 _IDENTITY: Final = "bench"
@@ -202,6 +205,39 @@ async def recovered(
         else:
             told["first_task_cpu_s"] = process.cpu_s()
         return told
+
+
+async def signalled(engine: Engine, place: Path, seconds: float) -> dict[str, Any]:
+    """Fifty senders signal one run at once, each its next as soon as the one before is acknowledged."""
+    async with (
+        answering(engine, place / "data", place / "server.log") as (process, port, _),
+        BareClient(port) as client,
+    ):
+        await start_many(client, 1, seconds)
+        workflow_id = f"signalled-{uuid.uuid4()}"
+        start = StartWorkflowExecutionRequest(
+            namespace=NAMESPACE, workflow_id=workflow_id, request_id=str(uuid.uuid4()), identity=_IDENTITY
+        )
+        start.workflow_type.name = "Signalled"
+        start.task_queue.name = QUEUE
+        await client.call("StartWorkflowExecution", start, StartWorkflowExecutionResponse)
+        sent = 0
+        used_s, began = process.cpu_s(), time.perf_counter()
+
+        async def sender() -> None:
+            nonlocal sent
+            # One run takes no more than ten thousand.
+            while sent < _SIGNALS_MAX and time.perf_counter() < began + seconds:
+                sent += 1
+                signal = SignalWorkflowExecutionRequest(
+                    namespace=NAMESPACE, signal_name="go", request_id=str(uuid.uuid4()), identity=_IDENTITY
+                )
+                signal.workflow_execution.workflow_id = workflow_id
+                await client.call("SignalWorkflowExecution", signal, SignalWorkflowExecutionResponse)
+
+        await asyncio.gather(*(sender() for _ in range(_LANES)))
+        took_s = time.perf_counter() - began
+        return {"signals_a_s": sent / took_s, "signal_cpu_ms": (process.cpu_s() - used_s) * 1000 / sent}
 
 
 async def cold(engine: Engine, place: Path) -> dict[str, Any]:

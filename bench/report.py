@@ -94,6 +94,7 @@ def _page(results: dict[str, dict[str, Any]], given: argparse.Namespace) -> str:
         _table(["engine", "calls", "fsyncs"], [_count_row(each) for each in ran.values()]),
         "Counted in a run of their own of W1 and W2: calls by the SDK's own metrics, polls included; fsyncs of the server by `strace`, which slows it down:"
         " under W2's full speed group commit makes them fewer.\n",
+        _signals_section(ran),
         _parked_section(ran),
         _lives_section(ran),
         _left_out(results),
@@ -108,11 +109,27 @@ def _part_page(results: dict[str, dict[str, Any]], given: argparse.Namespace) ->
     parts = [
         title,
         "Written by `make bench` with `--only`; see [bench.md](bench.md) for the whole.\n",
+        _signals_section(ran),
         _parked_section(ran),
         _lives_section(ran),
         _machine(given),
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _signals_section(ran: dict[str, dict[str, Any]]) -> str:
+    rows = [_signals_row(each) for each in ran.values() if each.get("signals")]
+    if not rows:
+        return ""
+    head = ["engine", "signals/s", "CPU ms a signal"]
+    return "## One run that fifty senders signal at once\n\n" + _table(head, rows)
+
+
+def _signals_row(result: dict[str, Any]) -> _Row:
+    told = result["signals"]
+    if "failed" in told:
+        return [result["name"], told["failed"], "–"]
+    return [result["name"], f"{told['signals_a_s']:,.0f}", f"{told['signal_cpu_ms']:.2f}"]
 
 
 def _parked_section(ran: dict[str, dict[str, Any]]) -> str:

@@ -45,10 +45,12 @@ def test_parts_that_are_run_alone_have_a_page_of_their_own(tmp_path: Path) -> No
     parked = {"started": 1_000_000, "starts_a_s": 900.0, "start_cpu_ms": 0.5, "memory_bytes": 190.0}
     opened = {"in_flight": 100_000, "answers_s": 0.5, "first_task_s": 0.6, "first_task_cpu_s": 0.4}
     ours = {"name": "Stormsail", "missing": "", "durable": True, "rounds": [], "parked": parked, "open": opened}
+    ours["signals"] = {"signals_a_s": 2_000.0, "signal_cpu_ms": 0.17}
     given = argparse.Namespace(rounds=1, seconds=3.0, whole=False, only=["parked", "open"])
     path = write(tmp_path, {"stormsail": ours}, given)
     assert path.name == "scale.md"
     assert "| Stormsail | 1,000,000 | 900 | 0.50 | 190 | – | lost | none | – |" in path.read_text()
+    assert "| Stormsail | 2,000 | 0.17 |" in path.read_text()
     assert "| Stormsail | 100,000 | 0.50 | 0.60 (0.40 of CPU) |" in path.read_text()
 
 
