@@ -423,3 +423,9 @@ def test_activities_asked_for_eagerly_come_with_the_reply_if_they_are_still_pend
     assert [one.ready for one in given.state.activities.values()] == [False, True]
     closing = polled().complete(g.activity("a", request_eager_execution=True), g.done())
     assert closing.reply.activities == ()
+
+
+def test_so_many_activities_come_eagerly_with_a_reply_and_the_others_wait_in_their_queue() -> None:
+    turn = polled(eager_activities_max=2).complete(*(g.activity(name, request_eager_execution=True) for name in "abc"))
+    assert len(turn.reply.activities) == 2
+    assert [one.ready for one in turn.state.activities.values()].count(True) == 1

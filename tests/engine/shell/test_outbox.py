@@ -224,9 +224,14 @@ async def test_effects_happen_once_whichever_write_the_process_dies_at(closed_wo
     assert writes > 15, "the scenario is not what it was"
 
 
-async def test_more_messages_than_memory_holds_are_all_delivered_in_order(closed_world: Any) -> None:
+@pytest.mark.parametrize(
+    "held", [{"outbox_held_max": 2}, {"outbox_held_bytes_max": 500}], ids=["in number", "in bytes"]
+)
+async def test_more_messages_than_memory_holds_are_all_delivered_in_order(
+    closed_world: Any, held: dict[str, int]
+) -> None:
     world = closed_world
-    world.limits = replace(DEFAULT_LIMITS, outbox_held_max=2, outbox_deliveries_max=1)
+    world.limits = replace(DEFAULT_LIMITS, outbox_deliveries_max=1, **held)
     await open_with_namespace(world)
     await world.start("heard", queue="nobody")
     await world.start("parent")
