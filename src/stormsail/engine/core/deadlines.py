@@ -1,7 +1,8 @@
 """When a run must next be looked at. What is named here `decide/due.py` does, and nothing else."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from temporalio.api.enums.v1 import TimeoutType
@@ -17,6 +18,7 @@ _SCHEDULE_TO_START: Final = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
 _START_TO_CLOSE: Final = TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
 _HEARTBEAT: Final = TimeoutType.TIMEOUT_TYPE_HEARTBEAT
 _NEVER_MS: Final = 1 << 62
+_FIRES_AT_MS: Final[Callable[[Timer], int]] = attrgetter("fire_at_ms")
 SPECULATIVE_TIMEOUT_MS: Final = 5_000
 """How long a speculative workflow task waits for a worker; then it is written down, for the time without one."""
 
@@ -55,7 +57,7 @@ def deadline_ms(state: RunState) -> int | None:
     earliest = [due.at_ms for due in _run_dues(state)]
     earliest += [known if (known := one.first_due_ms) >= 0 else _first_due_ms(one) for one in state.activities.values()]
     if state.timers:
-        earliest.append(min(timer.fire_at_ms for timer in state.timers.values()))
+        earliest.append(min(map(_FIRES_AT_MS, state.timers.values())))
     first_ms = min(earliest, default=_NEVER_MS)
     return first_ms if first_ms < _NEVER_MS else None
 
