@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from stormsail.delivery.records import database as database_module
 from stormsail.delivery.records.answers import AnotherRequest, Answered, Answers, Claimed, InProgress
@@ -17,6 +19,8 @@ from stormsail.delivery.records.audit import CHANGE_MAX_MS, AuditState, AuditTra
 from stormsail.delivery.records.database import HEAD, Database, RecordsNewer, RecordsUnavailable, records_url
 from stormsail.delivery.records.keys import BadGrant, Grant, Keys, NoSuchKey, Role
 from stormsail.delivery.records.tables import METADATA
+
+ANOTHER = "STORMSAIL_TEST_DATABASE_URL"
 
 CHANGE = Change(
     principal="local:ada",
@@ -57,11 +61,27 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return (directory / "delivery.db").read_bytes()
 
 
+@pytest.fixture(params=["sqlite", "another"])
+async def url(request: pytest.FixtureRequest, tmp_path: Path, migrated: bytes) -> str:
+    """Where empty records are: a file of their own, or the database that the environment names, made empty."""
+    if request.param == "sqlite":
+        (tmp_path / "delivery.db").write_bytes(migrated)
+        (tmp_path / "delivery.db").chmod(0o600)
+        return records_url(tmp_path)
+    named = os.environ.get(ANOTHER, "")
+    if not named:
+        pytest.skip(f"{ANOTHER} names no database to run this on; everything in that database would be dropped")
+    engine = create_async_engine(named)
+    async with engine.begin() as connection:
+        await connection.run_sync(METADATA.drop_all)
+        await connection.exec_driver_sql("DROP TABLE IF EXISTS alembic_version")
+    await engine.dispose()
+    return named
+
+
 @pytest.fixture
-async def database(tmp_path: Path, clock: Clock, migrated: bytes) -> AsyncIterator[Database]:
-    (tmp_path / "delivery.db").write_bytes(migrated)
-    (tmp_path / "delivery.db").chmod(0o600)
-    database = await Database.open(records_url(tmp_path), clock)
+async def database(url: str, clock: Clock) -> AsyncIterator[Database]:
+    database = await Database.open(url, clock)
     yield database
     await database.close()
 
@@ -100,6 +120,26 @@ async def test_the_same_key_has_the_same_answer_and_another_request_under_it_is_
     assert len(await AuditTrail(database).page(limit=10)) == 1
 
 
+async def test_two_processes_that_claim_one_key_at_once_make_one_change(
+    database: Database, url: str, clock: Clock
+) -> None:
+    other = await Database.open(url, clock)
+    both = (answers_of(database), answers_of(other))
+    claims = await asyncio.gather(*(answers.claim(CHANGE, b"retry") for _ in range(5) for answers in both))
+    assert [type(claim) for claim in claims].count(Claimed) == 1
+    assert claims.count(InProgress()) == 9
+    assert len(await AuditTrail(other).page(limit=10)) == 1
+    await other.close()
+
+
+async def test_a_text_that_no_database_need_take_is_kept_without_what_it_cannot_hold(database: Database) -> None:
+    trail = AuditTrail(database)
+    async with database.transaction() as connection:
+        await trail.begin(connection, replace(CHANGE, reason="a\0b", target="workflow/\0", before={"x": "\0"}))
+    [record] = await trail.page(limit=1)
+    assert (record.reason, record.target, record.before) == ("a\ufffdb", "workflow/\ufffd", {"x": "\0"})
+
+
 async def test_of_many_at_once_one_may_make_the_change(database: Database) -> None:
     answers = answers_of(database)
     claims = await asyncio.gather(*(answers.claim(CHANGE, b"retry") for _ in range(10)))
@@ -118,9 +158,9 @@ async def test_a_key_without_an_answer_may_be_used_again(database: Database) -> 
 
 
 async def test_a_change_whose_process_is_gone_is_unknown_and_its_key_is_taken_over(
-    database: Database, tmp_path: Path, clock: Clock
+    database: Database, url: str, clock: Clock
 ) -> None:
-    other = await Database.open(records_url(tmp_path), clock)
+    other = await Database.open(url, clock)
     # A process that has ended: the kernel gives out no id above its maximum.
     other.process = f"{os.uname().nodename}/99999999/x"
     assert isinstance(await answers_of(other).claim(CHANGE, b"retry"), Claimed)
@@ -192,11 +232,13 @@ async def test_a_key_opens_until_it_ends_and_a_rotated_one_for_the_overlap(datab
         await keys.revoke("nobody")
 
 
-async def test_the_secret_of_a_key_is_nowhere_on_disk(database: Database, tmp_path: Path) -> None:
+async def test_the_secret_of_a_key_is_nowhere_on_disk(tmp_path: Path) -> None:
+    database = await Database.open(records_url(tmp_path))
     _, text = await Keys(database).create("ci", [Grant(Role.READ)], None)
     secret = text.split("_", 2)[2].encode()
     assert secret not in (tmp_path / "delivery.db").read_bytes()
     assert (tmp_path / "delivery.db").stat().st_mode & 0o077 == 0
+    await database.close()
 
 
 @pytest.mark.parametrize(
@@ -255,7 +297,7 @@ async def test_records_that_cannot_be_opened_are_told_in_the_databases_words(tmp
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("postgresql+asyncpg://somewhere/records", "pip install asyncpg"),
+        ("postgresql+psycopg://somewhere/records", "pip install psycopg"),
         ("nonsense", "cannot be opened"),
         ("sqlite+aiosqlite:////nowhere/at/all/delivery.db", "cannot be opened: No such file"),
     ],

@@ -112,10 +112,10 @@ class AuditTrail:
                 principal=change.principal,
                 via=change.via,
                 verb=change.verb,
-                target=change.target,
-                application=change.application,
-                account=change.account,
-                reason=change.reason,
+                target=_plain(change.target),
+                application=_plain(change.application),
+                account=_plain(change.account),
+                reason=_plain(change.reason),
                 idempotency_key=change.idempotency_key,
                 state=AuditState.PENDING,
                 message="",
@@ -140,7 +140,7 @@ class AuditTrail:
         await connection.execute(
             update(AUDIT)
             .where(AUDIT.c.id == audit_id)
-            .values(state=state, message=message, outcome=_text(outcome), ended_at_ms=self._database.now_ms())
+            .values(state=state, message=_plain(message), outcome=_text(outcome), ended_at_ms=self._database.now_ms())
         )
 
     async def page(
@@ -210,6 +210,11 @@ class AuditTrail:
             after=json.loads(row.after),
             outcome=json.loads(row.outcome),
         )
+
+
+def _plain(text: str) -> str:
+    """Return a text as every database keeps it: PostgreSQL's may hold no NUL."""
+    return text.replace("\0", "\ufffd")
 
 
 def _text(values: Mapping[str, Any] | None) -> str:
