@@ -19,6 +19,7 @@ server_group = LazyGroup(
         "resize": Lazy(f"{_HERE}:resize", "Change how many instances run.", ("scale",)),
         "enable": Lazy(f"{_HERE}:enable", "Send traffic to a version."),
         "disable": Lazy(f"{_HERE}:disable", "Take traffic away from a version."),
+        "shift": Lazy(f"{_HERE}:shift", "Give a version a share of the requests."),
         "destroy": Lazy(f"{_HERE}:destroy", "Drain a version and remove it.", ("rm", "delete")),
     },
     help="""List, resize, enable, disable or destroy server groups: the versions of an application.
@@ -140,6 +141,31 @@ def disable(name: str, percent: int, place: Place, change: ChangeOptions, output
     from stormsail.cli.server_groups_run import run_change
 
     return run_change("disableServerGroup", name, {"desiredPercentage": percent}, place, change, output)
+
+
+@click.command()
+@click.argument("name", metavar="SERVER-GROUP")
+@click.argument("percent", type=click.IntRange(0, 100), required=False)
+@click.option("--by-instances", is_flag=True, help="Its part by its instances again, in place of a share.")
+@place_options
+@account_option
+@change_options
+@output_option
+def shift(name: str, percent: int | None, by_instances: bool, place: Place, change: ChangeOptions, output: str) -> int:
+    """Give SERVER-GROUP a share of its cluster's requests; the other versions that serve share the rest.
+
+    It must be enabled, and have a healthy instance to get requests. At 0 it stays enabled and gets none.
+
+    \b
+    Examples:
+      stormsail server-group shift hello-v001 20
+      stormsail server-group shift hello-v001 --by-instances
+    """
+    from stormsail.cli.server_groups_run import run_change
+
+    if (percent is None) is not by_instances:
+        raise click.UsageError("say what share: `stormsail server-group shift SERVER-GROUP 20`, or --by-instances")
+    return run_change("shiftTraffic", name, {"percent": percent}, place, change, output)
 
 
 @click.command()

@@ -17,6 +17,7 @@ _VERBS: Final = {
     "resizeServerGroup": ("resize", "resized"),
     "enableServerGroup": ("enable", "enabled"),
     "disableServerGroup": ("disable", "disabled"),
+    "shiftTraffic": ("shift requests of", "shifted requests of"),
     "destroyServerGroup": ("destroy", "destroyed"),
     "cloneServerGroup": ("clone", "cloned"),
     "terminateInstances": ("terminate instances of", "terminated instances of"),
@@ -128,6 +129,9 @@ def plan_for(operation_type: str, group: ServerGroup, seen: Observation, payload
     capacity = payload.get("capacity")
     if capacity is not None:
         line += f" -> {capacity['desired']} (min {capacity['min']}, max {capacity['max']})"
+    if operation_type == "shiftTraffic":
+        before, after = group.request_percent, payload["percent"]
+        line += f", {_share(before)} of the requests -> {_share(after)}"
     instances = payload.get("instanceIds") or [payload[key] for key in ("instance",) if key in payload]
     line += f": {', '.join(instances)}" if instances else ""
     last = takes_last(operation_type, group, seen, payload)
@@ -141,6 +145,10 @@ def plan_for(operation_type: str, group: ServerGroup, seen: Observation, payload
         case _:
             needs_yes = ""
     return Plan([line], ask=operation_type == "disableServerGroup", needs_yes=needs_yes)
+
+
+def _share(percent: int | None) -> str:
+    return "its part by its instances" if percent is None else f"{percent} %"
 
 
 def takes_last(operation_type: str, group: ServerGroup, seen: Observation, payload: dict[str, Any]) -> bool:

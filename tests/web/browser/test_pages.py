@@ -272,6 +272,25 @@ async def test_an_operator_rolls_back_after_seeing_the_plan(house: House) -> Non
     await expect(page.locator("[data-server-group=search-v001]")).to_contain_text("No traffic")
 
 
+async def test_an_operator_shifts_requests_between_two_versions_that_serve(house: House) -> None:
+    await house.theatre.deploy("basket", "v1")
+    await house.theatre.deploy("basket", "v2", strategy="none")
+    page = await house.page("/applications/basket")
+    row = page.locator("[data-server-group=basket-v001]")
+    await row.get_by_role("button", name="Shift traffic").click()
+    dialog = page.locator("dialog[open]")
+    await dialog.get_by_label("Percent of the requests").fill("30")
+    await expect(dialog.locator(".plan")).to_contain_text("takes 30 % of the requests; now its part by its instances")
+    assert accepted(await dialog.locator(".plan pre").inner_text())
+    await dialog.get_by_label("Reason").fill("a look at v2 under load")
+    await dialog.get_by_role("button", name="Shift", exact=True).click()
+    await expect(page.locator("h1")).to_contain_text("Shift traffic")
+    await expect(page.locator(".head .status")).to_have_text("Succeeded")
+    await page.goto(f"{house.theatre.address}/applications/basket")
+    await expect(row).to_contain_text("30 %")
+    await expect(page.locator("[data-server-group=basket-v000]")).to_contain_text("70 %")
+
+
 async def test_an_operator_approves_a_canary_and_it_takes_over(house: House) -> None:
     page = await house.page(f"/operations/{house.scene.canary}")
     # The outage that has another operation back off is over for this one.

@@ -66,6 +66,8 @@ COMMANDS = [
     "operation pause 0190 --reason y",
     "operation abort 0190 --reason y",
     "server-group resize a-v000 4 --min 2 --max 8 --reason y",
+    "server-group shift a-v000 20 --reason y",
+    "server-group shift a-v000 --by-instances --reason y",
     "server-group enable a-v000 --reason y",
     "server-group disable a-v000 --reason y",
     "workflow signal -w order-17 -r 0190 --name note --input '\"x\"' --reason y",

@@ -23,6 +23,7 @@ from stormsail.delivery.operations.register_instances import (
 )
 from stormsail.delivery.operations.resize_server_group import ResizeServerGroupInput, ResizeServerGroupOperation
 from stormsail.delivery.operations.rollback_server_group import RollbackServerGroupInput, RollbackServerGroupOperation
+from stormsail.delivery.operations.shift_traffic import ShiftTrafficInput, ShiftTrafficOperation
 from stormsail.delivery.operations.terminate_instances import (
     TerminateAndDecrementInput,
     TerminateAndDecrementOperation,
@@ -37,6 +38,7 @@ OPERATIONS: Final[Mapping[str, Registered[Any]]] = {
     "resizeServerGroup": Registered(ResizeServerGroupInput, ResizeServerGroupOperation()),
     "enableServerGroup": Registered(EnableServerGroupInput, EnableServerGroupOperation()),
     "disableServerGroup": Registered(DisableServerGroupInput, DisableServerGroupOperation()),
+    "shiftTraffic": Registered(ShiftTrafficInput, ShiftTrafficOperation()),
     "destroyServerGroup": Registered(DestroyServerGroupInput, DestroyServerGroupOperation()),
     "cloneServerGroup": Registered(CloneServerGroupInput, CloneServerGroupOperation()),
     "terminateInstances": Registered(TerminateInstancesInput, TerminateInstancesOperation()),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from stormsail.delivery.client_types import ApplicationNotFound
 from stormsail.delivery.model.server_group import Health, Observation, ServerGroup
+from stormsail.delivery.providers.sharing import Part, request_shares
 from stormsail.web.sources.held import Reading, Source
 from stormsail.web.sources.sources import Sources
 from stormsail.web.views.access import Sees, sees_all
@@ -42,8 +43,10 @@ class ServerGroupView:
     enabled: bool
     weight_percent: int
     """The share of its instances that take traffic while it is enabled."""
+    request_percent: int | None
+    """The share of its cluster's requests that it was given; null: its part by its instances."""
     traffic_percent: int
-    """Its share of the cluster's serving instances."""
+    """The share of its cluster's requests that it gets."""
     min: int
     desired: int
     max: int
@@ -203,8 +206,8 @@ def _row(name: str, clusters: list[ClusterView]) -> ApplicationRow:
 def _cluster(seen: Observation, name: str) -> ClusterView:
     groups = seen.cluster(name)
     serving = [group for group in groups if group.enabled]
-    taking = sum(_taking(group) for group in serving)
-    views = tuple(_group(group, seen.application, taking) for group in reversed(groups))
+    shares = request_shares([Part(group.name, group.count(Health.UP), group.request_percent) for group in serving])
+    views = tuple(_group(group, seen.application, shares.get(group.name, 0.0)) for group in reversed(groups))
     moniker = groups[0].moniker
     return ClusterView(
         name=name,
@@ -220,12 +223,10 @@ def _cluster(seen: Observation, name: str) -> ClusterView:
     )
 
 
-def _taking(group: ServerGroup) -> float:
-    return group.count(Health.UP) * group.weight_percent / 100 if group.enabled else 0.0
-
-
-def _group(group: ServerGroup, application: str, taking: float) -> ServerGroupView:
+def _group(group: ServerGroup, application: str, share: float) -> ServerGroupView:
     up = group.count(Health.UP)
+    # One that was given no requests at all has its instances out of service, and nothing is the matter with it.
+    able = up + (group.count(Health.OUT_OF_SERVICE) if group.request_percent == 0 else 0)
     return ServerGroupView(
         name=group.name,
         account=group.account,
@@ -237,7 +238,8 @@ def _group(group: ServerGroup, application: str, taking: float) -> ServerGroupVi
         command=group.launch.command,
         enabled=group.enabled,
         weight_percent=group.weight_percent,
-        traffic_percent=round(100 * _taking(group) / taking) if taking else 0,
+        request_percent=group.request_percent,
+        traffic_percent=round(100 * share),
         min=group.capacity.min,
         desired=group.capacity.desired,
         max=group.capacity.max,
@@ -252,5 +254,5 @@ def _group(group: ServerGroup, application: str, taking: float) -> ServerGroupVi
         ),
         created_at_ms=group.created_at_ms,
         enabled_at_ms=group.enabled_at_ms,
-        degraded=group.enabled and up < group.capacity.desired * group.weight_percent / 100,
+        degraded=group.enabled and able < group.capacity.desired * group.weight_percent / 100,
     )

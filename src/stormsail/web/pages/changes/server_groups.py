@@ -81,6 +81,34 @@ async def _enable_plan(caller: Caller, values: Values) -> Plan:
     )
 
 
+async def _shift_fields(caller: Caller, values: Values) -> tuple[Field, ...]:
+    group = await _group(caller, values)
+    share = "" if group.request_percent is None else str(group.request_percent)
+    hint = "0 to 100; empty gives it its part by its instances again. The other versions that serve share the rest."
+    return (Field("percent", "Percent of the requests", "number", share, hint),)
+
+
+async def _shift_plan(caller: Caller, values: Values) -> Plan:
+    payload = _shifting(values)
+    plan = await _planned(caller, "shiftTraffic", values, payload)
+    group, percent = _in(plan, values), payload["percent"]
+    now = "its part by its instances" if group.request_percent is None else f"{group.request_percent} %"
+    then = "its part by its instances" if percent is None else f"{percent} %"
+    others = _others(plan, group, "share the rest")
+    lines = (f"{group.name} ({group.version or 'no label'}) takes {then} of the requests; now {now}", others)
+    warnings = [] if others else ["No other version of the cluster takes traffic: it gets every request in any case."]
+    if not group.up + group.out_of_service and percent:
+        warnings.append("None of its instances is healthy: it would be refused.")
+    words = ("--by-instances",) if percent is None else (str(percent),)
+    line = command("server-group", "shift", group.name, *words, reason=values.get("reason", ""))
+    return Plan(tuple(filter(None, lines)), line, _warned(plan, warnings))
+
+
+def _shifting(values: Values) -> dict[str, Any]:
+    said = values.get("percent", "").strip()
+    return {**_named(values), "percent": whole_number(values, "percent", most=100) if said else None}
+
+
 async def _disable_plan(caller: Caller, values: Values) -> Plan:
     plan = await _planned(caller, "disableServerGroup", values, _named(values))
     group = _in(plan, values)
@@ -189,6 +217,10 @@ async def _make_enable(caller: Caller, values: Values) -> str:
     return await _start(caller, "enableServerGroup", values, _named(values))
 
 
+async def _make_shift(caller: Caller, values: Values) -> str:
+    return await _start(caller, "shiftTraffic", values, _shifting(values))
+
+
 async def _make_disable(caller: Caller, values: Values) -> str:
     return await _start(caller, "disableServerGroup", values, _named(values))
 
@@ -200,6 +232,7 @@ async def _make_rollback(caller: Caller, values: Values) -> str:
 CHANGES: Final = {
     "resize": PageChange("Resize a server group", "Resize", SUBJECT, _resize_plan, _make_resize, _resize_fields),
     "enable": PageChange("Enable a server group", "Enable", SUBJECT, _enable_plan, _make_enable, no_fields),
+    "shift": PageChange("Shift traffic", "Shift", SUBJECT, _shift_plan, _make_shift, _shift_fields),
     "disable": PageChange("Disable a server group", "Disable", SUBJECT, _disable_plan, _make_disable, no_fields, True),
     "rollback": PageChange("Roll back", "Roll back", SUBJECT, _rollback_plan, _make_rollback, _rollback_fields, True),
 }
