@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 
 from engine.store.given import AT_MS, completed, continued, key, signaled, started, timer_started
+from engine.store.test_activities import begin, schedule
+from stormsail.engine.core import progress
 from stormsail.engine.core.ids import RunKey
+from stormsail.engine.core.turn import Turn
 from stormsail.engine.store.check import check
 from stormsail.engine.store.errors import RunDamaged, StorageFailed
 from stormsail.engine.store.store import Store
@@ -55,6 +58,9 @@ async def written(directory: Path) -> Original:
                 continued(turn.state, f"r{half}{number}"),
             )
             await store.commit([ends[number % 3]])
+        turn = schedule(started(key(f"many{half}")), 40)
+        await store.commit([turn])
+        await store.commit([begin(Turn.on(turn.state, AT_MS), 9)])
         if not half:
             store.close()
             store = Store.open(directory / "used", now_ms=lambda: AT_MS)
@@ -70,17 +76,18 @@ async def written(directory: Path) -> Original:
 
 def keys() -> list[RunKey]:
     named = [key(f"w{half}-{number}") for half in range(2) for number in range(15)]
+    named += [key(f"many{half}") for half in range(2)]
     return named + [key(f"w{half}-{n}", f"r{half}{n}") for half in range(2) for n in range(2, 15, 3)]
 
 
 def whole(store: Store, named: RunKey) -> bytes:
-    """Return a run's history as it is served, after loading the run as a request does."""
+    """Return a run's history as it is served, after loading the run as a request does, and what else is kept of it."""
     state = store.load(named)
     if state is None:
         return b""
     page = store.history(named, 1, max_events=1_000, max_bytes=10_000_000)
     assert page.last_event_id == state.last_event_id
-    return page.frames
+    return page.frames + progress.pack(state)
 
 
 def spoil(path: Path, chance: random.Random) -> str:

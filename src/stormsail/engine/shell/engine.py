@@ -123,7 +123,7 @@ class Engine:
         )
         self.matching = Matching(clock, limits, worker_left=self._worker_left, configured=self._task_queue_config)
         store.task_queue_configs.changed = self._task_queue_configured
-        self.recovery = Recovery(self.runs, self.matching, clock, limits)
+        self.recovery = Recovery(self.runs, self.matching, place=self._place, clock=clock, limits=limits)
         self.waiters = Waiters(clock)
         self.workers = Workers(clock, limits)
         self.timers = Timers(

@@ -6,6 +6,7 @@ order among tasks of runs that are far apart may be another than it was.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -26,7 +27,11 @@ _RETRY_MS: Final = 1_000
 class Recovery:
     """Reads the tasks that the store has waiting."""
 
-    def __init__(self, runs: Runs, matching: Matching, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self, runs: Runs, matching: Matching, *, place: Callable[[RunKey, Task], None], clock: Clock, limits: Limits
+    ) -> None:
+        """`place` puts a task into its queue, as after a commit."""
+        self._place_task = place
         self._runs = runs
         self._matching = matching
         self._clock = clock
@@ -59,7 +64,7 @@ class Recovery:
         page = self._runs.waiting_tasks(self._place, runs_max)
         for key, task in sorted(page.tasks, key=lambda row: row[1].ready_at_ms):
             if self._still_waits(key, task):
-                self._matching.add(key, task)
+                self._place_task(key, task)
         self._place = page.next_place
 
     def _still_waits(self, key: RunKey, task: Task) -> bool:
