@@ -20,6 +20,8 @@ class EngineProcess:
     def __init__(self, data_dir: Path, *namespaces: str) -> None:
         self.data_dir = data_dir
         self.port = 0
+        self.environment: dict[str, str] = {}
+        """Set for the server besides ours."""
         self._namespaces = namespaces or ("default",)
         self._process: asyncio.subprocess.Process | None = None
 
@@ -37,6 +39,7 @@ class EngineProcess:
             *("--data-dir", str(self.data_dir), "--port", str(self.port), *names),
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
+            env={**os.environ, **self.environment},
         )
         log.close()
         assert self._process.stdout is not None

@@ -8,6 +8,7 @@ import asyncio
 import os
 import random
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,11 +91,14 @@ def whole(store: Store, named: RunKey) -> bytes:
     return page.frames + progress.pack(state)
 
 
-def spoil(path: Path, chance: random.Random) -> str:
+WAYS = ("flip a bit", "zero a sector", "random bytes", "cut off", "sector from elsewhere")
+
+
+def spoil(path: Path, chance: random.Random, ways: Sequence[str]) -> str:
     """Damage one place of a file in one of the ways that disks do."""
     size = path.stat().st_size
     at = chance.randrange(size)
-    how = chance.choice(("flip a bit", "zero a sector", "random bytes", "cut off", "sector from elsewhere"))
+    how = chance.choice(ways)
     with path.open("r+b") as file:
         match how:
             case "flip a bit":
@@ -148,7 +152,7 @@ def look(directory: Path, original: Original) -> tuple[list[str], list[str], int
     return wrong, missing, refused
 
 
-def rounds(original: Original, work: Path, places: int, seed: int) -> dict[str, int]:
+def rounds(original: Original, work: Path, places: int, seed: int, ways: Sequence[str] = WAYS) -> dict[str, int]:
     """Spoil that many places, one by one, and count what came of it."""
     chance = random.Random(seed)
     counted = dict.fromkeys(
@@ -158,7 +162,7 @@ def rounds(original: Original, work: Path, places: int, seed: int) -> dict[str, 
         shutil.rmtree(work, ignore_errors=True)
         shutil.copytree(original.directory, work)
         name = chance.choice(FILES)
-        how = spoil(work / name, chance)
+        how = spoil(work / name, chance, ways)
         wrong, missing, refused = look(work, original)
         if name == FILES[1] and (wrong or missing):
             # The last commit in a log cannot be told from one that a power cut tore before anybody heard of it.
@@ -195,6 +199,22 @@ def test_a_file_damaged_anywhere_is_refused_and_never_served_wrong(
     assert sum(counted.values()) == PLACES
     assert counted["some runs refused"] > 0
     assert counted["file refused"] > 0
+
+
+@pytest.mark.slow
+def test_a_single_bit_that_flips_anywhere_never_makes_a_wrong_history(original: Original, tmp_path: Path) -> None:
+    counted = rounds(original, tmp_path / "work", PLACES, 3, ("flip a bit",))
+    assert sum(counted.values()) == PLACES
+    assert counted["some runs refused"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_two_thousand_flipped_bits(original: Original, tmp_path: Path) -> None:
+    counted = rounds(original, tmp_path / "work", PLACES_WHOLE, int(os.environ.get("SEED", "4")), ("flip a bit",))
+    print(counted)
+    assert sum(counted.values()) == PLACES_WHOLE
 
 
 @pytest.mark.slow
