@@ -19,7 +19,7 @@ from bench.engines import Engine, engines
 from bench.lives import answering, cold, parked, recovered, signalled, timed_out
 from bench.overload import overload
 from bench.overload import told as overload_told
-from bench.report import write
+from bench.report import where, write
 from bench.syncs import Syncs
 
 REPORT: Final = Path(__file__).with_name("report")
@@ -170,6 +170,10 @@ def _short(told: dict[str, Any]) -> str:
 
 
 def _past_capacity(given: argparse.Namespace) -> None:
+    titles = {
+        "overload": "Three times as much as can be done",
+        "bulkhead": "One queue beside a long backlog in another",
+    }
     given.report.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="stormsail-overload-", dir=given.directory) as place:
         if given.overload:
@@ -179,6 +183,15 @@ def _past_capacity(given: argparse.Namespace) -> None:
             found = asyncio.run(bulkhead(Path(place), given.backlog, given.rounds or 10))
             name, lines = "bulkhead", bulkhead_told(found)
     (given.report / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    page = [
+        f"# {titles[name]}\n",
+        "```",
+        *lines,
+        "```\n",
+        "## Where\n",
+        *where(f'`make bench ARGS="{" ".join(sys.argv[1:])}"`'),
+    ]
+    (given.report / f"{name}.md").write_text("\n".join(page) + "\n")
     say("\n".join(lines))
 
 

@@ -254,18 +254,21 @@ def _left_out(results: dict[str, dict[str, Any]]) -> str:
 
 
 def _machine(given: argparse.Namespace) -> str:
+    rounds = f"{given.rounds} rounds of {given.seconds:.0f} s for each of W1 to W3"
+    return "\n".join(["## Where\n", *where(rounds), ""])
+
+
+def where(what: str) -> list[str]:
+    """Return the lines that say on what machine, with what versions and when something was measured, and `what`."""
     versions = ", ".join(f"{name} {_version(name)}" for name in _VERSIONS if _version(name))
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
-    lines = [
-        "## Where\n",
+    return [
         f"* {_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}, Python {platform.python_version()};"
         f" load at the end {load}.",
         f"* {versions}.",
-        f"* Commit {_commit()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {given.rounds} rounds of {given.seconds:.0f} s for each of W1 to W3.",
-        "",
+        f"* Commit {_commit()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {what}.",
     ]
-    return "\n".join(lines)
 
 
 def _version(name: str) -> str:
