@@ -4,12 +4,15 @@ import asyncio
 import random
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stormsail.cli.campaign.durable import DurableArm
 from stormsail.cli.campaign.figures import Tally
+from stormsail.cli.campaign.kinds import KINDS, Operation
 from stormsail.cli.campaign.legacy import LegacyArm
 from stormsail.cli.campaign.mutants import MUTANTS
 from stormsail.cli.campaign.plan import Victim, plan_nominal, plan_world
@@ -53,6 +56,17 @@ def test_the_durable_arm_ends_right_where_faults_and_kills_are_dense(nominal_s: 
     assert min(tally.met[victim] for victim in Victim) > 0, "somebody was killed under an operation"
 
 
+@pytest.mark.parametrize(("arm", "fault_rate"), [(LegacyArm, 0.0), (DurableArm, 0.0), (DurableArm, 0.15)])
+def test_a_deployment_that_is_cancelled_at_whatever_moment_is_undone(
+    arm: Callable[[Stage], Arm], fault_rate: float, nominal_s: dict[str, float]
+) -> None:
+    [cancelled] = [kind for kind in KINDS if kind.cancelled]
+    operations = tuple(Operation(number, cancelled, f"app{number}", number / 4) for number in range(24))
+    outcome = play(replace(plan_world(1, 0, fault_rate), operations=operations), nominal_s, arm)
+    assert {verdict.wrong for verdict in outcome.verdicts} == {""}
+    assert 2 in {len(verdict.effects) for verdict in outcome.verdicts}, "something was made and taken away again"
+
+
 def test_the_legacy_arm_loses_about_four_in_a_hundred_and_none_that_met_no_fault(nominal_s: dict[str, float]) -> None:
     tally = Tally()
     for world in range(150):
@@ -85,6 +99,7 @@ def test_both_arms_play_the_same_plan() -> None:
 
 SCRIPT = """
 from stormsail.cli.campaign.durable import DurableArm
+from stormsail.cli.campaign.kinds import KINDS, Operation
 from stormsail.cli.campaign.legacy import LegacyArm
 from stormsail.cli.campaign.plan import plan_world
 from stormsail.cli.campaign.world import play

@@ -20,6 +20,8 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
     GetWorkflowExecutionHistoryRequest,
     GetWorkflowExecutionHistoryResponse,
+    RequestCancelWorkflowExecutionRequest,
+    RequestCancelWorkflowExecutionResponse,
     StartWorkflowExecutionRequest,
     StartWorkflowExecutionResponse,
 )
@@ -130,7 +132,11 @@ class DurableArm:
         )
         workflow_id = workflow_id_of(request)
         run_id = await self._started(workflow_id, request)
+        calling_off = self._stage.loop.create_task(self._called_off(operation, workflow_id, run_id))
         closing = await self._closing(workflow_id, run_id)
+        calling_off.cancel()
+        if operation.kind.cancelled and closing.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED:
+            return Said(ok=True)
         if closing.event_type != EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED:
             return Said(ok=False, detail=f"the workflow ended by event {closing.event_type}")
         payloads = closing.workflow_execution_completed_event_attributes.result.payloads
@@ -213,6 +219,25 @@ class DurableArm:
                 await asyncio.sleep(RETRY_S)
             else:
                 return reply.run_id
+
+    async def _called_off(self, operation: Operation, workflow_id: str, run_id: str) -> None:
+        """Cancel the workflow when its time has come, if it is one that is to be cancelled."""
+        if operation.cancel_after_s is None:
+            return
+        await asyncio.sleep(operation.cancel_after_s)
+        cancel = RequestCancelWorkflowExecutionRequest(
+            namespace=NAMESPACE, identity=CLIENT, request_id=f"cancel-{workflow_id}", reason="the campaign"
+        )
+        cancel.workflow_execution.workflow_id, cancel.workflow_execution.run_id = workflow_id, run_id
+        while True:
+            try:
+                await self._network.call(
+                    CLIENT, "RequestCancelWorkflowExecution", cancel, RequestCancelWorkflowExecutionResponse
+                )
+            except (Unknown, Refused):
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
 
     async def _closing(self, workflow_id: str, run_id: str) -> Any:
         """Wait for the run's last event."""

@@ -13,6 +13,10 @@ from stormsail.delivery.providers.model.cloud import ModelCloud
 from stormsail.delivery.providers.provider import Change, CreateServerGroup, DisableServerGroup, EnableServerGroup
 
 ACCOUNT: Final = "model"
+CANCEL_FIRST_S: Final = 1.0
+CANCEL_SPREAD_S: Final = 12
+"""Operations that are cancelled are so at one of so many seconds: while the group is made, starts, or serves."""
+
 OLD, NEW = "old", "new"
 """The versions of what was there, and of what an operation deploys."""
 
@@ -43,6 +47,8 @@ class Kind:
     """The server group that the payload names, if any."""
     creates: int = 0
     """How many server groups it makes."""
+    cancelled: bool = False
+    """Whether it is cancelled on its way, so that `after` is how it all was before."""
 
 
 @dataclass(slots=True)
@@ -61,6 +67,11 @@ class Operation:
     """Why its orchestrator gave it up."""
     seen_at_end: str = ""
     """What was not as intended when it was over."""
+
+    @property
+    def cancel_after_s(self) -> float | None:
+        """When it is cancelled, counted from its start."""
+        return CANCEL_FIRST_S + self.number % CANCEL_SPREAD_S if self.kind.cancelled else None
 
     @property
     def payload(self) -> dict[str, Any]:
@@ -83,7 +94,7 @@ _LAUNCH: Final = {"version": NEW, "command": ["serve"]}
 KINDS: Final = (
     Kind(
         "deploy by red/black",
-        37,
+        35,
         "createServerGroup",
         {"strategy": "redblack", "capacity": _capacity(3), "launch": _LAUNCH},
         {0: Standing(3, True)},
@@ -121,6 +132,16 @@ KINDS: Final = (
         {0: Standing(2, True)},
         {0: Standing(2, False), 1: Standing(2, True, NEW)},
         creates=1,
+    ),
+    Kind(
+        "deploy, cancelled",
+        2,
+        "createServerGroup",
+        {"strategy": "redblack", "capacity": _capacity(3), "launch": _LAUNCH, "delayBeforeCleanup": 60},
+        {0: Standing(3, True)},
+        {0: Standing(3, True)},
+        creates=1,
+        cancelled=True,
     ),
     Kind(
         "resize",

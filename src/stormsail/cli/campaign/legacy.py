@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from stormsail.cli.campaign import published
-from stormsail.cli.campaign.kinds import Operation, group_name
+from stormsail.cli.campaign.kinds import NEW, Operation, group_name
 from stormsail.cli.campaign.plan import Kill, Victim
 from stormsail.cli.campaign.world import Said, Stage
 from stormsail.delivery.model.names import next_sequence
@@ -56,6 +56,10 @@ class GivenUp(Exception):
     """The orchestrator ends the operation as failed."""
 
 
+class CalledOff(Exception):
+    """A person cancelled the operation."""
+
+
 @dataclass(slots=True)
 class Task:
     """One task of the service."""
@@ -93,8 +97,12 @@ class LegacyArm:
 
     async def operate(self, operation: Operation) -> Said:
         """Run an operation's steps one after the other."""
+        run = _Orchestration(self, operation, self._stage.time_s)
         try:
-            await _STAGES[operation.kind.operation_type](_Orchestration(self, operation))
+            try:
+                await _STAGES[operation.kind.operation_type](run)
+            except CalledOff:
+                await _clean_up(run)
         except GivenUp as why:
             return Said(ok=False, detail=str(why))
         return Said(ok=True)
@@ -274,14 +282,25 @@ class _Work:
 class _Orchestration:
     """One operation as the orchestrator runs it: post, poll, wait for health, and on to the next."""
 
-    def __init__(self, arm: LegacyArm, operation: Operation) -> None:
+    def __init__(self, arm: LegacyArm, operation: Operation, now_s: Callable[[], float]) -> None:
         self._arm = arm
         self._posted = 0
+        self._now_s = now_s
+        self._cancel_at_s = math.inf
+        if operation.cancel_after_s is not None:
+            self._cancel_at_s = operation.starts_at_s + operation.cancel_after_s
         self.operation = operation
         self.application = operation.application
 
+    def check_cancelled(self) -> None:
+        """Raise CalledOff once, when a person has cancelled: a task that was posted is let come to its end before."""
+        if self._now_s() >= self._cancel_at_s:
+            self._cancel_at_s = math.inf
+            raise CalledOff
+
     async def task(self, operation_type: str, **fields: Any) -> str:
         """Post an operation and poll its task until it is done; return the server group that it was about."""
+        self.check_cancelled()
         self._posted += 1
         request_id = f"{self.operation.number}-{self._posted}"
         bag = {"type": operation_type, "application": self.application, **fields}
@@ -313,6 +332,7 @@ class _Orchestration:
         """Poll the server groups until they are as wanted."""
         waited_s = 0.0
         while waited_s < published.HEALTH_TIMEOUT.value:
+            self.check_cancelled()
             try:
                 groups = {group.name: group for group in await self._arm.read(self.application)}
             except NoReply:
@@ -324,8 +344,11 @@ class _Orchestration:
         raise GivenUp(f"{what}: not within its time")
 
     async def wait(self, seconds: float) -> None:
-        """Let time pass."""
-        await self._arm.pause(seconds)
+        """Let time pass, and look now and then whether the operation was cancelled."""
+        while seconds > 0:
+            self.check_cancelled()
+            await self._arm.pause(min(seconds, published.POLL.value))
+            seconds -= published.POLL.value
 
     async def up(self, name: str, size: int) -> None:
         """Wait until all instances of a group serve."""
@@ -356,8 +379,22 @@ async def _deploy(run: _Orchestration) -> None:
     older = await run.serving() if asked["strategy"] == "redblack" else ()
     name = await run.task("createServerGroup", launch=asked["launch"], capacity=asked["capacity"])
     await run.up(name, asked["capacity"]["desired"])
+    await run.wait(asked.get("delayBeforeCleanup", 0))
     for group in older:
         await run.disable(group.name)
+
+
+async def _clean_up(run: _Orchestration) -> None:
+    """Destroy what a deployment made that was cancelled."""
+    there: list[str] = []
+
+    def seen(groups: dict[str, ServerGroup]) -> bool:
+        there[:] = [name for name, group in groups.items() if group.launch.version == NEW]
+        return True
+
+    await run.until("determineServerGroup", seen)
+    for name in there:
+        await _destroyed(run, name)
 
 
 async def _deploy_by_shares(run: _Orchestration) -> None:
@@ -413,7 +450,10 @@ async def _disable(run: _Orchestration) -> None:
 
 
 async def _destroy(run: _Orchestration) -> None:
-    name = run.operation.payload["serverGroupName"]
+    await _destroyed(run, run.operation.payload["serverGroupName"])
+
+
+async def _destroyed(run: _Orchestration, name: str) -> None:
     await run.task("destroyServerGroup", serverGroupName=name)
     await run.until("waitForDestroyedServerGroup", lambda groups: name not in groups)
 

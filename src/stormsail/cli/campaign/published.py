@@ -56,6 +56,7 @@ SHAPE: Final = (
     "posted and polled tasks, one for each change of weight, and as long a way meets more trouble.",
 )
 GENEROUS: Final = (
+    "A deployment that is cancelled lets the task under way come to its end, and then destroys what it made.",
     "A cloud call that is repeated after a lost reply finds what the first one made and takes it for its own.",
     "Reads come from the cloud itself, not from a cache, and one that failed is repeated at the next poll.",
     "Posts are tried as often as polls are.",

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from stormsail.cli.campaign.durable import DurableArm
 from stormsail.cli.campaign.figures import Tally, figures_of
-from stormsail.cli.campaign.kinds import Operation
+from stormsail.cli.campaign.kinds import KINDS, Operation
 from stormsail.cli.campaign.plan import OPERATIONS_A_WORLD, Kill, Plan, Victim, plan_world
 from stormsail.cli.campaign.remote_cloud import serve_clouds
 from stormsail.cli.campaign.running import Nominal, nominal_times
@@ -34,7 +34,7 @@ from stormsail.delivery.client import (
     OperationConflict,
     OperationFailed,
 )
-from stormsail.delivery.model.operation import OperationRequest
+from stormsail.delivery.model.operation import OperationRequest, OperationResult
 
 WORLDS_AT_ONCE: Final = 5
 RETRY_S: Final = 0.5
@@ -120,13 +120,26 @@ class RealArm:
         while True:
             try:
                 handle = await self._client.start(request)
-                result = await self._client.result(handle.operation_id)
+                result = await self._ended(operation, handle.operation_id)
             except (EngineUnreachable, EngineRefused):
                 await asyncio.sleep(RETRY_S)
             except (OperationFailed, OperationCanceled, OperationConflict) as failed:
-                return Said(ok=False, detail=str(failed))
+                as_asked = operation.kind.cancelled and isinstance(failed, OperationCanceled)
+                return Said(ok=as_asked, detail=str(failed))
             else:
                 return Said(ok=result.ok, detail="; ".join(f"{one.kind}: {one.message}" for one in result.errors))
+
+    async def _ended(self, operation: Operation, operation_id: str) -> OperationResult:
+        """Wait for the end; an operation that is to be cancelled is so at its time."""
+        ending = asyncio.ensure_future(self._client.result(operation_id))
+        try:
+            if operation.cancel_after_s is not None:
+                await asyncio.wait({ending}, timeout=operation.cancel_after_s)
+                if not ending.done():
+                    await self._client.cancel(operation_id, "the campaign")
+            return await ending
+        finally:
+            ending.cancel()
 
     async def kill(self, kill: Kill) -> None:
         """Kill a process."""
@@ -207,7 +220,12 @@ def _differences(real: Sequence[Verdict], simulated: Sequence[Verdict]) -> list[
 
 
 def _told(verdict: Verdict) -> str:
-    return f"{verdict.wrong or 'as intended'}: {', '.join(verdict.effects)}"
+    effects = () if verdict.kind in _CANCELLED else verdict.effects
+    return f"{verdict.wrong or 'as intended'}: {', '.join(effects)}"
+
+
+_CANCELLED: Final = frozenset(kind.name for kind in KINDS if kind.cancelled)
+"""How far these come before they are cancelled is a matter of moments."""
 
 
 def _record(tally: Tally, kills: int, differences: list[Difference], seconds: float) -> dict[str, Any]:

@@ -50,8 +50,13 @@ class CachedRun:
         self._activities: dict[int, int] = {}
         """The command's number of each activity, by the event that scheduled it."""
         self._seq_of_id: dict[str, int] = {}
+        self._resolved: set[int] = set()
+        """The numbers of activities that have ended."""
         self._asked: list[Command] = []
         """The commands of the newest task."""
+        self._flags: set[int] = set()
+        self.new_flags: tuple[int, ...] = ()
+        """Manners that the SDK's code took on in the newest task. History keeps them: a replay takes them on, too."""
         self.next_event_id = 1
 
     def feed(self, events: Events) -> list[Command]:
@@ -66,6 +71,9 @@ class CachedRun:
             if not last and events[position + 1].event_type != TASK_COMPLETED:
                 continue  # that task failed or timed out: what it saw is seen by the next one
             self._compare(since)
+            if not last:
+                completed = events[position + 1].workflow_task_completed_event_attributes
+                self._flags.update(completed.sdk_metadata.lang_used_flags)
             self._asked = self._activated(since, replaying=not last)
             since = []
         self.next_event_id = events[-1].event_id + 1
@@ -98,6 +106,7 @@ class CachedRun:
             is_replaying=replaying,
             history_length=started.event_id,
             history_size_bytes=started.workflow_task_started_event_attributes.history_size_bytes,
+            available_internal_flags=sorted(self._flags),
         )
         activation.timestamp.CopyFrom(started.event_time)
         for event in since:
@@ -108,7 +117,10 @@ class CachedRun:
         completion = self._activate(self._instance, activation)
         if completion.HasField("failed"):
             raise NotDeterministic(f"{self._workflow_id}: {completion.failed.failure.message}")
-        return [self._command(asked) for asked in completion.successful.commands]
+        used = set(completion.successful.used_internal_flags)
+        self.new_flags = tuple(sorted(used - self._flags))
+        self._flags |= used
+        return [self._command(asked) for asked in completion.successful.commands if not self._ended(asked)]
 
     @staticmethod
     def _activate(instance: WorkflowInstance, activation: WorkflowActivation) -> WorkflowActivationCompletion:
@@ -134,7 +146,7 @@ class CachedRun:
             case EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
                 done = event.activity_task_completed_event_attributes
                 resolved = jobs.add().resolve_activity
-                resolved.seq = self._activities.pop(done.scheduled_event_id)
+                resolved.seq = self._over(done.scheduled_event_id)
                 resolved.result.completed.result.CopyFrom(done.result.payloads[0])
             case EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED:
                 failed = event.activity_task_failed_event_attributes
@@ -142,6 +154,17 @@ class CachedRun:
             case EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT:
                 timed_out = event.activity_task_timed_out_event_attributes
                 self._resolve_failed(activation, timed_out, "activity task timed out")
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED:
+                ended = event.activity_task_canceled_event_attributes
+                resolved = jobs.add().resolve_activity
+                resolved.seq = self._over(ended.scheduled_event_id)
+                failure = resolved.result.cancelled.failure
+                failure.message = "activity canceled"
+                failure.cause.canceled_failure_info.SetInParent()
+                failure.activity_failure_info.scheduled_event_id = ended.scheduled_event_id
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
+                asked = event.workflow_execution_cancel_requested_event_attributes
+                jobs.add().cancel_workflow.reason = asked.cause
             case EventType.EVENT_TYPE_TIMER_FIRED:
                 jobs.add().fire_timer.seq = int(event.timer_fired_event_attributes.timer_id)
             case _ if event.event_type not in _TELLS_NOTHING and event.event_type not in _COMMAND_OF_EVENT:
@@ -149,10 +172,33 @@ class CachedRun:
                     f"{self._workflow_id}: event {event.event_id} is of a kind not fed here: {event}"
                 )
 
+    def _ended(self, asked: WorkflowCommand) -> bool:
+        """Tell whether this asks to cancel an activity whose end came with the same news. The SDK's core leaves it out.
+
+        Told apart from one that was never scheduled, which `_command` raises for.
+        """
+        if asked.WhichOneof("variant") != "request_cancel_activity":
+            return False
+        seq = asked.request_cancel_activity.seq
+        return seq in self._resolved and seq not in self._activities.values()
+
+    def _event_of(self, seq: int) -> int:
+        """Return the event that scheduled an activity of this number."""
+        found = [event_id for event_id, one in self._activities.items() if one == seq]
+        if not found:
+            raise NotDeterministic(f"{self._workflow_id}: asks to cancel an activity that is not under way")
+        return found[0]
+
+    def _over(self, scheduled_event_id: int) -> int:
+        """Take an activity off those under way; return its number."""
+        seq = self._activities.pop(scheduled_event_id)
+        self._resolved.add(seq)
+        return seq
+
     def _resolve_failed(self, activation: WorkflowActivation, attributes: Any, message: str) -> None:
         """Wrap an activity's failure as the SDK's core does."""
         resolved = activation.jobs.add().resolve_activity
-        resolved.seq = self._activities.pop(attributes.scheduled_event_id)
+        resolved.seq = self._over(attributes.scheduled_event_id)
         failure = resolved.result.failed.failure
         failure.message = message
         failure.cause.CopyFrom(attributes.failure)
@@ -213,9 +259,27 @@ class CachedRun:
         if fill is None:
             raise NotDeterministic(f"{self._workflow_id}: the workflow asks for {which}, which is not known here")
         fill(asked, command)
+        if which == "request_cancel_activity":
+            attributes = command.request_cancel_activity_task_command_attributes
+            attributes.scheduled_event_id = self._event_of(asked.request_cancel_activity.seq)
         if which == "schedule_activity":
             self._seq_of_id[asked.schedule_activity.activity_id] = asked.schedule_activity.seq
         return command
+
+
+def _fill_activity_cancel(_: WorkflowCommand, command: Command) -> None:
+    """Leave out which activity: only the run knows its event."""
+    command.command_type = CommandType.COMMAND_TYPE_REQUEST_CANCEL_ACTIVITY_TASK
+
+
+def _fill_timer_cancel(asked: WorkflowCommand, command: Command) -> None:
+    command.command_type = CommandType.COMMAND_TYPE_CANCEL_TIMER
+    command.cancel_timer_command_attributes.timer_id = str(asked.cancel_timer.seq)
+
+
+def _fill_cancelled(_: WorkflowCommand, command: Command) -> None:
+    command.command_type = CommandType.COMMAND_TYPE_CANCEL_WORKFLOW_EXECUTION
+    command.cancel_workflow_execution_command_attributes.SetInParent()
 
 
 def _fill_activity(asked: WorkflowCommand, command: Command) -> None:
@@ -264,11 +328,16 @@ _FILLS: Final[Mapping[str, Callable[[WorkflowCommand, Command], None]]] = {
     "modify_workflow_properties": _fill_memo,
     "complete_workflow_execution": _fill_complete,
     "fail_workflow_execution": _fill_fail,
+    "request_cancel_activity": _fill_activity_cancel,
+    "cancel_timer": _fill_timer_cancel,
+    "cancel_workflow_execution": _fill_cancelled,
 }
 
 _COMMAND_OF_EVENT: Final = {
     EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED: CommandType.COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK,
+    EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED: CommandType.COMMAND_TYPE_REQUEST_CANCEL_ACTIVITY_TASK,
     EventType.EVENT_TYPE_TIMER_STARTED: CommandType.COMMAND_TYPE_START_TIMER,
+    EventType.EVENT_TYPE_TIMER_CANCELED: CommandType.COMMAND_TYPE_CANCEL_TIMER,
     EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED: CommandType.COMMAND_TYPE_MODIFY_WORKFLOW_PROPERTIES,
 }
 _TELLS_NOTHING: Final = frozenset(
@@ -290,6 +359,10 @@ def _named(command: Command) -> str:
             return f"{wanted.activity_type.name} {wanted.activity_id}"
         case CommandType.COMMAND_TYPE_START_TIMER:
             return command.start_timer_command_attributes.timer_id
+        case CommandType.COMMAND_TYPE_CANCEL_TIMER:
+            return command.cancel_timer_command_attributes.timer_id
+        case CommandType.COMMAND_TYPE_REQUEST_CANCEL_ACTIVITY_TASK:
+            return str(command.request_cancel_activity_task_command_attributes.scheduled_event_id)
     return ""
 
 
@@ -300,4 +373,8 @@ def _recorded_as(event: HistoryEvent) -> str:
             return f"{scheduled.activity_type.name} {scheduled.activity_id}"
         case EventType.EVENT_TYPE_TIMER_STARTED:
             return event.timer_started_event_attributes.timer_id
+        case EventType.EVENT_TYPE_TIMER_CANCELED:
+            return event.timer_canceled_event_attributes.timer_id
+        case EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED:
+            return str(event.activity_task_cancel_requested_event_attributes.scheduled_event_id)
     return ""

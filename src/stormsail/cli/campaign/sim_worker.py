@@ -27,6 +27,8 @@ from temporalio.api.workflowservice.v1 import (
     PollWorkflowTaskQueueResponse,
     RecordActivityTaskHeartbeatRequest,
     RecordActivityTaskHeartbeatResponse,
+    RespondActivityTaskCanceledRequest,
+    RespondActivityTaskCanceledResponse,
     RespondActivityTaskCompletedRequest,
     RespondActivityTaskCompletedResponse,
     RespondActivityTaskFailedRequest,
@@ -61,6 +63,7 @@ ENDINGS: Final = frozenset(
     {
         CommandType.COMMAND_TYPE_COMPLETE_WORKFLOW_EXECUTION,
         CommandType.COMMAND_TYPE_FAIL_WORKFLOW_EXECUTION,
+        CommandType.COMMAND_TYPE_CANCEL_WORKFLOW_EXECUTION,
     }
 )
 """The commands after which a run has no more tasks."""
@@ -180,7 +183,7 @@ class SimWorker:
     async def _done(self, task: PollWorkflowTaskQueueResponse) -> PollWorkflowTaskQueueResponse | None:
         """Do a workflow task; return the one that came with the reply."""
         try:
-            commands = await self._commands(task)
+            commands, flags = await self._commands(task)
         except NotDeterministic as wrong:
             self._forget(task.workflow_execution.run_id)
             self._broken(str(wrong))
@@ -196,6 +199,7 @@ class SimWorker:
             commands=[self._habits.command(command) for command in commands],
             return_new_workflow_task=True,
         )
+        request.sdk_metadata.lang_used_flags.extend(flags)
         sticky = request.sticky_attributes
         sticky.worker_task_queue.name = self._sticky
         sticky.worker_task_queue.kind = TaskQueueKind.TASK_QUEUE_KIND_STICKY
@@ -208,7 +212,7 @@ class SimWorker:
             self._forget(task.workflow_execution.run_id)
         return reply.workflow_task if reply.HasField("workflow_task") else None
 
-    async def _commands(self, task: PollWorkflowTaskQueueResponse) -> list[Command]:
+    async def _commands(self, task: PollWorkflowTaskQueueResponse) -> tuple[list[Command], tuple[int, ...]]:
         shown: Events = list(task.history.events)
         token = task.next_page_token
         while token:
@@ -225,7 +229,8 @@ class SimWorker:
             self._cache[run_id] = run
             if len(self._cache) > CACHED_MAX:
                 self._forget(next(iter(self._cache)))
-        return await self._fed(run, shown)
+        commands = await self._fed(run, shown)
+        return commands, run.new_flags
 
     async def _fed(self, run: CachedRun, events: Events) -> list[Command]:
         """Run workflow code in a callback of its own: an event loop may not run inside another one's task."""
@@ -285,7 +290,7 @@ class SimWorker:
             workflow_id=task.workflow_execution.workflow_id,
             workflow_run_id=task.workflow_execution.run_id,
         )
-        pulse = _Pulse(self._loop, lambda details: self._spawn(self._beat(task.task_token, details)))
+        pulse = _Pulse(self._loop, lambda details: self._spawn(self._beat(task.task_token, details, environment)))
         environment.on_heartbeat = pulse.beat
         [order] = _PAYLOADS.from_payloads(task.input.payloads, [input_type])
         try:
@@ -293,6 +298,13 @@ class SimWorker:
         except Exception as error:  # the outermost loop of an activity: whatever it raises is its outcome
             pulse.stop()
             await self._failed(task, error)
+            return
+        except asyncio.CancelledError:
+            pulse.stop()
+            cancelled = RespondActivityTaskCanceledRequest(
+                namespace=NAMESPACE, task_token=task.task_token, identity=self.name
+            )
+            await self._answered("RespondActivityTaskCanceled", cancelled, RespondActivityTaskCanceledResponse)
             return
         pulse.stop()
         request = RespondActivityTaskCompletedRequest(
@@ -308,21 +320,23 @@ class SimWorker:
         _FAILURES.to_failure(error, _PAYLOADS, request.failure)
         await self._answered("RespondActivityTaskFailed", request, RespondActivityTaskFailedResponse)
 
-    async def _answered(self, method: str, request: Message, reply: type[T]) -> None:
+    async def _answered(self, method: str, request: Message, reply: type[T]) -> T | None:
         """Answer an activity task. Where that is refused, or nobody hears it, the engine has the attempt made again."""
         try:
-            await self._call(method, request, reply)
+            return await self._call(method, request, reply)
         except (Refused, Unknown):
-            return
+            return None
 
-    async def _beat(self, token: bytes, details: tuple[Any, ...]) -> None:
+    async def _beat(self, token: bytes, details: tuple[Any, ...], environment: ActivityEnvironment) -> None:
         request = RecordActivityTaskHeartbeatRequest(
             namespace=NAMESPACE,
             task_token=token,
             identity=self.name,
             details=Payloads(payloads=_PAYLOADS.to_payloads(details)),
         )
-        await self._answered("RecordActivityTaskHeartbeat", request, RecordActivityTaskHeartbeatResponse)
+        heard = await self._answered("RecordActivityTaskHeartbeat", request, RecordActivityTaskHeartbeatResponse)
+        if heard is not None and heard.cancel_requested:
+            environment.cancel()
 
 
 class _Pulse:
