@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ from stormsail.web.sources.engine import EngineAddress
 from web.browser.plays import plays_worker
 
 ACCOUNT: Final = "production"
+
+ENGINE: Final = "STORMSAIL_TEST_ENGINE"
+"""Names the engine: `temporal` plays all of it on Temporal's own dev server."""
 
 
 @dataclass
@@ -104,7 +108,7 @@ class Theatre:
 @contextlib.asynccontextmanager
 async def theatre(directory: Path) -> AsyncIterator[Theatre]:
     """Open everything, and close it in the opposite order."""
-    engine = EngineProcess("stormsail", directory)
+    engine = EngineProcess(os.environ.get(ENGINE, "stormsail"), directory)
     engine.start()
     stop = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
