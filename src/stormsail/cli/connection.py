@@ -18,10 +18,12 @@ from stormsail.cli.output import short_id
 from stormsail.delivery import client_types as failures
 from stormsail.delivery.client import DeliveryClient
 from stormsail.delivery.model.operation import TASK_QUEUE
+from stormsail.delivery.reading import NO_WORKER_WAIT_S
 
 Result = TypeVar("Result")
 
-RESTART_SECONDS_MAX: Final = 20.0
+RESTART_SECONDS_MAX: Final = 30.0
+"""How long an engine or a worker that `up` is just starting again is waited for."""
 
 _AUTH_STATUS: Final = {"UNAUTHENTICATED", "PERMISSION_DENIED"}
 
@@ -37,6 +39,7 @@ async def connect(place: Place) -> DeliveryClient:
         tls=tls_from_environment(),
         api_key=os.environ.get("TEMPORAL_API_KEY"),
         task_queue=os.environ.get("STORMSAIL_TASK_QUEUE") or TASK_QUEUE,
+        no_worker_wait_s=RESTART_SECONDS_MAX if place.has_worker_kept_up else NO_WORKER_WAIT_S,
     )
 
 

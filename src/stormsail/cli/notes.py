@@ -42,12 +42,18 @@ def read_note(path: Path) -> dict[str, object]:
 
 def alive_address(data_dir: Path) -> str:
     """Return the address of the engine that runs, or is kept running, on a data directory; empty when none is."""
-    for name in ("engine.json", "up.json"):
-        note = read_note(data_dir / name)
-        pid = note.get("pid")
-        if isinstance(pid, int) and _is_alive(pid):
-            return str(note.get("address", ""))
-    return ""
+    return _address_of_living(data_dir / "engine.json") or _address_of_living(data_dir / "up.json")
+
+
+def has_up(data_dir: Path) -> bool:
+    """Whether an `up` works on a data directory, which starts engine, worker and page again when they die."""
+    return bool(_address_of_living(data_dir / "up.json"))
+
+
+def _address_of_living(path: Path) -> str:
+    note = read_note(path)
+    pid = note.get("pid")
+    return str(note.get("address", "")) if isinstance(pid, int) and _is_alive(pid) else ""
 
 
 def _is_alive(pid: int) -> bool:

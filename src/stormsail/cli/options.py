@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
-from stormsail.cli.notes import alive_address
+from stormsail.cli.notes import alive_address, has_up
 
 DEFAULT_ENGINE: Final = "127.0.0.1:7233"
 FORMATS: Final = ("table", "wide", "json", "jsonl", "yaml", "name")
@@ -44,6 +44,11 @@ class Place:
     def is_kept_up(self) -> bool:
         """Whether an `up` here keeps the engine running, so that one that is away comes back in a moment."""
         return not self.engine and bool(alive_address(self.data_dir))
+
+    @property
+    def has_worker_kept_up(self) -> bool:
+        """Whether an `up` here keeps a worker running too."""
+        return not self.engine and has_up(self.data_dir)
 
 
 @dataclass(frozen=True)
