@@ -195,6 +195,27 @@ async def test_tasks_whose_row_is_damaged_are_told_from_the_history(tmp_path: Pa
     store.close()
 
 
+async def test_a_row_that_cannot_be_read_hides_neither_the_tasks_nor_the_deadlines_of_others(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    turns = [started(key(f"w{number}"), timeout_ms=5_000) for number in range(5)]
+    for turn in turns:
+        await store.commit([turn])
+    store.close()
+    edit(tmp_path, "UPDATE run SET workflow_id = CAST(x'77ff31' AS TEXT) WHERE rid = 3")
+    store = open_store(tmp_path)
+    with pytest.raises(RunDamaged, match="its row cannot be read"):
+        store.load(key("w2"))
+    waiting, place = [], 0
+    while place is not None:
+        page = store.waiting_tasks(place, 4)
+        waiting += [named.workflow_id for named, _ in page.tasks]
+        place = page.next_place
+    assert waiting == ["w0", "w1", "w3", "w4"]
+    due = store.due(AT_MS + 60_000, 10)
+    assert [named.workflow_id for _, named in due] == ["w0", "w1", "w3", "w4"]
+    store.close()
+
+
 async def test_every_way_a_run_is_looked_for_has_its_index(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     for where, index in (

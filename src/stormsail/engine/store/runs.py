@@ -15,7 +15,7 @@ from stormsail.engine.core.visibility_row import shown_attributes, visibility_ro
 from stormsail.engine.core.work import Task
 from stormsail.engine.store import activities, history, outbox, tasks
 from stormsail.engine.store.database import Database, Member, Statement
-from stormsail.engine.store.errors import RunConflict, RunDamaged, WriteRejected
+from stormsail.engine.store.errors import RowDamaged, RunConflict, RunDamaged, WriteRejected
 from stormsail.engine.store.reader import Reader, Row
 from stormsail.engine.store.search_attributes import DELETE_INDEXED, SearchAttributes
 
@@ -24,6 +24,7 @@ _SELECT_WAITING: Final = (
     "SELECT rid, namespace, workflow_id, run_id, tasks FROM run "
     "WHERE tasks IS NOT NULL AND rid > ? ORDER BY rid LIMIT ?"
 )
+_SELECT_NEXT_WAITING: Final = "SELECT rid FROM run WHERE tasks IS NOT NULL AND rid > ? ORDER BY rid LIMIT 1"
 
 COLUMNS: Final = (
     "rid, namespace, workflow_id, run_id, status, next_event, due_ms, tasks, workflow_type, task_queue, "
@@ -153,19 +154,45 @@ class Runs:
 
     def due(self, until_ms: int, limit: int) -> list[tuple[int, RunKey]]:
         """Return the runs that must be looked at by then, earliest first."""
-        rows = self._reader.read(
-            "SELECT due_ms, namespace, workflow_id, run_id FROM run WHERE due_ms <= ? ORDER BY due_ms LIMIT ?",
-            (until_ms, limit),
-        )
+        try:
+            rows = self._reader.read(
+                "SELECT due_ms, namespace, workflow_id, run_id FROM run WHERE due_ms <= ? ORDER BY due_ms LIMIT ?",
+                (until_ms, limit),
+            )
+        except RowDamaged:
+            return self._due_one_by_one(until_ms, limit)
         return [(due_ms, RunKey(*names)) for due_ms, *names in rows]
+
+    def _due_one_by_one(self, until_ms: int, limit: int) -> list[tuple[int, RunKey]]:
+        """Do what `due` does where a row among them cannot be read: it is passed over, and the others are not."""
+        found: list[tuple[int, RunKey]] = []
+        numbers = self._reader.read(
+            "SELECT due_ms, rid FROM run WHERE due_ms <= ? ORDER BY due_ms LIMIT ?", (until_ms, limit)
+        )
+        for due_ms, rid in numbers:
+            try:
+                names = self._reader.read("SELECT namespace, workflow_id, run_id FROM run WHERE rid = ?", (rid,))
+            except RowDamaged as damaged:
+                logging.getLogger(__name__).error("the deadline of the run in row %s is passed over: %s", rid, damaged)
+            else:
+                found += [(due_ms, RunKey(*each)) for each in names]
+        return found
 
     def waiting_tasks(self, place: int, runs_max: int) -> WaitingTasks:
         """Return the tasks that wait for a poller, of so many runs in order of creation: those behind a place.
 
         Where a run's row does not match its checksum, its tasks are told from its history; where that is damaged too,
-        it has none: whoever asks for the run is told what is wrong, and the others go on.
+        it has none: whoever asks for the run is told what is wrong, and the others go on. Where a row cannot be read at
+        all, those before and behind it are returned one by one.
         """
-        rows = self._reader.read(_SELECT_WAITING, (place, runs_max))
+        try:
+            rows = self._reader.read(_SELECT_WAITING, (place, runs_max))
+        except RowDamaged as damaged:
+            if runs_max > 1:
+                return self.waiting_tasks(place, 1)
+            (rid,) = self._reader.read(_SELECT_NEXT_WAITING, (place,))[0]
+            logging.getLogger(__name__).error("the tasks of the run in row %s are passed over: %s", rid, damaged)
+            return WaitingTasks([], rid)
         found: list[tuple[RunKey, Task]] = []
         for rid, namespace, workflow_id, run_id, packed in rows:
             key = RunKey(namespace, workflow_id, run_id)
@@ -259,11 +286,14 @@ def load_run(reader: Reader, key: RunKey) -> Loaded | None:
     Raises RunDamaged where a checksum does not match, events are missing, or they do not make a legal history.
     """
     with reader.snapshot():
-        found = reader.read(
-            "SELECT rid, workflow_id, status, next_event, progress_crc, progress FROM run "
-            "WHERE namespace = ? AND run_id = ?",
-            (key.namespace, key.run_id),
-        )
+        try:
+            found = reader.read(
+                "SELECT rid, workflow_id, status, next_event, progress_crc, progress FROM run "
+                "WHERE namespace = ? AND run_id = ?",
+                (key.namespace, key.run_id),
+            )
+        except RowDamaged as error:
+            raise RunDamaged(key, "its row cannot be read") from error
         if not found or found[0][1] != key.workflow_id:
             return None
         rid, _, status, next_event, crc, packed = found[0]
