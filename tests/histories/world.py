@@ -1,6 +1,6 @@
 """One workflow id, its runs and its clock: asks the core, commits what it decides, and tells what changed as text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any
@@ -16,6 +16,7 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from stormsail.engine.core import deadlines, events, progress, replay, work
 from stormsail.engine.core.decide import decide, decide_start
 from stormsail.engine.core.errors import Refused
+from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.limits import DEFAULT_LIMITS, Limits
 from stormsail.engine.core.machines.activity import Activity, stands
 from stormsail.engine.core.requests import FireDue, RunRequest, StartRequest
@@ -192,8 +193,10 @@ def brief(value: Any) -> str:
             return str(value.value)
         case str():
             return short(value) if value and " " not in value else repr(short(value))
+        case RunKey():
+            return "{" + " ".join(_told(value._asdict())) + "}"
         case _ if is_dataclass(value):
-            return "{" + " ".join(_fields(value)) + "}"
+            return "{" + " ".join(_told({one.name: getattr(value, one.name) for one in fields(value)})) + "}"
         case Sequence() if not isinstance(value, bytes):
             return "[" + ", ".join(brief(one) for one in value) + "]"
         case _:
@@ -232,10 +235,9 @@ def _enum(descriptor: FieldDescriptor, value: Any) -> str:
     return "[" + ", ".join(names[one].name.removeprefix(prefix) for one in value) + "]"
 
 
-def _fields(value: Any) -> list[str]:
-    shown = ((one.name, getattr(value, one.name)) for one in fields(value) if one.name not in HIDDEN)
+def _told(named: Mapping[str, Any]) -> list[str]:
     return [
         f"{name}={brief(inner)}" if not name.endswith("_at_ms") else f"{name[:-3]}={after(inner)}"
-        for name, inner in shown
-        if inner or inner is False
+        for name, inner in named.items()
+        if name not in HIDDEN and (inner or inner is False)
     ]

@@ -308,7 +308,7 @@ def test_a_parent_close_policy_reaches_only_the_child_of_that_parent() -> None:
     def told(initiator: RunKey, policy: int, first: str = "") -> Any:
         return made.world.ask(Delivered(RunMessage(initiator, 5, key, ParentClosed(policy, first))))
 
-    stranger = replace(parent.state.key, run_id=RUN_ID)
+    stranger = parent.state.key._replace(run_id=RUN_ID)
     with pytest.raises(NotFound, match="workflow parent does not match"):
         told(stranger, 1)
     with pytest.raises(NotFound):
@@ -404,7 +404,7 @@ def test_the_answer_to_a_run_that_was_reset_goes_to_the_run_that_follows_it() ->
     assert hear(made, 5, ChildStarted("first")).empty, "that run never asked for it"
     made.world.runs[made.state.key.run_id].reset_event_id = 6
     (message,) = hear(made, 5, ChildStarted("first")).messages
-    follower = replace(made.state.key, run_id=RUN_ID)
+    follower = made.state.key._replace(run_id=RUN_ID)
     assert message == RunMessage(follower, 5, follower, ChildStarted("first"))
 
 

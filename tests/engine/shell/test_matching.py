@@ -38,7 +38,7 @@ async def test_a_task_of_the_same_name_replaces_the_older_one_in_whatever_queue(
     matching.add(KEY, task(5))
     matching.add(KEY, task(5, "other", attempt=2))
     assert await take(matching) is None
-    found = await take(matching, replace(Q, name="other"))
+    found = await take(matching, Q._replace(name="other"))
     assert found.task.attempt == 2
 
 

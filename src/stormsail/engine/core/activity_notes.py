@@ -1,13 +1,15 @@
 """Notes of what people do to pending activities: pause, resume, reset, change options. See `notes`."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from temporalio.api.activity.v1 import ActivityOptions
 from temporalio.api.history.v1 import ActivityTaskScheduledEventAttributes
 
 from stormsail.engine.core.state import Activity
+from stormsail.engine.core.values import quick, replace
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ActivityPaused:
     """No attempt is handed out from now on."""
@@ -19,6 +21,7 @@ class ActivityPaused:
     request_id: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ActivityResumed:
     """It is paused no more."""
@@ -26,6 +29,7 @@ class ActivityResumed:
     scheduled_event_id: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ActivityReset:
     """It begins again with its first attempt; one that runs is told by heartbeat."""
@@ -34,6 +38,7 @@ class ActivityReset:
     forget_heartbeat: bool
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ActivityAttemptsForgotten:
     """Attempts are counted from one again."""
@@ -41,6 +46,7 @@ class ActivityAttemptsForgotten:
     scheduled_event_id: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ActivityHeartbeatForgotten:
     """What the last attempt reported is forgotten."""
@@ -48,6 +54,7 @@ class ActivityHeartbeatForgotten:
     scheduled_event_id: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ActivityRescheduled:
     """The next attempt is put into its queue at another time; ActivityReady follows where that has come."""
@@ -56,6 +63,7 @@ class ActivityRescheduled:
     ready_at_ms: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ActivityOptionsChanged:
     """Other timeouts, another queue, retry policy or priority count from now on."""
@@ -64,6 +72,7 @@ class ActivityOptionsChanged:
     options: ActivityOptions
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ActivityOptionsRestored:
     """What history says counts again."""

@@ -6,7 +6,6 @@ where history has it. Both end in the same state: a buffered event changes nothi
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -23,6 +22,7 @@ from stormsail.engine.core.machines import workflow_task as task_machine
 from stormsail.engine.core.machines.walk import walk
 from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.state import Activity, Pause, RunState, Timer, WorkflowTask
+from stormsail.engine.core.values import replace
 
 _STICKY: Final = TaskQueueKind.TASK_QUEUE_KIND_STICKY
 WAITING_TYPES: Final = frozenset(

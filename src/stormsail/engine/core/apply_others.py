@@ -1,7 +1,6 @@
 """What the events about other runs do to a run's state: its children, and the signals and cancellations it sent."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from temporalio.api.history.v1 import HistoryEvent
@@ -11,6 +10,7 @@ from stormsail.engine.core.machines import child as child_machine
 from stormsail.engine.core.machines import external as external_machine
 from stormsail.engine.core.machines.walk import walk
 from stormsail.engine.core.state import Child, RunState
+from stormsail.engine.core.values import replace
 
 CHILD_ENDS: Final = frozenset(
     {

@@ -10,6 +10,8 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.sdk.v1 import EventGroupMarker, UserMetadata
 
+from stormsail.engine.core.values import quick
+
 EVENT_TAG: Final = b"\x0a"
 """Field 1, length-delimited: `temporal.api.history.v1.History.events`. Frames laid end to end are a History message."""
 
@@ -34,6 +36,7 @@ NAME_OF_TYPE: Final[dict[int, str]] = {
 """Event types as histories show them and the machines' tables name them: `WorkflowTaskScheduled`."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Extras:
     """What an event may carry beside its attributes."""

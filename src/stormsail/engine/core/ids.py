@@ -1,12 +1,13 @@
 """Names of runs, and where new ids come from."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class RunKey:
-    """One run. `workflow_id` names the chain of runs; `run_id` one link of it."""
+class RunKey(NamedTuple):
+    """One run. `workflow_id` names the chain of runs; `run_id` one link of it.
+
+    A tuple, because every room looks runs up by it, and tuples are hashed and compared without a call.
+    """
 
     namespace: str
     workflow_id: str

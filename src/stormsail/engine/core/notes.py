@@ -3,7 +3,7 @@
 Every progress change that must survive a crash is one of these values: nothing but `apply` and `note` changes a state.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from google.protobuf.any_pb2 import Any
 from temporalio.api.common.v1 import Payloads
@@ -12,8 +12,10 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from stormsail.engine.core.activity_notes import Administered, administered, next_attempt_begins
 from stormsail.engine.core.state import AdmittedUpdate, RunState, WorkflowTask
+from stormsail.engine.core.values import quick, replace
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class WorkflowTaskPlaced:
     """The pending workflow task is now this (or none): used where no event says it, as for transient attempts."""
@@ -21,11 +23,13 @@ class WorkflowTaskPlaced:
     task: WorkflowTask | None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class FirstTaskReady:
     """The first workflow task's delay or backoff is over."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class StickySet:
     """The worker asked for its next workflow tasks on this queue; an empty one clears it."""
@@ -35,6 +39,7 @@ class StickySet:
     at_ms: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class StartRequested:
     """The request id of the start, which no event records."""
@@ -42,6 +47,7 @@ class StartRequested:
     request_id: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class RunBegunByReset:
     """This run begins now, with another one's history; its timeouts count from now."""
@@ -50,6 +56,7 @@ class RunBegunByReset:
     at_ms: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class RunWasReset:
     """Another run was made of this one's history, up to the event before this one."""
@@ -58,6 +65,7 @@ class RunWasReset:
     event_id: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ActivityBegunAgain:
     """Nobody had taken it when its run was reset; its timeouts count from now."""
@@ -66,6 +74,7 @@ class ActivityBegunAgain:
     at_ms: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class CloseAttempted:
     """Whether the worker's last workflow task wanted to close the run in vain."""
@@ -73,11 +82,13 @@ class CloseAttempted:
     attempted: bool
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class TransitionCounted:
     """A turn changed the run."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class EventBuffered:
     """Something happened while a workflow task was started. The event has no id yet; see `apply.take_effect`."""
@@ -85,11 +96,13 @@ class EventBuffered:
     event: HistoryEvent
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class BufferCleared:
     """The buffered events got their ids."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class BufferedTimerFiredDropped:
     """The worker cancelled a timer whose firing was still buffered."""
@@ -98,6 +111,7 @@ class BufferedTimerFiredDropped:
     started_event_id: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ActivityStarted:
     """A worker took an attempt."""
@@ -109,6 +123,7 @@ class ActivityStarted:
     build_id: str = ""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ActivityHeartbeat:
     """A worker reported progress."""
@@ -119,6 +134,7 @@ class ActivityHeartbeat:
     identity: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ActivityRetry:
     """An attempt ended and the next one waits until `ready_at_ms`."""
@@ -130,6 +146,7 @@ class ActivityRetry:
     failure: Failure | None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ActivityReady:
     """A backoff is over: the attempt is in its task queue."""
@@ -137,6 +154,7 @@ class ActivityReady:
     scheduled_event_id: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class UpdateAdmitted:
     """An update waits for a worker. Held in memory, as are the next two: see `Turn.hold`."""
@@ -145,11 +163,13 @@ class UpdateAdmitted:
     request: Any
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class UpdatesSent:
     """A worker was given all admitted updates."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class UpdateDropped:
     """An admitted update ended without being accepted, and leaves no trace."""

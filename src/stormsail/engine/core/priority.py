@@ -6,11 +6,14 @@ from typing import Final
 
 from temporalio.api.common.v1 import Priority
 
+from stormsail.engine.core.values import quick
+
 FAIRNESS_KEY_MAX: Final = 64
 """Bytes of UTF-8."""
 _LIGHTEST: Final = 0.001
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class TaskPriority:
     """What of a Priority a task carries. 0, "" and 0.0 stand for what nobody said."""

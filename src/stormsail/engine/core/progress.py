@@ -7,7 +7,7 @@ Only what differs from a run fresh out of replay is written.
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -20,6 +20,7 @@ from stormsail.engine.core.activity_notes import options_of, with_options
 from stormsail.engine.core.apply import take_effect
 from stormsail.engine.core.errors import InvalidTransition
 from stormsail.engine.core.state import Activity, RunState, WorkflowTask
+from stormsail.engine.core.values import replace
 
 VERSION: Final = 1
 """Written as "v". A file with another one is of another release: it is refused, not guessed at."""

@@ -29,8 +29,10 @@ from temporalio.api.workflowservice.v1 import (
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.messages import RunMessage, StartChild
 from stormsail.engine.core.search_attributes import SETTABLE, Types
+from stormsail.engine.core.values import quick
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class StartWorkflow:
     """Start a workflow, or find it running; decided by `decide_start`, for it concerns the whole chain of runs."""
@@ -38,6 +40,7 @@ class StartWorkflow:
     request: StartWorkflowExecutionRequest
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class SignalWithStart:
     """Signal the running run, or start one and signal it; decided by `decide_start`."""
@@ -45,6 +48,7 @@ class SignalWithStart:
     request: SignalWithStartWorkflowExecutionRequest
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class StartChildWorkflow:
     """Start a workflow as another's child; decided by `decide_start`. The message's body is a StartChild."""
@@ -63,6 +67,7 @@ class StartChildWorkflow:
         return self.body.request
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """Take a message from another run; any but a StartChild."""
@@ -70,6 +75,7 @@ class Delivered:
     message: RunMessage
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class SignalWorkflow:
     """Signal an open run."""
@@ -77,6 +83,7 @@ class SignalWorkflow:
     request: SignalWorkflowExecutionRequest
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class RequestCancel:
     """Ask an open run to cancel itself."""
@@ -84,6 +91,7 @@ class RequestCancel:
     request: RequestCancelWorkflowExecutionRequest
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Terminate:
     """End an open run now."""
@@ -91,6 +99,7 @@ class Terminate:
     request: TerminateWorkflowExecutionRequest
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class WorkflowTaskToken:
     """Which started workflow task a worker answers. `nonce` tells this start from any other of the same task."""
@@ -102,6 +111,7 @@ class WorkflowTaskToken:
     nonce: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ActivityToken:
     """Which started attempt of an activity a worker answers."""
@@ -112,6 +122,7 @@ class ActivityToken:
     nonce: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class StartWorkflowTask:
     """A poller takes the workflow task. NotFound when there is none to take any more. Reply: StartedWorkflowTask."""
@@ -125,6 +136,7 @@ class StartWorkflowTask:
     """Write nothing now: the start of a first attempt is written with its completion."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class StartedWorkflowTask:
     """A workflow task handed out. Its history is what the run has up to `history_through`, then `transient_events`."""
@@ -146,6 +158,7 @@ class StartedWorkflowTask:
     """Updates for the worker to accept or reject."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class StartReply:
     """What a start led to: a new run, or the one that was found."""
@@ -161,6 +174,7 @@ class StartReply:
     """The first workflow task, where the caller asked for it (eager start)."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class CompleteWorkflowTask:
     """A worker's commands. Reply: CompletedWorkflowTask."""
@@ -173,6 +187,7 @@ class CompleteWorkflowTask:
     """Of the namespaces that commands name, by name, and of the run's own."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class CompletedWorkflowTask:
     """What a completion led to: activities started eagerly, and the next workflow task where the worker asked for it.
@@ -187,6 +202,7 @@ class CompletedWorkflowTask:
     """Set where the task left no trace: the worker forgets what it saw after this event."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class FailWorkflowTask:
     """A worker could not do a workflow task."""
@@ -199,6 +215,7 @@ class FailWorkflowTask:
     worker_version: WorkerVersionStamp | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class StickyGone:
     """The sticky queue's worker is gone: a waiting workflow task moves to the normal queue."""
@@ -206,11 +223,13 @@ class StickyGone:
     queue: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ResetSticky:
     """Forget the sticky queue (RPC ResetStickyTaskQueue)."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class StartActivity:
     """A poller takes an activity's attempt. Refused with NotFound when it is gone. Reply: StartedActivity."""
@@ -222,6 +241,7 @@ class StartActivity:
     build_id: str = ""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class StartedActivity:
     """An attempt handed out. `heartbeat_timeout` and the other timeouts are as scheduled, in `scheduled`."""
@@ -236,6 +256,7 @@ class StartedActivity:
     heartbeat_details: Payloads | None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ActivityRef:
     """An activity named by its task token, or by its id (the ById RPCs). Exactly one is set."""
@@ -244,6 +265,7 @@ class ActivityRef:
     activity_id: str = ""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class CompleteActivity:
     """An attempt's result."""
@@ -254,6 +276,7 @@ class CompleteActivity:
     worker_version: WorkerVersionStamp | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class FailActivity:
     """An attempt's failure; retried where its policy says so."""
@@ -266,6 +289,7 @@ class FailActivity:
     worker_version: WorkerVersionStamp | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class CancelActivity:
     """A worker says that the activity is cancelled; only after a cancel was requested."""
@@ -276,6 +300,7 @@ class CancelActivity:
     worker_version: WorkerVersionStamp | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class HeartbeatActivity:
     """An attempt is alive. Reply: HeartbeatReply."""
@@ -285,6 +310,7 @@ class HeartbeatActivity:
     identity: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class HeartbeatReply:
     """What a heartbeat learns."""
@@ -294,6 +320,7 @@ class HeartbeatReply:
     reset: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class PauseActivity:
     """Hand out no attempt of one activity, or of all of a type."""
@@ -301,6 +328,7 @@ class PauseActivity:
     request: PauseActivityRequest
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class UnpauseActivity:
     """Hand attempts of paused activities out again."""
@@ -308,6 +336,7 @@ class UnpauseActivity:
     request: UnpauseActivityRequest
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ResetActivity:
     """Let activities begin again with their first attempt."""
@@ -315,6 +344,7 @@ class ResetActivity:
     request: ResetActivityRequest
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class UpdateActivityOptions:
     """Change options of activities. Reply: an ActivityOptions, that of the last one changed."""
@@ -322,6 +352,7 @@ class UpdateActivityOptions:
     request: UpdateActivityOptionsRequest
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class PauseWorkflow:
     """Hand out no task of a run until it is unpaused."""
@@ -329,6 +360,7 @@ class PauseWorkflow:
     request: PauseWorkflowExecutionRequest
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class UnpauseWorkflow:
     """Let a paused run go on."""
@@ -336,6 +368,7 @@ class UnpauseWorkflow:
     request: UnpauseWorkflowExecutionRequest
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class UpdateWorkflowOptions:
     """Change options of an open run. Reply: a WorkflowExecutionOptions, with all of them as they are now."""
@@ -343,6 +376,7 @@ class UpdateWorkflowOptions:
     request: UpdateWorkflowExecutionOptionsRequest
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class UpdateWorkflow:
     """Admit an update, or find the one of its id. Reply: the RunKey of the run that has it."""
@@ -350,6 +384,7 @@ class UpdateWorkflow:
     request: UpdateWorkflowExecutionRequest
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class StartAndUpdate:
     """Start a workflow, or find it running, and update it; decided by `decide_start`. Reply: StartAndUpdateReply."""
@@ -358,6 +393,7 @@ class StartAndUpdate:
     update: UpdateWorkflowExecutionRequest
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class StartAndUpdateReply:
     """What an update-with-start led to."""
@@ -368,6 +404,7 @@ class StartAndUpdateReply:
     """Whether nothing happened, because an update of that id had completed."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class FireDue:
     """Do everything of this run that is due at `now_ms`. Nothing due: an empty turn."""
@@ -400,6 +437,7 @@ RunRequest = (
 )
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ResetWorkflow:
     """Begin a new run with part of another one's history; decided by `decide_reset`. Reply: the new run's id."""

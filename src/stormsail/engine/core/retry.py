@@ -10,6 +10,8 @@ from temporalio.api.common.v1 import RetryPolicy
 from temporalio.api.enums.v1 import RetryState, TimeoutType
 from temporalio.api.failure.v1 import Failure
 
+from stormsail.engine.core.values import quick
+
 TIMEOUT_TYPE_PREFIX: Final = "TemporalTimeout:"
 """`non_retryable_error_types` names timeouts by this prefix: "TemporalTimeout:StartToClose"."""
 
@@ -26,6 +28,7 @@ TIMEOUT_NAMES: Final = {
 """As they stand in messages and in retry policies."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class RetryDecision:
     """Whether to try again. `delay_ms` is None when not, and `state` then says why; else it is IN_PROGRESS."""

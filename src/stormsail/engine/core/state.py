@@ -5,7 +5,7 @@ a crash must not lose (attempts, heartbeats, buffered events, the sticky queue);
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Final
 
 from google.protobuf.any_pb2 import Any
@@ -25,11 +25,13 @@ from temporalio.api.sdk.v1 import UserMetadata
 from temporalio.api.workflow.v1 import ResetPointInfo, VersioningOverride
 
 from stormsail.engine.core.ids import RunKey
+from stormsail.engine.core.values import quick, replace
 
 RUNNING: Final = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
 PAUSED: Final = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Activity:
     """A pending activity. `scheduled` comes from history, unless options of it were changed; all else but
@@ -77,6 +79,7 @@ class Activity:
     and needs that of each after every turn."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Timer:
     """A pending timer."""
@@ -86,6 +89,7 @@ class Timer:
     fire_at_ms: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Child:
     """A pending child workflow, over all runs of its chain."""
@@ -98,6 +102,7 @@ class Child:
     """The chain's first run; empty until the start is known here."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class WorkflowTask:
     """The one pending workflow task.
@@ -160,6 +165,7 @@ class WorkflowTask:
         )
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class AdmittedUpdate:
     """An update that no worker has accepted yet. In memory alone: its caller asks again after a restart."""
@@ -172,6 +178,7 @@ class AdmittedUpdate:
     """Of WorkflowExecutionUpdateAdmitted, where a reset carried the update over: then it survives a restart."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Pause:
     """Since when a run is paused, and by whom."""

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from temporalio.api.common.v1 import Memo, Payload, SearchAttributes
 
 from stormsail.engine.core.state import RunState
+from stormsail.engine.core.values import quick
 from stormsail.engine.core.versioning import behavior_name
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class VisibilityRow:
     """What is indexed of a run. Two equal rows need not be written twice."""

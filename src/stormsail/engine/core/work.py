@@ -5,21 +5,22 @@ Derived from state, never recorded beside it, so the rows that the store keeps c
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 from temporalio.api.common.v1 import Priority
 
 from stormsail.engine.core.priority import ORDINARY, TaskPriority, carried, inherited
 from stormsail.engine.core.state import Activity, RunState
+from stormsail.engine.core.values import Word, quick
 
 
-class TaskKind(StrEnum):
+class TaskKind(Word):
     """Which of the two kinds of task queue."""
 
     WORKFLOW = "workflow"
     ACTIVITY = "activity"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Task:
     """One task waiting for a poller. (kind, scheduled_event_id) names it within its run; one workflow task at most."""

@@ -10,7 +10,7 @@ import heapq
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.work import Task, TaskKind
@@ -24,8 +24,7 @@ KEYS_REMEMBERED_MAX: Final = 10_000
 _STRIDE: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class QueueName:
+class QueueName(NamedTuple):
     """One task queue of one kind in one namespace."""
 
     namespace: str

@@ -305,5 +305,5 @@ def _built_by(state: RunState, options: ResetOptions) -> tuple[RunKey, int]:
                 raise InvalidArgument(
                     f"Reset point for {options.build_id} points to previous run and CurrentRunOnly is set"
                 )
-            return replace(state.key, run_id=point.run_id), point.first_workflow_task_completed_id
+            return state.key._replace(run_id=point.run_id), point.first_workflow_task_completed_id
     raise InvalidArgument(f"Can't find reset point for {options.build_id}")

@@ -21,6 +21,7 @@ from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.requests import StartedActivity, StartedWorkflowTask
 from stormsail.engine.core.state import RunState
+from stormsail.engine.core.values import quick
 from stormsail.engine.core.work import activity_priority
 from stormsail.engine.shell import tokens
 from stormsail.engine.shell.runs import Runs
@@ -39,6 +40,7 @@ _REPLY_TASK: Final = _bytes_tag(RespondWorkflowTaskCompletedResponse, "workflow_
 _REPLY_ACTIVITY: Final = _bytes_tag(RespondWorkflowTaskCompletedResponse, "activity_tasks")
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Extras:
     """What goes with a task that the run knows nothing of."""

@@ -46,6 +46,7 @@ from stormsail.engine.core.requests import (
 from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
+from stormsail.engine.core.values import quick
 from stormsail.engine.core.work import Task, TaskKind, task_changes
 from stormsail.engine.shell.backlog import QueueName
 from stormsail.engine.shell.batches import Batches
@@ -90,6 +91,7 @@ _TYPE_OF_KIND: Final = {kind: number for number, kind in _KIND_OF_TYPE.items()}
 _WORKFLOW_QUEUE: Final = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _Completed:
     """What the reply to a completed workflow task is made of."""

@@ -24,6 +24,7 @@ from stormsail.engine.core.requests import (
     StartWorkflowTask,
     WorkflowTaskToken,
 )
+from stormsail.engine.core.values import quick
 from stormsail.engine.core.work import TaskKind
 from stormsail.engine.shell.backlog import QueueName, WaitingTask
 from stormsail.engine.shell.clock import Clock
@@ -40,6 +41,7 @@ from stormsail.engine.shell.workers import Workers
 _VERSIONED: Final = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """A response on its way to a worker, and what to do with it if that worker is not there."""

@@ -13,6 +13,7 @@ from typing import Final
 from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.requests import ActivityToken, WorkflowTaskToken
+from stormsail.engine.core.values import quick
 
 _TOKEN_SIZE_MAX: Final = 64 * 1024
 _EVENT_ID_MAX: Final = 2**53
@@ -20,6 +21,7 @@ _BAD_TASK_TOKEN: Final = "Error deserializing task token. Send back the bytes th
 _BAD_PAGE_TOKEN: Final = "Invalid NextPageToken."  # noqa: S105
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class QueryToken:
     """Which dispatched query a worker answers."""
@@ -28,6 +30,7 @@ class QueryToken:
     query_id: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class HistoryPageToken:
     """Where reading a history goes on. Bound to one run, however the chain of runs continues meanwhile."""

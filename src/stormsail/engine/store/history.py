@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from stormsail.engine.core.ids import RunKey
+from stormsail.engine.core.values import quick
 from stormsail.engine.store.database import Statement
 from stormsail.engine.store.errors import RowDamaged, RunDamaged
 from stormsail.engine.store.reader import Reader, Row
@@ -28,6 +29,7 @@ SELECT_ROWS: Final = "SELECT id, events, crc, data FROM history WHERE id >= ? AN
 SELECT_ROWS_BACK: Final = "SELECT id, events, crc, data FROM history WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT ?"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
     """Part of a history. `frames` is a serialised History message; `next_event_id` is where to go on, 0 at the end;

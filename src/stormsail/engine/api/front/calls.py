@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
+from stormsail.engine.core.values import quick
 
+
+@quick
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call as the caller made it."""

@@ -1,6 +1,5 @@
 """RespondWorkflowTaskCompleted: a worker's commands, carried out all together or not at all."""
 
-from dataclasses import replace
 from typing import Final
 
 from temporalio.api.common.v1 import WorkerVersionStamp
@@ -29,6 +28,7 @@ from stormsail.engine.core.requests import (
 from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.state import RunState, WorkflowTask
 from stormsail.engine.core.turn import Turn
+from stormsail.engine.core.values import replace
 
 RETURNED_REQUEST_ID: Final = "request-from-RespondWorkflowTaskCompleted"
 """The request id of a workflow task that is handed out in the reply to the one before."""

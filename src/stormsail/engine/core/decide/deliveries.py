@@ -1,6 +1,5 @@
 """Messages from other runs, taken by the run that they are for. One that comes too late, or twice, has no effect."""
 
-from dataclasses import replace
 from typing import Any, Final
 
 from google.protobuf.message import Message as Proto
@@ -74,7 +73,7 @@ def deliver(turn: Turn, request: Delivered, limits: Limits) -> None:
                 _take_answer(turn, message, limits)
             elif turn.state.reset_run_id and message.initiated_event_id < turn.state.reset_event_id:
                 # What the run has asked for is now the matter of the run that it was reset to, under the same event.
-                follower = replace(turn.state.key, run_id=turn.state.reset_run_id)
+                follower = turn.state.key._replace(run_id=turn.state.reset_run_id)
                 turn.messages.append(RunMessage(follower, message.initiated_event_id, follower, message.body))
 
 

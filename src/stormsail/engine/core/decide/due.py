@@ -1,6 +1,5 @@
 """FireDue: all that is due in a run, done in one turn. What can be due is listed in `deadlines.py`, and only there."""
 
-from dataclasses import replace
 from typing import Final
 
 from temporalio.api.enums.v1 import TimeoutType
@@ -14,6 +13,7 @@ from stormsail.engine.core.decide.workflow_task import ensure_workflow_task, fir
 from stormsail.engine.core.ids import Ids
 from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.turn import Turn
+from stormsail.engine.core.values import replace
 
 _TOLD_TOGETHER: Final = (DueKind.TIMER, DueKind.ACTIVITY_READY, DueKind.ACTIVITY_TIMEOUT)
 """Their events enter history in the order of a flush, as buffered ones do: starts of activities before ends."""

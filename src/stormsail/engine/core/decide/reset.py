@@ -5,7 +5,6 @@ for what was never answered, and answers that come yet are passed on to it (`del
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from temporalio.api.enums.v1 import (
@@ -213,7 +212,7 @@ def _ask_again(turn: Turn, base: RunKey, copied: Sequence[HistoryEvent]) -> None
     for event in reversed(copied):
         failed = event.workflow_task_failed_event_attributes
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED and failed.base_run_id:
-            first = replace(base, run_id=failed.base_run_id)  # events before this one are of an earlier run
+            first = base._replace(run_id=failed.base_run_id)  # events before this one are of an earlier run
         elif event.event_id in waiting:
             turn.messages += again(state, event, first)
     turn.messages.sort(key=lambda message: message.initiated_event_id)

@@ -1,6 +1,5 @@
 """Starting workflows, and what happens where the workflow id is taken. Concerns the whole chain of a workflow id."""
 
-from dataclasses import replace
 from typing import Final
 
 from temporalio.api.common.v1 import Link
@@ -43,6 +42,7 @@ from stormsail.engine.core.requests import SignalWithStart, StartChildWorkflow, 
 from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
+from stormsail.engine.core.values import replace
 
 AnyStart = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
 Start = StartWorkflow | SignalWithStart | StartChildWorkflow
@@ -107,7 +107,7 @@ def _answer_repeated(current: RunState, request: Start, now_ms: int) -> Turn | N
     wanted = request.request
     turn = Turn.on(current, now_ms)
     if wanted.request_id == current.start_request_id:
-        first = replace(current.key, run_id=current.start.first_execution_run_id)
+        first = current.key._replace(run_id=current.start.first_execution_run_id)
         turn.reply = reply_about(current, started=isinstance(request, StartWorkflow), key=first)
         if isinstance(request, StartChildWorkflow) and _of_another_run(current, request):
             # Its parent was reset: the run that goes on for it hears what that one has heard, or may never hear.

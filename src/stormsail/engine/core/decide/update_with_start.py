@@ -4,7 +4,6 @@ The run begins with the update already admitted, so its first workflow task carr
 nothing is done, and the refusal says which half it was.
 """
 
-from dataclasses import replace
 from typing import Final
 
 from temporalio.api.enums.v1 import WorkflowIdConflictPolicy
@@ -18,6 +17,7 @@ from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.requests import StartAndUpdate, StartAndUpdateReply, StartWorkflow
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
+from stormsail.engine.core.values import replace
 
 _USE_EXISTING: Final = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
 

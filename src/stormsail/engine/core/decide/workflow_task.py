@@ -4,7 +4,6 @@ A task that fails is tried again as a *transient* one: no event tells of it befo
 not fill the history. It becomes a normal one again when there is something new to tell.
 """
 
-from dataclasses import replace
 from typing import Final
 
 from temporalio.api.common.v1 import WorkerVersionStamp
@@ -41,6 +40,7 @@ from stormsail.engine.core.requests import (
 from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.state import RunState, WorkflowTask
 from stormsail.engine.core.turn import Turn
+from stormsail.engine.core.values import replace
 
 RUN_COMPLETED: Final = "workflow execution already completed"
 TASK_GONE: Final = "Workflow task not found."

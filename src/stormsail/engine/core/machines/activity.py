@@ -1,13 +1,13 @@
 """An activity's life, over all its attempts. What is absent is impossible."""
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Final
 
 from stormsail.engine.core import state
+from stormsail.engine.core.values import Word
 
 
-class Activity(StrEnum):
+class Activity(Word):
     """Where an activity stands."""
 
     ABSENT = "absent"

@@ -1,13 +1,13 @@
 """A child workflow's life as its parent sees it, however many runs its chain has. What is absent is impossible."""
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Final
 
 from stormsail.engine.core import state
+from stormsail.engine.core.values import Word
 
 
-class Child(StrEnum):
+class Child(Word):
     """Where a child stands."""
 
     ABSENT = "absent"

@@ -1,11 +1,12 @@
 """A signal to another run, and a cancellation of one: asked for once, answered once. What is absent is impossible."""
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Final
 
+from stormsail.engine.core.values import Word
 
-class External(StrEnum):
+
+class External(Word):
     """Where a signal or a cancellation stands."""
 
     ABSENT = "absent"

@@ -1,15 +1,15 @@
 """A run's life. What is absent is impossible: nothing precedes the start, nothing follows a closing event."""
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Final
 
 from temporalio.api.enums.v1 import WorkflowExecutionStatus as Status
 
 from stormsail.engine.core import state
+from stormsail.engine.core.values import Word
 
 
-class Run(StrEnum):
+class Run(Word):
     """Where a run stands."""
 
     ABSENT = "absent"

@@ -1,11 +1,12 @@
 """A timer's life. What is absent is impossible."""
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Final
 
+from stormsail.engine.core.values import Word
 
-class Timer(StrEnum):
+
+class Timer(Word):
     """Where a timer stands."""
 
     ABSENT = "absent"

@@ -4,13 +4,13 @@ A rejection is not here: it leaves no event. Nor is the admission, but for updat
 """
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Final
 
 from stormsail.engine.core import state
+from stormsail.engine.core.values import Word
 
 
-class Update(StrEnum):
+class Update(Word):
     """Where an update stands."""
 
     ABSENT = "absent"

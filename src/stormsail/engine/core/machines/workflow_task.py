@@ -5,13 +5,13 @@ then written just before, so histories follow this table whatever was retried.
 """
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Final
 
 from stormsail.engine.core import state
+from stormsail.engine.core.values import Word
 
 
-class WorkflowTask(StrEnum):
+class WorkflowTask(Word):
     """Where the workflow task stands."""
 
     ABSENT = "absent"
