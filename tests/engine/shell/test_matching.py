@@ -144,17 +144,17 @@ async def test_backlog_counts_from_when_a_task_became_ready(matching: Matching, 
 
 async def test_queues_that_nobody_uses_any_more_are_forgotten(matching: Matching, clock: Any) -> None:
     for number in range(999):
-        await take(matching, replace(Q, name=f"sticky-{number}"))
+        await take(matching, Q._replace(name=f"sticky-{number}"))
     clock._now_ms += 600_000
-    await take(matching, replace(Q, name="kept"))
-    await take(matching, replace(Q, name="kept too"))
+    await take(matching, Q._replace(name="kept"))
+    await take(matching, Q._replace(name="kept too"))
     assert len(matching._queues) <= 2
 
 
 async def test_tasks_of_one_namespace_are_not_given_to_another(matching: Matching) -> None:
     matching.add(KEY, task(5))
-    assert await take(matching, replace(Q, namespace="another")) is None
-    assert await take(matching, replace(Q, kind=TaskKind.WORKFLOW)) is None
+    assert await take(matching, Q._replace(namespace="another")) is None
+    assert await take(matching, Q._replace(kind=TaskKind.WORKFLOW)) is None
 
 
 async def hand_out(matching: Matching, clock: Any, polls: int) -> list["asyncio.Task[Any]"]:
@@ -273,7 +273,7 @@ async def test_the_configured_limit_counts_and_not_what_workers_ask_for(clock: A
 
 
 async def test_a_query_goes_before_tasks_of_its_priority_and_after_more_urgent_ones(matching: Matching) -> None:
-    queue = replace(Q, kind=TaskKind.WORKFLOW)
+    queue = Q._replace(kind=TaskKind.WORKFLOW)
     loop = asyncio.get_running_loop()
     for name, level in (("late", 5), ("soon", 2)):
         query = QueryTask(name, KEY, WorkflowQuery(), queue, loop.create_future(), TaskPriority(level))

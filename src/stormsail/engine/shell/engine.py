@@ -52,6 +52,7 @@ from stormsail.engine.shell.backlog import QueueName
 from stormsail.engine.shell.batches import Batches
 from stormsail.engine.shell.clock import Clock
 from stormsail.engine.shell.deliver import Deliver, Extras
+from stormsail.engine.shell.driven import Undertakings
 from stormsail.engine.shell.histories import Histories
 from stormsail.engine.shell.matching import Matching
 from stormsail.engine.shell.outbox import Outbox
@@ -174,6 +175,7 @@ class Engine:
             ids=ids,
             limits=limits,
         )
+        self._completing = Undertakings()
         self._loops: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[Any]] = set()
 
@@ -240,12 +242,7 @@ class Engine:
 
         Raises InvalidArgument when the commands were bad: the task's failure is on disk then.
         """
-        completing = asyncio.get_running_loop().create_task(self._complete(token, request))
-        try:
-            completed = await asyncio.shield(completing)
-        except asyncio.CancelledError:
-            completing.add_done_callback(self._keep_reply)
-            raise
+        completed = await self._completing.carried_out(self._complete(token, request), unheard=self._keep_reply)
         return self._deliver.completion_reply(
             completed.new_task.response if completed.new_task else b"",
             [activity.response for activity in completed.activities],
@@ -307,6 +304,7 @@ class Engine:
         await self.outbox.stop()
         await self.timers.stop()
         await self.schedules.stop()
+        await self._completing.over()
         await self.runs.written()
         if self._background:
             await asyncio.wait(self._background)
@@ -401,15 +399,13 @@ class Engine:
                 ids[name] = found.id
         return ids
 
-    def _keep_reply(self, completing: "asyncio.Task[_Completed]") -> None:
+    def _keep_reply(self, completed: _Completed) -> None:
         """Give what a vanished worker was to get in its reply to those that poll."""
-        if completing.cancelled() or completing.exception() is not None:
-            return
-        new_task = completing.result().new_task
+        new_task = completed.new_task
         # A normal queue's pollers need the whole history, and this reply has part of it: that task will time out.
         if new_task is not None and new_task.sticky:
             self._polls.keep(new_task)
-        for activity in completing.result().activities:
+        for activity in completed.activities:
             self._polls.keep(activity)
 
     async def _fire(self, key: RunKey) -> None:

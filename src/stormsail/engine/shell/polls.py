@@ -5,9 +5,9 @@ response that nobody waits for goes to the next poller of the same queue, as lon
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from temporalio.api.common.v1 import WorkerVersionCapabilities, WorkerVersionStamp
 from temporalio.api.enums.v1 import TaskQueueKind, WorkerVersioningMode
@@ -30,6 +30,7 @@ from stormsail.engine.shell.backlog import QueueName, WaitingTask
 from stormsail.engine.shell.clock import Clock
 from stormsail.engine.shell.deliver import Deliver, Extras
 from stormsail.engine.shell.dispatch_limit import SYSTEM_RATE
+from stormsail.engine.shell.driven import Undertakings
 from stormsail.engine.shell.histories import patience_ms
 from stormsail.engine.shell.matching import Matching
 from stormsail.engine.shell.overload import Admission
@@ -39,6 +40,9 @@ from stormsail.engine.shell.task_queue import Found, QueryTask, TaskQueue, Undel
 from stormsail.engine.shell.workers import Workers
 
 _VERSIONED: Final = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
+
+
+_HandOut = Callable[[Found, int], Coroutine[Any, Any, "Delivery | None"]]
 
 
 @quick
@@ -77,7 +81,7 @@ class Polls:
         self._clock = clock
         self._ids = ids
         self._limits = limits
-        self._deliveries: set[asyncio.Task[Delivery | None]] = set()
+        self._starts = Undertakings()
 
     async def workflow(self, request: PollWorkflowTaskQueueRequest, deadline_s: float | None) -> bytes:
         """Wait for a workflow task or a query; b"" when none came."""
@@ -146,15 +150,14 @@ class Polls:
 
     async def stop(self) -> None:
         """Wait for the starts that are under way."""
-        while self._deliveries:
-            await asyncio.wait(self._deliveries)
+        await self._starts.over()
 
     async def _poll(
         self,
         queue: QueueName,
         worker_instance_key: str,
         deadline_s: float | None,
-        hand_out: Callable[[Found, int], Awaitable[Delivery | None]],
+        hand_out: _HandOut,
         *,
         sticky: bool = False,
     ) -> bytes:
@@ -179,30 +182,18 @@ class Polls:
         finally:
             self._admission.leave_wait()
 
-    async def _handed_out(
-        self, found: Found, hand_out: Callable[[Found, int], Awaitable[Delivery | None]], waited_ms: int
-    ) -> Delivery | None:
-        """Start what was found. A task of its own: its caller may be cancelled, the start may not."""
+    async def _handed_out(self, found: Found, hand_out: _HandOut, waited_ms: int) -> Delivery | None:
+        """Start what was found. Its caller may be cancelled, the start may not."""
 
-        async def start() -> Delivery | None:
-            return await hand_out(found, waited_ms)
-
-        def keep(done: "asyncio.Task[Delivery | None]") -> None:
-            if done.cancelled() or done.exception() is not None:
-                return
-            delivery = done.result()
+        def keep(delivery: Delivery | None) -> None:
             if isinstance(found, QueryTask):
                 self._matching.put_back(found)
             elif delivery is not None:
                 self.keep(delivery)
 
-        starting = asyncio.get_running_loop().create_task(start())
-        self._deliveries.add(starting)
-        starting.add_done_callback(self._deliveries.discard)
         try:
-            return await asyncio.shield(starting)
+            return await self._starts.carried_out(hand_out(found, waited_ms), unheard=keep)
         except asyncio.CancelledError:
-            starting.add_done_callback(keep)
             if isinstance(found, WaitingTask) and found.task.sticky:
                 self._matching.broken_off(found.queue)
             raise

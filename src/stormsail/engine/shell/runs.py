@@ -35,6 +35,7 @@ from stormsail.engine.core.requests import (
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.shell.clock import Clock
+from stormsail.engine.shell.driven import Undertakings
 from stormsail.engine.shell.joined import Joined, RunQuarantined
 from stormsail.engine.shell.overload import Admission
 from stormsail.engine.shell.recent import RecentEvents
@@ -104,7 +105,7 @@ class Runs:
         )
         self._current: OrderedDict[Workflow, RunKey] = OrderedDict()
         self._quarantined: dict[RunKey, str] = {}
-        self._commits: set[asyncio.Task[Any]] = set()
+        self._commits = Undertakings()
         self._joined = Joined(
             self._order, admission=admission, read=self._read_serving, next_=self._next, write=self._write
         )
@@ -177,11 +178,7 @@ class Runs:
         except BaseException:
             self._admission.leave_turn()
             raise
-        deleting = asyncio.get_running_loop().create_task(self._delete(key))
-        self._commits.add(deleting)
-        deleting.add_done_callback(self._commits.discard)
-        deleting.add_done_callback(_retrieved)
-        return await asyncio.shield(deleting)
+        return await self._commits.carried_out(self._delete(key))
 
     def closed_by(self, namespace: str, until_ms: int, most: int) -> list[RunKey]:
         """Return runs of a namespace that had closed by then."""
@@ -243,8 +240,10 @@ class Runs:
 
     async def written(self) -> None:
         """Wait for the turns that are being written."""
-        while pending := self._commits | self._joined.running:
-            await asyncio.wait(pending)
+        await self._commits.over()
+        while self._joined.running:
+            await asyncio.wait(self._joined.running)
+            await self._commits.over()
 
     def quarantine(self, key: RunKey, broken: Exception) -> RunQuarantined:
         """Put a run aside because of a broken invariant, count and log it; return the refusal to raise."""
@@ -277,7 +276,7 @@ class Runs:
         except BaseException:
             self._admission.leave_turn()
             raise
-        committing: asyncio.Task[None] | None = None
+        writing = False
         try:
             self.check_serving()
             turn = work()
@@ -288,14 +287,11 @@ class Runs:
                     self._keep(turn)
                     self._committed(turn, request)
                 return _reply(turn)
-            committing = asyncio.get_running_loop().create_task(self._commit(workflow, turn, request))
+            writing = True
         finally:
-            if committing is None:
+            if not writing:
                 self._leave(workflow)
-        self._commits.add(committing)
-        committing.add_done_callback(self._commits.discard)
-        committing.add_done_callback(_retrieved)
-        await asyncio.shield(committing)
+        await self._commits.carried_out(self._commit(workflow, turn, request))
         return _reply(turn)
 
     def _read_serving(self, workflow: Workflow, run_id: str) -> RunState:
@@ -308,7 +304,7 @@ class Runs:
         )
 
     async def _commit(self, workflow: Workflow, turn: Turn, request: AnyRequest) -> None:
-        """Write a turn and pass it on. Runs as a task of its own, which no caller can cancel."""
+        """Write a turn and pass it on. No caller can cancel it."""
         try:
             await self._write(workflow, turn, request)
         finally:
@@ -336,7 +332,7 @@ class Runs:
             raise
 
     async def _delete(self, key: RunKey) -> bool:
-        """Runs as a task of its own, which no caller can cancel."""
+        """No caller can cancel it."""
         try:
             self.check_serving()
             deleted = await self._store.delete(key)
@@ -457,9 +453,3 @@ def _reply(turn: Turn) -> Any:
     if turn.refusal is not None:
         raise turn.refusal
     return turn.reply
-
-
-def _retrieved(task: "asyncio.Task[Any]") -> None:
-    """Take note of a commit's failure even where its caller has gone: it has been logged where it arose."""
-    if not task.cancelled():
-        task.exception()

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final
 
+from stormsail.engine.shell.driven import Driven
+
 STEPS_MAX: Final = 400_000
 """Callbacks after which a run is taken for one that never ends."""
 
@@ -52,6 +54,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._now_s = 0.0
         self._ready = []
         self._kept: list[tuple[asyncio.Task[Any], Context]] = []
+        self._futures: list[asyncio.Future[Any]] = []
         self.steps = 0
         self.steps_max = STEPS_MAX
         self.watch: Callable[[], None] | None = None
@@ -68,6 +71,14 @@ class SimLoop(asyncio.BaseEventLoop):
         """Call back a little later, as a loop does that another thread has to wake."""
         return self.call_later(self._chance.random() * 0.001, callback, *args, context=context)
 
+    def create_future(self) -> "asyncio.Future[Any]":
+        """Make a future and keep it to the end, with the driven coroutine that waits for it: as `_keep_task` does."""
+        future: asyncio.Future[Any] = asyncio.Future(loop=self)
+        self._futures.append(future)
+        if len(self._futures) > 5_000:
+            self._futures = [kept for kept in self._futures if not kept.done()]
+        return future
+
     def stop_dead(self) -> None:
         """End everything after the run: what is still pending is closed, and what that would have happen does not."""
         for task, context in self._kept:
@@ -75,7 +86,13 @@ class SimLoop(asyncio.BaseEventLoop):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 with contextlib.suppress(RuntimeError):
                     context.run(task.get_coro().close)  # where it set its context variables, it sets them back
+        for future in self._futures:
+            for callback, context in future._callbacks or ():
+                if isinstance(driven := getattr(callback, "__self__", None), Driven):
+                    with contextlib.suppress(RuntimeError):
+                        context.run(driven.close)
         self._kept.clear()
+        self._futures.clear()
         self._ready.clear()
         self._scheduled.clear()
         self.close()
