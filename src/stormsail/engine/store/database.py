@@ -28,8 +28,9 @@ from stormsail.engine.store.reader import Reader, Row
 
 QUEUE_BYTES_MAX: Final = 512 * 1024 * 1024
 """Bytes that may wait for the disk, besides the number of commits: few large ones fill memory as well."""
-CHUNKS: Final = (64, 32, 16, 8, 4, 2, 1)
-"""Rows a statement takes at once. Few sizes, so that all of them stay prepared."""
+CHUNKS: Final = (64, 32, *range(16, 0, -1))
+"""Rows a statement takes at once. Few sizes, so that all of them stay prepared; but all small ones, for most groups are
+small, and each step of SQLite's hands the interpreter to another thread and back."""
 
 _MEMBERS_FAULT: Final = (
     apsw.ConstraintError,
@@ -68,7 +69,7 @@ class Member:
     """Bytes of its values; set by `Database.commit`."""
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=512)
 def _sql(statement: Statement, count: int) -> str:
     if count == 1 and statement.one:
         return statement.one
@@ -209,13 +210,13 @@ class Database:
         for statement in sorted(by_statement, key=lambda statement: statement.rank):
             rows = by_statement[statement]
             at = 0
-            for size in CHUNKS:
-                while len(rows) - at >= size:
-                    chunk = rows[at : at + size]
-                    at += size
-                    self._write.execute(_sql(statement, size), chunk[0] if size == 1 else [v for r in chunk for v in r])
-                    if statement.exact and self._write.changes() != size:
-                        raise WriteRejected("a row to change is not there")
+            while at < len(rows):
+                size = next(size for size in CHUNKS if size <= len(rows) - at)
+                chunk = rows[at : at + size]
+                at += size
+                self._write.execute(_sql(statement, size), chunk[0] if size == 1 else [v for r in chunk for v in r])
+                if statement.exact and self._write.changes() != size:
+                    raise WriteRejected("a row to change is not there")
 
     def _roll_back(self) -> None:
         if self._write.in_transaction:

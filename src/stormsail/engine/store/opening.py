@@ -27,7 +27,7 @@ def connect(path: Path, medium: Medium) -> apsw.Connection:
             f"SQLite {apsw.sqlite_lib_version()} can corrupt its log; {OLDEST_SQLITE} or newer is needed: upgrade apsw."
         )
     try:
-        connection = apsw.Connection(str(path), vfs=medium.vfs, statementcachesize=256)
+        connection = apsw.Connection(str(path), vfs=medium.vfs, statementcachesize=512)
     except apsw.Error as error:
         raise StorageFailed(f"{path} cannot be opened: {type(error).__name__}: {error}.") from error
     try:

@@ -1,5 +1,6 @@
-"""The writer's thread: members that wait when an fsync ends share the next one."""
+"""The writer's thread: members put in one turn of the event loop, or while an fsync runs, share the next one."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
@@ -17,33 +18,55 @@ class WriterThread:
 
     def __init__(self, write: "Callable[[Sequence[Member], bool], None]") -> None:
         self._write = write
-        self._queue: SimpleQueue[Member | None] = SimpleQueue()
+        self._put: list[Member] = []
+        """In this turn of the loop. Handed over at its end: a thread woken for the first of them would take the
+        interpreter from whoever is about to put the second, and sync once for each."""
+        self._queue: SimpleQueue[list[Member] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="stormsail-store", daemon=True)
         self._thread.start()
 
     def put(self, member: "Member") -> None:
-        """See `medium.Writer`."""
-        self._queue.put(member)
+        """See `medium.Writer`. Called from a running event loop."""
+        if not self._put:
+            asyncio.get_running_loop().call_soon(self._hand_over)
+        self._put.append(member)
 
     def stop(self) -> None:
         """See `medium.Writer`."""
+        self._hand_over()
         self._queue.put(None)
         self._thread.join()
 
+    def _hand_over(self) -> None:
+        if self._put:
+            self._queue.put(self._put)
+            self._put = []
+
     def _run(self) -> None:
         stopping = False
-        while not stopping:
-            group: list[Member] = []
-            size = 0
-            item = self._queue.get()
-            while item is not None:
-                group.append(item)
-                size += item.size
-                if len(group) == GROUP_MEMBERS_MAX or size >= GROUP_BYTES_MAX:
-                    break
+        waiting: list[Member] = []
+        while not (stopping and not waiting):
+            if not waiting:
+                taken = self._queue.get()
+                stopping = taken is None
+                waiting = taken or []
+            while not stopping and len(waiting) < GROUP_MEMBERS_MAX:
                 try:
-                    item = self._queue.get_nowait()
+                    taken = self._queue.get_nowait()
                 except Empty:
                     break
-            stopping = item is None
-            self._write(group, stopping)
+                stopping = taken is None
+                waiting += taken or []
+            group = _first_of(waiting)
+            waiting = waiting[len(group) :]
+            self._write(group, stopping and not waiting)
+
+
+def _first_of(waiting: "list[Member]") -> "list[Member]":
+    """Return as many as one group may hold."""
+    size = 0
+    for number, member in enumerate(waiting[:GROUP_MEMBERS_MAX], 1):
+        size += member.size
+        if size >= GROUP_BYTES_MAX:
+            return waiting[:number]
+    return waiting[:GROUP_MEMBERS_MAX]
