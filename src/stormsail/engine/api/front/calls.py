@@ -2,8 +2,9 @@
 
 import base64
 import binascii
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from google.protobuf.message import Message
 
@@ -29,7 +30,7 @@ class Call:
         return self.method.rpartition("/")[2]
 
 
-Rpc = Callable[[Call, bytes], Awaitable[bytes | Message]]
+Rpc = Callable[[Call, bytes], Coroutine[Any, Any, bytes | Message]]
 """A method: the caller's bytes to the reply. Raises `Refused` to turn the caller down."""
 StreamRpc = Callable[[Call, AsyncIterator[bytes]], AsyncIterator[bytes]]
 """A method that takes and answers any number of messages."""

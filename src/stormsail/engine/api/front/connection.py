@@ -24,6 +24,7 @@ from ngh2 import (
 )
 from ngh2 import Connection as Http
 
+from stormsail.engine.api.front.deadlines import Deadlines
 from stormsail.engine.api.front.exchange import Exchange, Request, StreamExchange, UnaryExchange
 from stormsail.engine.api.front.framing import ACCEPTED_ENCODINGS, framed
 from stormsail.engine.api.front.front import UNAVAILABLE_TEXT, Front
@@ -76,6 +77,7 @@ class Connection(asyncio.Protocol):
         """What came before the whole preface was there; None afterwards."""
         self._calls: dict[int, Exchange] = {}
         """Calls that are not answered."""
+        self.deadlines = Deadlines(self.loop, self._calls, self._late)
         self._compress = False
         self._begun: set[int] = set()
         """Streaming calls whose answer has begun."""
@@ -134,6 +136,7 @@ class Connection(asyncio.Protocol):
             data = self._greet(self._greeting + data)
             if not data:
                 return
+        self._flushing = True  # below, once for all that is answered at once
         try:
             self._http.receive_data(data)
             for event in self._http.events():
@@ -152,8 +155,10 @@ class Connection(asyncio.Protocol):
         del exc
         if self._tick is not None:
             self._tick.cancel()
-        calls, self._calls = self._calls, {}
-        for call in calls.values():
+        self.deadlines.stop()
+        calls = list(self._calls.values())
+        self._calls.clear()
+        for call in calls:
             call.gone()
         self._count_unsent(0)
         self._front.connections.discard(self)
@@ -329,6 +334,9 @@ class Connection(asyncio.Protocol):
 
     # Ours.
 
+    def _late(self, stream_id: int) -> None:
+        self._calls[stream_id].late()
+
     def _greet(self, data: bytes) -> bytes:
         """Look at the first bytes; return them once they are the start of HTTP/2."""
         if not data.startswith(_PREFACE[: len(data)]):
@@ -431,7 +439,11 @@ class Connection(asyncio.Protocol):
         if transport.is_closing() or not transport.can_write_eof():
             transport.close()
             return
-        transport.write_eof()
+        try:
+            transport.write_eof()
+        except OSError:  # the peer is gone already
+            transport.abort()
+            return
         self.loop.call_later(_LINGER_S, transport.close)
 
     def _break_off(self, code: ErrorCode) -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from google.protobuf.message import Message
 from google.rpc.code_pb2 import Code
 
 from stormsail.engine.api.front.calls import Call, Metadata, Rpc, StreamRpc
@@ -11,6 +12,7 @@ from stormsail.engine.api.front.framing import PREFIX_SIZE, declared_size, only_
 from stormsail.engine.api.front.front import Front
 from stormsail.engine.api.front.statuses import Ending, Header, ending_of
 from stormsail.engine.core.errors import ResourceExhausted
+from stormsail.engine.shell.driven import Driven
 
 if TYPE_CHECKING:
     from stormsail.engine.api.front.connection import Connection
@@ -50,11 +52,15 @@ class Exchange(Protocol):
         """Nobody waits for the answer any more: stop."""
         ...
 
+    def late(self) -> None:
+        """The caller's deadline is over: say so, and stop."""
+        ...
+
 
 class _Running:
-    """The task of a call's handler, and the alarm for its deadline."""
+    """What the calls of both kinds have in common."""
 
-    __slots__ = ("_alarm", "_connection", "_front", "_held", "_request", "_stream_id", "_task")
+    __slots__ = ("_connection", "_front", "_held", "_request", "_serving", "_stream_id")
 
     def __init__(self, connection: "Connection", front: Front, stream_id: int, request: Request) -> None:
         self._connection = connection
@@ -62,26 +68,25 @@ class _Running:
         self._stream_id = stream_id
         self._request = request
         self._held = 0
-        self._task: asyncio.Task[None] | None = None
-        self._alarm: asyncio.TimerHandle | None = None
+        self._serving: Driven[Any] | asyncio.Task[None] | None = None
         if request.until_s is not None:
-            self._alarm = connection.loop.call_at(request.until_s, self._late)
+            connection.deadlines.add(stream_id, request.until_s)
 
     def gone(self) -> None:
         """See Exchange."""
         self._over()
-        if self._task is not None:
-            self._task.cancel()
+        if self._serving is not None:
+            self._serving.cancel()
 
-    def _over(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._front.release(self._held)
-        self._held = 0
-
-    def _late(self) -> None:
+    def late(self) -> None:
+        """See Exchange."""
         self._connection.end(self._stream_id, _LATE)
         self.gone()
+
+    def _over(self) -> None:
+        if self._held:
+            self._front.release(self._held)
+            self._held = 0
 
     def _hold(self, size: int) -> None:
         self._front.hold(size)
@@ -119,8 +124,7 @@ class UnaryExchange(_Running):
             return
         message = only_message(self._body, self._request.encoding, size_max)
         self._body = b""
-        self._front.release(self._held)
-        self._held = 0
+        self._over()
         if self._new_work:
             self._front.line.enter(self, message)
         else:
@@ -129,23 +133,28 @@ class UnaryExchange(_Running):
 
     def begin(self, message: bytes) -> None:
         """Run the handler: at once, or once the line has come to this call."""
-        self._task = self._connection.loop.create_task(self._run(message))
+        connection = self._connection
+        call = self._request.call(connection.loop.time(), connection.peer)
+        self._serving = Driven(self._rpc(call, message), self._ended)
+        self._serving.go()
 
     def gone(self) -> None:
         """See Exchange."""
         super().gone()
-        if self._new_work and self._task is None:
+        if self._new_work and self._serving is None:
             self._front.line.leave(self)
 
-    async def _run(self, message: bytes) -> None:
+    def _ended(self, reply: "bytes | Message | None", error: BaseException | None) -> None:
         connection, request = self._connection, self._request
-        try:
-            reply = await self._rpc(request.call(connection.loop.time(), connection.peer), message)
-            body = reply if isinstance(reply, bytes) else reply.SerializeToString()
-            connection.answer(self._stream_id, body, request.accepts)
-        except Exception as error:
+        self._serving = None
+        if reply is not None:
+            try:
+                body = reply if isinstance(reply, bytes) else reply.SerializeToString()
+                connection.answer(self._stream_id, body, request.accepts)
+            except Exception as failed:
+                error = failed
+        if isinstance(error, Exception):
             connection.end(self._stream_id, ending_of(request.method, error))
-        self._over()
 
 
 class StreamExchange(_Running):
@@ -159,7 +168,7 @@ class StreamExchange(_Running):
         super().__init__(connection, front, stream_id, request)
         self._body = bytearray()
         self._messages: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._task = connection.loop.create_task(self._run(rpc))
+        self._serving = connection.loop.create_task(self._run(rpc))
 
     def data(self, part: bytes, end: bool) -> None:
         """See Exchange."""
