@@ -153,7 +153,8 @@ def _check_activity(state: RunState, event: HistoryEvent, name: str) -> None:
 
 
 def _at_ms(event: HistoryEvent) -> int:
-    return event.event_time.ToMilliseconds()
+    at = event.event_time
+    return at.seconds * 1_000 + at.nanos // 1_000_000
 
 
 def _run_started(state: RunState, event: HistoryEvent) -> None:

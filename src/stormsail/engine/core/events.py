@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import Link
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
@@ -47,6 +48,7 @@ class Extras:
 
 
 NO_EXTRAS: Final = Extras()
+_SHORT: Final = tuple(bytes((number,)) for number in range(0x80))
 
 
 _IGNORABLE: Final = (
@@ -60,7 +62,7 @@ def build(event_id: int, at_ms: int, attributes: Message, extras: Extras = NO_EX
     """Build the event that these attributes belong to. They are copied."""
     event_type, field = KINDS[attributes.DESCRIPTOR.full_name]
     event = HistoryEvent(event_id=event_id, event_type=event_type)  # type: ignore[arg-type]
-    event.event_time.FromMilliseconds(at_ms)
+    set_time(event.event_time, at_ms)
     getattr(event, field).CopyFrom(attributes)
     if event_type in _IGNORABLE:
         event.worker_may_ignore = True  # an SDK older than the event type must not fail on it
@@ -70,6 +72,12 @@ def build(event_id: int, at_ms: int, attributes: Message, extras: Extras = NO_EX
         if extras.user_metadata is not None:
             event.user_metadata.CopyFrom(extras.user_metadata)
     return event
+
+
+def set_time(timestamp: Timestamp, at_ms: int) -> None:
+    """Set an instant. `FromMilliseconds` does the same and checks it."""
+    timestamp.seconds, rest_ms = divmod(at_ms, 1_000)
+    timestamp.nanos = rest_ms * 1_000_000
 
 
 def attributes_of(event: HistoryEvent) -> Message:
@@ -87,6 +95,8 @@ def frame(event: HistoryEvent) -> bytes:
 
 def varint(number: int) -> bytes:
     """Encode a non-negative number as protobuf's base-128 varint."""
+    if number < 0x4000:
+        return _SHORT[number] if number < 0x80 else bytes((number & 0x7F | 0x80, number >> 7))
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)

@@ -8,6 +8,7 @@ import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -60,6 +61,9 @@ _ACTIVITY_PLAIN: Final = {
 have thousands of those, and writes its progress with every turn."""
 
 _TASK_FIELDS: Final = tuple((one.name, one.default) for one in fields(WorkflowTask))
+_plain_of: Final = attrgetter(*_PLAIN)
+_fields_of: Final = attrgetter(*(name for name, _ in _TASK_FIELDS))
+_activity_plain_of: Final = attrgetter(*_ACTIVITY_PLAIN)
 _JSON: Final = json.JSONEncoder(separators=(",", ":"))
 NOTHING_APART: Final[Mapping[int, dict[str, Any]]] = {}
 
@@ -68,16 +72,13 @@ def pack(state: RunState, *, apart: bool = False) -> bytes:
     """Return the state's progress as bytes. `apart`: without its activities, which are then kept as `pack_activity`
     tells them."""
     out: dict[str, Any] = {"v": VERSION}
-    for name in _PLAIN:
-        if value := getattr(state, name):
-            out[name] = value
+    out.update((name, value) for name, value in zip(_PLAIN, _plain_of(state), strict=True) if value)
     if state.open:
         out["first_task_ready"] = state.first_task_ready
         if state.workflow_task is not None and not state.workflow_task.speculative:
             task = state.workflow_task.waiting if state.workflow_task.start_held else state.workflow_task
-            out["workflow_task"] = {
-                name: value for name, usual in _TASK_FIELDS if (value := getattr(task, name)) != usual
-            }
+            values = zip(_TASK_FIELDS, _fields_of(task), strict=True)
+            out["workflow_task"] = {name: value for (name, usual), value in values if value != usual}
         if apart:
             out["activities_apart"] = True
         elif changed := {key: told for key, one in state.activities.items() if (told := pack_activity(one))}:
@@ -126,7 +127,8 @@ def unpack_into(state: RunState, progress: bytes, apart: Mapping[int, dict[str, 
 
 def pack_activity(activity: Activity) -> dict[str, Any]:
     """Return what of an activity's progress differs from one that only waits for its first start."""
-    out = {name: value for name, fresh in _ACTIVITY_PLAIN.items() if (value := getattr(activity, name)) != fresh}
+    values = zip(_ACTIVITY_PLAIN.items(), _activity_plain_of(activity), strict=True)
+    out = {name: value for (name, fresh), value in values if value != fresh}
     if activity.ready_at_ms != activity.scheduled_at_ms:
         out["ready_at_ms"] = activity.ready_at_ms
     if activity.heartbeat_details is not None:

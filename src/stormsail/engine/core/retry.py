@@ -18,6 +18,8 @@ TIMEOUT_TYPE_PREFIX: Final = "TemporalTimeout:"
 INTERVAL_MAX_MS: Final = (2**63 - 1) // 1_000_000
 """The longest interval that the protocol's Go server can hold, nanoseconds in 63 bits: about 292 years."""
 
+_SECONDS_PLAIN_MAX: Final = INTERVAL_MAX_MS // 1_000
+
 TIMEOUT_NAMES: Final = {
     TimeoutType.TIMEOUT_TYPE_UNSPECIFIED: "Unspecified",
     TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE: "StartToClose",
@@ -105,7 +107,10 @@ def requested_delay_ms(failure: Failure | None) -> int | None:
 
 def duration_ms(duration: Duration) -> int:
     """Return a duration in milliseconds, rounded away from zero so that no set duration becomes "not set"."""
-    nanos = duration.seconds * 1_000_000_000 + duration.nanos
+    seconds, nanos = duration.seconds, duration.nanos
+    if not nanos and 0 <= seconds < _SECONDS_PLAIN_MAX:
+        return seconds * 1_000
+    nanos += seconds * 1_000_000_000
     if not nanos:
         return 0
     whole_ms = -(-abs(nanos) // 1_000_000)

@@ -84,7 +84,7 @@ def shown_attributes(state: RunState) -> dict[str, bytes]:
 
 
 def _any_paused(state: RunState) -> bool:
-    return any(activity.paused_at_ms for activity in state.activities.values())
+    return bool(state.activities) and any(activity.paused_at_ms for activity in state.activities.values())
 
 
 def _pauses(state: RunState) -> list[str]:

@@ -3,9 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 _STEADY_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_steady_s = partial(time.clock_gettime, _STEADY_CLOCK)
 """Counts through suspension where the system has such a clock, so a laptop that slept does not fire timers late."""
 
 
@@ -39,7 +41,7 @@ class RealClock:
     def __init__(
         self,
         wall_s: Callable[[], float] = time.time,
-        steady_s: Callable[[], float] = lambda: time.clock_gettime(_STEADY_CLOCK),
+        steady_s: Callable[[], float] = _steady_s,
     ) -> None:
         self._wall_s = wall_s
         self._steady_s = steady_s
@@ -49,10 +51,11 @@ class RealClock:
     def now_ms(self) -> int:
         """See Clock."""
         steady_s = self._steady_s()
-        kept_pace_s = self._last_s + max(0.0, steady_s - self._last_steady_s)
+        last_s, passed_s = self._last_s, steady_s - self._last_steady_s
+        kept_pace_s = last_s + passed_s if passed_s > 0 else last_s
         wall_s = self._wall_s()
         # A wall clock slower than the steady one by less than this is only drift or slewing: follow it, but never back.
-        now_s = max(self._last_s, wall_s) if wall_s > kept_pace_s - _DRIFT_S else kept_pace_s
+        now_s = (wall_s if wall_s > last_s else last_s) if wall_s > kept_pace_s - _DRIFT_S else kept_pace_s
         self._last_s, self._last_steady_s = now_s, steady_s
         return int(now_s * 1000)
 

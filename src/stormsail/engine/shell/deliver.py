@@ -91,8 +91,8 @@ class Deliver:
             workflow_execution_task_queue=TaskQueue(name=started.task_queue, kind=_NORMAL),
         )
         _name_run(response, key)
-        response.scheduled_time.FromMilliseconds(started.scheduled_at_ms)
-        response.started_time.FromMilliseconds(started.started_at_ms)
+        events.set_time(response.scheduled_time, started.scheduled_at_ms)
+        events.set_time(response.started_time, started.started_at_ms)
         for query_id, query in extras.queries.items():
             response.queries[query_id].CopyFrom(query)
         if extras.scaling:
@@ -151,9 +151,9 @@ class Deliver:
         _name_run(response, state.key)
         # Always present, if only as zero: an SDK relies on it.
         response.schedule_to_close_timeout.CopyFrom(scheduled.schedule_to_close_timeout)
-        response.scheduled_time.FromMilliseconds(started.scheduled_at_ms)
-        response.current_attempt_scheduled_time.FromMilliseconds(started.attempt_scheduled_at_ms)
-        response.started_time.FromMilliseconds(started.started_at_ms)
+        events.set_time(response.scheduled_time, started.scheduled_at_ms)
+        events.set_time(response.current_attempt_scheduled_time, started.attempt_scheduled_at_ms)
+        events.set_time(response.started_time, started.started_at_ms)
         if scaling:
             response.poller_scaling_decision.CopyFrom(PollerScalingDecision(poll_request_delta_suggestion=scaling))
         return response.SerializeToString()

@@ -8,6 +8,7 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Final
 
 from stormsail.engine.core.errors import InvalidArgument
@@ -15,6 +16,7 @@ from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.requests import ActivityToken, WorkflowTaskToken
 from stormsail.engine.core.values import quick
 
+_JSON: Final = json.JSONDecoder()
 _TOKEN_SIZE_MAX: Final = 64 * 1024
 _EVENT_ID_MAX: Final = 2**53
 _BAD_TASK_TOKEN: Final = "Error deserializing task token. Send back the bytes that the poll returned, unchanged."  # noqa: S105
@@ -106,7 +108,7 @@ def _key_parts(key: RunKey) -> list[str]:
 
 
 def _encode(kind: bytes, parts: Sequence[str | int]) -> bytes:
-    return kind + json.dumps(parts, separators=(",", ":")).encode()
+    return kind + f"[{','.join([_quoted(one) if isinstance(one, str) else str(one) for one in parts])}]".encode()
 
 
 def _decode(token: bytes, kind: bytes, types: tuple[type, ...], refusal: str) -> list[str | int]:
@@ -114,13 +116,15 @@ def _decode(token: bytes, kind: bytes, types: tuple[type, ...], refusal: str) ->
     if not token.startswith(kind) or len(token) > _TOKEN_SIZE_MAX:
         raise InvalidArgument(refusal)
     try:
-        parts = json.loads(token[1:])
+        text = token[1:].decode()
+        parts, end = _JSON.raw_decode(text)
     except (ValueError, RecursionError):
         raise InvalidArgument(refusal) from None
-    if not isinstance(parts, list) or [type(part) for part in parts] != list(types):
+    if end != len(text) or type(parts) is not list or tuple(map(type, parts)) != types:
         raise InvalidArgument(refusal)
-    if any(isinstance(part, int) and not 0 <= part < _EVENT_ID_MAX for part in parts):
-        raise InvalidArgument(refusal)
+    for part in parts:
+        if type(part) is int and not 0 <= part < _EVENT_ID_MAX:
+            raise InvalidArgument(refusal)
     return parts
 
 

@@ -46,7 +46,11 @@ class Metadata(Mapping[str, str]):
         self._values: dict[str, str] | None = None
 
     def __getitem__(self, key: str) -> str:
-        return self._decoded()[key]
+        wanted = key.encode()
+        for name, value in reversed(self._headers):
+            if name == wanted and not (key.startswith(":") or key.endswith("-bin")):
+                return value.decode("ascii", "replace")
+        raise KeyError(key)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._decoded())

@@ -57,6 +57,5 @@ def task_timeout_ms(task: Duration, run_ms: int, limits: Limits) -> int:
 
 def as_duration(length_ms: int) -> Duration:
     """Return milliseconds as the protocol's duration."""
-    duration = Duration()
-    duration.FromMilliseconds(length_ms)
-    return duration
+    seconds, rest_ms = divmod(length_ms, 1_000)
+    return Duration(seconds=seconds, nanos=rest_ms * 1_000_000)
