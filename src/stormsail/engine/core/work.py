@@ -42,32 +42,11 @@ class Task:
 
 def tasks(state: RunState) -> dict[tuple[TaskKind, int], Task]:
     """Return the tasks that wait for a poller."""
-<<<<<<< HEAD
     return _tasks_beside(state, {})
 
 
 def workflow_task(state: RunState) -> Task | None:
     """Return the workflow task that waits for a poller, where the run is open and not paused."""
-=======
-    if not state.open or state.paused:
-        return {}
-    waiting = (
-        {}
-        if not state.activities
-        else {
-            (TaskKind.ACTIVITY, key): Task(
-                TaskKind.ACTIVITY,
-                activity.scheduled.task_queue.name,
-                key,
-                activity.attempt,
-                ready_at_ms=activity.ready_at_ms,
-                priority=carried(activity_priority(state, activity)),
-            )
-            for key, activity in state.activities.items()
-            if activity.ready and not activity.started_at_ms and not activity.paused_at_ms
-        }
-    )
->>>>>>> 5d20871 (Draw ids in stocks, write tokens and instants by hand, and read clocks and progress without a call for each part)
     task = state.workflow_task
     if task is None or not task.ready or task.started_at_ms or not state.open or state.paused:
         return None
