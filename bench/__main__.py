@@ -75,6 +75,18 @@ async def throughput(engine: Engine, place: Path, seconds: float) -> dict[str, A
     return told | {"server_cpu_s": marked["w3"] - marked["w2"], "answers_s": answers_s}
 
 
+async def variants(engine: Engine, place: Path, seconds: float) -> dict[str, Any]:
+    """W2 without an SDK, and with what an SDK's user in a hurry would set; each on a fresh engine."""
+    told: dict[str, Any] = {}
+    for name, module, options in (("bare", "bench.bare_workload", []), ("hurried", "bench.workload", ["--hurried"])):
+        marked: dict[str, float] = {}
+        async with answering(engine, place / name, place / "server.log") as (server, port, _):
+            client = _Client([sys.executable, "-m", module, str(port), str(seconds), *options])
+            w2 = (await client.run(marked, server.cpu_s))["w2"]
+        told[name] = w2 | {"server_cpu_s": marked["w3"] - marked["w2"]}
+    return told
+
+
 async def counts(engine: Engine, place: Path, seconds: float) -> dict[str, Any]:
     """Count calls and fsyncs in a run of their own: to count disturbs what is measured."""
     if engine.command is None:
@@ -122,6 +134,11 @@ class Bench:
                 told = await timed_out(partial(throughput, engine, self._fresh(), self._given.seconds), _PART_S)
                 self.results[engine.key]["rounds"].append(told)
                 say(f"round {number + 1}: {engine.name}: {_short(told)}")
+                if engine.command is None:
+                    continue
+                told = await timed_out(partial(variants, engine, self._fresh(), self._given.seconds), _PART_S)
+                self.results[engine.key].setdefault("variants", []).append(told)
+                say(f"round {number + 1}: {engine.name}: {json.dumps(told)}")
         write(self._given.report, self.results, self._given)  # should the rest not come to its end
         for engine in there:
             mine = self.results[engine.key]

@@ -90,6 +90,7 @@ def _page(results: dict[str, dict[str, Any]], given: argparse.Namespace) -> str:
         ),
         "W1: one after the other. W2: 50 in flight; CPU is per workflow, in W2. W3: one workflow of ten activities in a row.\n",
         _ratios(ran),
+        _variants_section(ran),
         "## Calls and fsyncs a workflow\n",
         _table(["engine", "calls", "fsyncs"], [_count_row(each) for each in ran.values()]),
         "Counted in a run of their own of W1 and W2: calls by the SDK's own metrics, polls included; fsyncs of the server by `strace`, which slows it down:"
@@ -192,6 +193,53 @@ def _ratios(ran: dict[str, dict[str, Any]]) -> str:
     return "\n".join(["Against Stormsail in this run:\n", *lines, ""]) if lines else ""
 
 
+def _variants_section(ran: dict[str, dict[str, Any]]) -> str:
+    """W2 in two more ways: the SDK takes the larger part of the processor, whatever engine is behind it."""
+    found = {key: _variants(each) for key, each in ran.items() if each.get("variants")}
+    rows = [
+        [ran[key]["name"], *(_told(each[name, figure], digits) for name in _VARIANTS for figure, digits in _SHOWN)]
+        for key, each in found.items()
+    ]
+    if not rows:
+        return ""
+    head = ["engine", *(f"{name}: {figure}" for name in _VARIANTS for figure, _ in _SHOWN)]
+    lines = []
+    for key, each in found.items():
+        if key != "stormsail" and "stormsail" in found:
+            ratios = [_ratio(found["stormsail"], each, name) for name in _VARIANTS]
+            lines.append(f"* {ran[key]['name']}: {', '.join(ratios)}.")
+    return "\n".join(
+        [
+            "## W2 without the SDK, and with the SDK in a hurry\n",
+            _table(head, rows),
+            "*bare*: the calls that the SDK makes of a workflow, by a bare protocol client, so that the engine is what is measured. *hurried*: the SDK with"
+            " `request_eager_start` and without gRPC compression.\n",
+            *(["Against Stormsail in this run:\n", *lines, ""] if lines else []),
+        ]
+    )
+
+
+_VARIANTS: Final = ("bare", "hurried")
+_SHOWN: Final = (("workflows/s", 1), ("server CPU ms", 2), ("client CPU ms", 2))
+
+
+def _variants(result: dict[str, Any]) -> dict[tuple[str, str], list[float]]:
+    good = [one for one in result["variants"] if "failed" not in one]
+    figures: dict[tuple[str, str], list[float]] = {}
+    for name in _VARIANTS:
+        figures[name, "workflows/s"] = [one[name]["done"] / one[name]["seconds"] for one in good]
+        figures[name, "server CPU ms"] = [one[name]["server_cpu_s"] * 1000 / one[name]["done"] for one in good]
+        figures[name, "client CPU ms"] = [one[name]["client_cpu_s"] * 1000 / one[name]["done"] for one in good]
+    return figures
+
+
+def _ratio(ours: dict[tuple[str, str], list[float]], theirs: dict[tuple[str, str], list[float]], name: str) -> str:
+    mine, other = ours[name, "workflows/s"], theirs[name, "workflows/s"]
+    if not mine or not other:
+        return f"{name}: not measured"
+    return f"{name} at 1/{statistics.median(mine) / statistics.median(other):.1f} of our rate"
+
+
 def _count_row(result: dict[str, Any]) -> _Row:
     counted = result.get("counts") or {}
     calls, syncs = counted.get("calls"), counted.get("syncs")
@@ -249,6 +297,9 @@ def _open_row(result: dict[str, Any]) -> _Row:
 def _left_out(results: dict[str, dict[str, Any]]) -> str:
     lines = [f"* {each['name']}: {each['missing']}." for each in results.values() if each["missing"]]
     for each in results.values():
+        lines += [
+            f"* {each['name']}, variants: {one['failed']}." for one in each.get("variants", []) if "failed" in one
+        ]
         lines += [f"* {each['name']}: {one['failed']}." for one in each["rounds"] if "failed" in one]
     return "\n".join(["## Left out, and what failed\n", *lines, ""]) if lines else ""
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from temporalio import activity, workflow
-from temporalio.client import Client
+from temporalio.client import Client, GrpcCompression
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
@@ -74,17 +74,23 @@ async def in_flight(one: Callable[[], Awaitable[object]], seconds: float, at_onc
     return {"done": done, "seconds": time.perf_counter() - began}
 
 
-async def run(port: int, seconds: float, *, count_calls: bool, mark: Callable[[str], None]) -> dict[str, Any]:
-    """Run the three workloads; `mark` is told where each begins and ends."""
+async def run(
+    port: int, seconds: float, *, count_calls: bool, hurried: bool, mark: Callable[[str], None]
+) -> dict[str, Any]:
+    """Run the three workloads; `mark` is told where each begins and ends. `hurried`: W2 alone, with eager start, and
+    without compressing what goes to the same machine."""
     metrics = MetricBuffer(100_000) if count_calls else None
     runtime = Runtime(telemetry=TelemetryConfig(metrics=metrics))
-    client = await Client.connect(f"127.0.0.1:{port}", runtime=runtime)
+    compression = GrpcCompression.NONE if hurried else GrpcCompression.GZIP
+    client = await Client.connect(f"127.0.0.1:{port}", runtime=runtime, grpc_compression=compression)
     number = 0
 
     async def one(times: int = 1) -> None:
         nonlocal number
         number += 1
-        await client.execute_workflow(Greet.run, times, id=f"bench-{port}-{number}", task_queue=QUEUE)
+        await client.execute_workflow(
+            Greet.run, times, id=f"bench-{port}-{number}", task_queue=QUEUE, request_eager_start=hurried
+        )
 
     worker = Worker(
         client,
@@ -101,7 +107,7 @@ async def run(port: int, seconds: float, *, count_calls: bool, mark: Callable[[s
         if metrics is not None:
             metrics.retrieve_updates()
         mark("w1")
-        sequential = await in_sequence(one, seconds)
+        sequential = [] if hurried else await in_sequence(one, seconds)
         mark("w2")
         used_s = cpu_s()
         concurrent = await in_flight(one, seconds)
@@ -111,7 +117,7 @@ async def run(port: int, seconds: float, *, count_calls: bool, mark: Callable[[s
         if metrics is not None:
             names = ("temporal_request", "temporal_long_request")
             calls = sum(int(each.value) for each in metrics.retrieve_updates() if each.metric.name in names)
-        rows = [] if count_calls else await in_sequence(lambda: one(IN_A_ROW), seconds)
+        rows = [] if count_calls or hurried else await in_sequence(lambda: one(IN_A_ROW), seconds)
         mark("end")
     return {"w1_ms": sequential, "w2": concurrent, "w3_ms": rows, "calls": calls}
 
@@ -122,12 +128,14 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("seconds", type=float)
     parser.add_argument("--count-calls", action="store_true")
+    parser.add_argument("--hurried", action="store_true", help="W2 alone, eager start, no compression")
     given = parser.parse_args()
 
     def mark(name: str) -> None:
         print(json.dumps({"mark": name}), flush=True)
 
-    print(json.dumps(asyncio.run(run(given.port, given.seconds, count_calls=given.count_calls, mark=mark))), flush=True)
+    running = run(given.port, given.seconds, count_calls=given.count_calls, hurried=given.hurried, mark=mark)
+    print(json.dumps(asyncio.run(running)), flush=True)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,10 @@ def ran(w1_ms: float, done: int) -> dict[str, Any]:
     return {"w1_ms": [w1_ms] * 3, "w2": w2, "w3_ms": [w1_ms * 10], "calls": 0, "server_cpu_s": 0.5}
 
 
+def variant(done: int) -> dict[str, Any]:
+    return {"done": done, "seconds": 2.0, "client_cpu_s": 1.0, "server_cpu_s": 0.5}
+
+
 RESULTS: dict[str, dict[str, Any]] = {
     "stormsail": {"name": "Stormsail", "missing": "", "durable": True, "rounds": [ran(10, 200), ran(20, 400)]},
     "other": {"name": "Other <one>", "missing": "", "durable": True, "rounds": [ran(100, 20), {"failed": "it broke"}]},
@@ -52,6 +56,17 @@ def test_parts_that_are_run_alone_have_a_page_of_their_own(tmp_path: Path) -> No
     assert "| Stormsail | 1,000,000 | 900 | 0.50 | 190 | – | lost | none | – |" in path.read_text()
     assert "| Stormsail | 2,000 | 0.17 |" in path.read_text()
     assert "| Stormsail | 100,000 | 0.50 | 0.60 (0.40 of CPU) |" in path.read_text()
+
+
+def test_the_report_tells_what_is_left_when_the_sdk_is_not_what_is_measured(tmp_path: Path) -> None:
+    found = {
+        "stormsail": RESULTS["stormsail"] | {"variants": [{"bare": variant(800), "hurried": variant(400)}]},
+        "other": RESULTS["other"] | {"variants": [{"bare": variant(40), "hurried": variant(40)}, {"failed": "late"}]},
+    }
+    text = write(tmp_path, found, GIVEN).read_text()
+    assert "| Stormsail | 400.0 | 0.62 | 1.25 | 200.0 | 1.25 | 2.50 |" in text
+    assert "* Other <one>: bare at 1/20.0 of our rate, hurried at 1/10.0 of our rate." in text
+    assert "* Other <one>, variants: late." in text
 
 
 def test_the_chart_is_well_formed_and_has_a_bar_for_each_engine_that_ran(tmp_path: Path) -> None:
