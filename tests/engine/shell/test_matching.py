@@ -121,18 +121,18 @@ async def test_polls_make_a_bounded_number_of_queues_and_tasks_are_never_turned_
     matching.seen_polling(Q)
     matching.add(KEY, task(5, "with a task"))
     with pytest.raises(ResourceExhausted, match="2 task queues, which is the limit: task queue one more"):
-        matching.seen_polling(replace(Q, name="one more"))
+        matching.seen_polling(Q._replace(name="one more"))
     with pytest.raises(ResourceExhausted):
-        matching.limit(replace(Q, name="one more"), 1.0)
+        matching.limit(Q._replace(name="one more"), 1.0)
     matching.add(KEY, task(6, "another task"))
     assert matching.seen_polling(Q)
     await clock.advance(301_000)
     with pytest.raises(ResourceExhausted):
-        matching.seen_polling(replace(Q, name="one more"))
-    assert await take(matching, replace(Q, name="another task"))
+        matching.seen_polling(Q._replace(name="one more"))
+    assert await take(matching, Q._replace(name="another task"))
     matching.drop((KEY, TaskKind.ACTIVITY, 6))
     await clock.advance(301_000)
-    assert matching.seen_polling(replace(Q, name="one more"))
+    assert matching.seen_polling(Q._replace(name="one more"))
 
 
 async def test_backlog_counts_from_when_a_task_became_ready(matching: Matching, clock: Any) -> None:
