@@ -144,6 +144,8 @@ async def test_the_timeline_says_the_same_as_a_table_of_200_rows_at_a_time(house
 
 
 async def test_a_long_history_comes_window_by_window(house: House) -> None:
+    if house.theatre.engine.name == "temporal":
+        pytest.skip("Temporal counts transactions to a page of history, and not events")
     page = await house.page("/workflows/{}/{}?show=all".format(*house.scene.marathon))
     events = page.locator("section", has=page.locator("#h-history")).locator("tbody tr")
     await expect(events).to_have_count(200)
