@@ -43,11 +43,11 @@ class WaitingTask:
     """Whether it had to wait for a poller."""
     place: Place = (0, 0)
     """Where it stands in its backlog, which it keeps while it is in hand."""
+    name: TaskName = field(init=False)
+    """The task's name among all. Kept: it is the key in several maps, and each tuple takes as much as the task."""
 
-    @property
-    def name(self) -> TaskName:
-        """The task's name among all."""
-        return (self.key, *self.task.ref)
+    def __post_init__(self) -> None:
+        self.name = (self.key, *self.task.ref)
 
 
 _Line = OrderedDict[TaskName, WaitingTask]
