@@ -83,6 +83,6 @@ async def test_no_statement_of_a_life_costs_more_beside_a_backlog_and_none_scans
     alone = await costs_beside(tmp_path / "alone", 0)
     beside = await costs_beside(tmp_path / "beside", ROWS)
     assert len(alone) > 8, alone
-    # Which turns share a commit, and so a statement, is not the same each time: that is worth some steps, a backlog all.
+    # Which turns share a commit, and so a statement, is not always the same: that is worth some steps.
     assert {sql: cost for sql, (cost, *_) in beside.items() if cost > alone.get(sql, (0,))[0] + ROWS // 5} == {}
     assert {sql: rest for sql, (_, *rest) in (alone | beside).items() if any(rest)} == {}
