@@ -16,6 +16,7 @@ class Parcel:
     name: str
     weight: int = 3
     notes: dict[str, str] = field(default_factory=dict)
+    known: int = field(default=-1, init=False, repr=False, compare=False)
 
 
 def test_a_quick_value_takes_what_is_given_and_its_defaults_otherwise() -> None:
@@ -41,3 +42,9 @@ def test_a_word_is_found_in_a_table_by_the_string_that_it_is() -> None:
 
     assert {Colour.RED: 1}["red"] == 1
     assert hash(Colour.RED) == hash("red")
+
+
+def test_what_a_value_found_out_of_itself_is_unknown_in_its_copies() -> None:
+    first = Parcel("a")
+    object.__setattr__(first, "known", 7)
+    assert (first.known, replace(first, weight=4).known, Parcel("a").known) == (7, -1, -1)

@@ -30,9 +30,16 @@ _COPYING: Final[dict[type, Callable[[Any], Any]]] = {}
 def quick(made: type[T]) -> type[T]:
     """Put above `@dataclass(frozen=True, slots=True)`: makes its values quick to make and to copy."""
     known: dict[str, Any] = {"create": object.__new__, "made": made, "missing": MISSING}
-    parameters, settings = [], []
+    parameters, settings, copying = [], [], []
     for one in fields(made):  # type: ignore[arg-type]
         value = one.name
+        if not one.init:
+            # What a value finds out of itself: unknown again in each new one, in copies too.
+            known[f"default_{one.name}"] = one.default
+            settings.append(f" self.{one.name} = default_{one.name}")
+            copying.append(f" new.{one.name} = default_{one.name}")
+            continue
+        copying.append(f" new.{one.name} = self.{one.name}")
         if one.default_factory is not MISSING:
             known[f"factory_{one.name}"] = one.default_factory
             parameters.append(f"{one.name}=missing")
@@ -43,7 +50,6 @@ def quick(made: type[T]) -> type[T]:
         else:
             parameters.append(one.name)
         settings.append(f" self.{one.name} = {value}")
-    copying = [f" new.{one.name} = self.{one.name}" for one in fields(made)]  # type: ignore[arg-type]
     text = "\n".join(
         [
             f"def __init__({', '.join(['self', *parameters])}):",
