@@ -11,6 +11,7 @@ from temporalio.api.update.v1 import Input, Meta, Request
 from temporalio.api.workflow.v1 import VersioningOverride, WorkflowExecutionOptions
 from temporalio.api.workflowservice.v1 import (
     PauseWorkflowExecutionRequest,
+    TerminateWorkflowExecutionRequest,
     UnpauseWorkflowExecutionRequest,
     UpdateWorkflowExecutionOptionsRequest,
     UpdateWorkflowExecutionRequest,
@@ -21,8 +22,10 @@ from stormsail.engine.core import replay, work
 from stormsail.engine.core.errors import FailedPrecondition, InvalidArgument, NotFound
 from stormsail.engine.core.progress import pack
 from stormsail.engine.core.requests import (
+    FireDue,
     PauseWorkflow,
     StartActivity,
+    Terminate,
     UnpauseWorkflow,
     UpdateWorkflow,
     UpdateWorkflowOptions,
@@ -247,3 +250,14 @@ def test_a_run_cannot_be_pinned_to_a_version_that_no_worker_has(
         options(started(), WorkflowExecutionOptions(versioning_override=override), "versioning_override")
     with pytest.raises(error, match=text):
         g.Given().start(versioning_override=override)
+
+
+def test_a_run_that_was_paused_before_its_first_task_and_has_closed_is_the_same_after_a_restart() -> None:
+    given = g.Given()
+    given.start(workflow_start_delay=g.seconds(10))
+    pause(given)
+    given.world.now_ms += 10_000
+    given.world.ask(FireDue())
+    closed = given.world.ask(Terminate(TerminateWorkflowExecutionRequest())).state
+    again = replay.replay(closed.key, [given.world.frames[closed.key.run_id]], pack(closed))
+    assert again == closed

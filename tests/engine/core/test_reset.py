@@ -13,6 +13,7 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from engine.core import given as g
 from engine.core.given import Given
 from engine.core.test_others import cancel, child, signal
+from engine.core.updating import accepts, asked, rejects
 from stormsail.engine.core import progress
 from stormsail.engine.core.deadlines import deadline_ms
 from stormsail.engine.core.decide import decide_start
@@ -21,7 +22,7 @@ from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.limits import DEFAULT_LIMITS
 from stormsail.engine.core.messages import Body, ChildClosed, ChildStarted, RunMessage, StartChild
 from stormsail.engine.core.replay import replay
-from stormsail.engine.core.requests import Delivered, StartChildWorkflow
+from stormsail.engine.core.requests import Delivered, StartChildWorkflow, UpdateWorkflow
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.core.visibility_row import visibility_row
 
@@ -314,3 +315,15 @@ def test_a_point_without_a_workflow_task_is_refused(point: int) -> None:
     given = worked(g.timer("t"))
     with pytest.raises(InvalidArgument, match=r"WorkflowTaskScheduled \+1, WorkflowTaskStarted \+ 1\]: "):
         reset(given, point)
+
+
+def test_an_update_that_was_carried_over_and_turned_down_is_gone_after_a_restart_as_well() -> None:
+    given = worked()
+    given.world.ask(UpdateWorkflow(asked("u")))
+    given.step(messages=[accepts("u")])
+    state = reset(given, 4).state
+    assert state.updates_admitted["u"].event_id
+    turned = given.step(messages=[rejects("u")])
+    assert not turned.state.updates_admitted
+    again = replay(state.key, [given.world.frames[state.key.run_id]], progress.pack(turned.state))
+    assert again == turned.state.durable

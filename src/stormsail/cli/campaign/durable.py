@@ -35,7 +35,9 @@ from stormsail.delivery.activities import CloudActivities
 from stormsail.delivery.model.operation import RUNNER, TASK_QUEUE, OperationRequest, OperationResult, workflow_id_of
 from stormsail.delivery.providers.provider import Provider
 from stormsail.engine.core.errors import Refused
+from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.limits import Limits
+from stormsail.engine.sim.coverage import Coverage
 from stormsail.engine.sim.disk import SimDisk, SimVfs
 from stormsail.engine.sim.loop import SimLoop
 from stormsail.engine.sim.network import Network, Unknown, Violated
@@ -48,6 +50,7 @@ DELAY_S: Final = 0.01
 """The longest that a message between our processes usually takes."""
 WRITING_S: Final = 0.005
 """The longest that a commit waits for the disk."""
+RETENTION_S: Final = 86_400.0
 CHECKPOINT_PAGES: Final = 400
 DISK_CALLS_AHEAD: Final = 30
 """The engine is killed at one of so many next calls to its disk, or, where nothing is written, a second later."""
@@ -93,9 +96,10 @@ class DurableArm:
             limits=Limits(),
             writing_s=WRITING_S,
             checkpoint_pages=CHECKPOINT_PAGES,
-            namespaces=(NAMESPACE,),
+            namespaces={NAMESPACE: RETENTION_S},
             watching=_Unwatched(),
             tampering=plant.tampering,
+            coverage=Coverage(),
         )
         self._network = Network(
             loop,
@@ -107,6 +111,7 @@ class DurableArm:
             doubled=plan.lost,
             reset=plan.lost,
             violated=self._violated,
+            coverage=Coverage(),
         )
         # A node that ends at a disk call is told of in its own context, in which nothing runs any more.
         told, outside = self._node.on_death, contextvars.copy_context()
@@ -275,10 +280,19 @@ class _Unwatched:
     def submitted(self, turns: Sequence[Any]) -> Any:
         """See Watching."""
 
-    def committed(self, batch: Any) -> None:
+    def settling(self, taken: Any, answers: Sequence[Any]) -> Any:
         """See Watching."""
 
-    def dropped(self, batch: Any) -> None:
+    def scheduling(self, before: Any, after: Any, due_ms: int | None) -> Any:
+        """See Watching."""
+
+    def deleting(self, key: RunKey) -> Any:
+        """See Watching."""
+
+    def committed(self, named: Any) -> None:
+        """See Watching."""
+
+    def dropped(self, named: Any) -> None:
         """See Watching."""
 
 

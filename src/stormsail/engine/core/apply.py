@@ -189,6 +189,8 @@ def _run_closed(state: RunState, event: HistoryEvent) -> None:
     apply_others.clear(state)
     state.buffered.clear()
     state.updates_admitted.clear()
+    state.updates_turned_down.clear()
+    state.first_task_ready = True  # of a closed run progress does not say whether it was
     state.workflow_task = None
     state.sticky_queue, state.sticky_timeout_ms, state.sticky_touched_at_ms = "", 0, 0
     state.close_attempted = False

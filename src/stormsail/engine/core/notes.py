@@ -238,7 +238,8 @@ def note(state: RunState, change: Note) -> RunState:
             admitted = state.updates_admitted.items()
             state.updates_admitted = {key: replace(one, sent=True) for key, one in admitted}
         case UpdateDropped(update_id):
-            del state.updates_admitted[update_id]
+            if state.updates_admitted.pop(update_id).event_id:
+                state.updates_turned_down.append(update_id)
         case _:
             _note_activity(state, change)
     return state

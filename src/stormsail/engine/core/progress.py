@@ -37,6 +37,7 @@ _PLAIN: Final = (
     "sticky_touched_at_ms",
     "close_attempted",
     "state_transitions",
+    "updates_turned_down",
 )
 """Fields of RunState written as they are."""
 
@@ -110,6 +111,8 @@ def unpack_into(state: RunState, progress: bytes, apart: Mapping[int, dict[str, 
         state.execution_started_at_ms = state.reset_at_ms
     if not state.open:
         return
+    for update_id in state.updates_turned_down:
+        state.updates_admitted.pop(update_id, None)
     state.first_task_ready = found["first_task_ready"]
     for event in found.get("buffered", ()):
         take_effect(state, _restored(event))

@@ -267,6 +267,8 @@ class RunState:
     """Progress: events that happened while a workflow task was started; they get ids when it ends."""
     updates_admitted: dict[str, AdmittedUpdate] = field(default_factory=dict)
     """By update id, in order of admission."""
+    updates_turned_down: list[str] = field(default_factory=list)
+    """Progress: those that history says were admitted, and that are no more: a rejection leaves no event."""
     updates_accepted: dict[str, int] = field(default_factory=dict)
     """Accepted and not completed: the accepted event's id by update id."""
     updates_completed: dict[str, int] = field(default_factory=dict)

@@ -2,11 +2,7 @@
 
 import asyncio
 import contextlib
-import random
-from collections.abc import Sequence
-from typing import TypeVar
 
-from google.protobuf.message import Message
 from temporalio.api.common.v1 import RetryPolicy, WorkflowExecution, WorkflowType
 from temporalio.api.enums.v1 import (
     HistoryEventFilterType,
@@ -44,17 +40,15 @@ from stormsail.engine.core.errors import Refused
 from stormsail.engine.core.events import NAME_OF_TYPE
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.machines.run import CLOSING
-from stormsail.engine.sim.ledger import Ledger, SignalSent, StartSent
+from stormsail.engine.sim.caller import Caller
+from stormsail.engine.sim.ledger import SignalSent, StartSent
 from stormsail.engine.sim.network import Network, Unknown
-from stormsail.engine.sim.node import SeededIds
-from stormsail.engine.sim.program import payloads, priority_of, text_of
+from stormsail.engine.sim.program import SHAPE_MARK, payloads, priority_of, text_of
 from stormsail.engine.sim.swarm import Swarm
 from stormsail.engine.sim.trace import Violation
 from stormsail.engine.sim.updates import UpdateSent
 from stormsail.engine.sim.worker import WORKFLOW_QUEUE
 
-TRIES: int = 8
-_AGAIN = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"})
 _USE = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
 _TERMINATE = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
 _FAIL = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL
@@ -62,32 +56,18 @@ _REUSE = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
 _CLOSE = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
 _ACCEPTED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ACCEPTED
 _COMPLETED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED
-T = TypeVar("T", bound=Message)
 
 
 class Client:
     """See the module."""
 
-    def __init__(
-        self,
-        name: str,
-        namespace: str,
-        workflow_ids: Sequence[str],
-        network: Network,
-        ledger: Ledger,
-        swarm: Swarm,
-        seed: str,
-    ) -> None:
-        self.name = name
-        self._namespace = namespace
-        self._workflow_ids = workflow_ids
-        self._network = network
-        self._ledger = ledger
+    def __init__(self, caller: Caller, swarm: Swarm) -> None:
+        self._caller = caller
         self._swarm = swarm
-        self._chance = random.Random(f"{seed}/{name}")
-        self._ids = SeededIds(self._chance)
+        self.name, self._namespace = caller.name, caller.namespace
+        self._network, self._ledger = caller.network, caller.ledger
+        self._chance, self._ids, self._runs = caller.chance, caller.ids, caller.runs
         self._number = 0
-        self._runs: list[RunKey] = []
 
     async def work(self) -> None:
         """Do everything, one after the other."""
@@ -95,8 +75,8 @@ class Client:
             (self._start, 4),
             (self._signal, 7),
             (self._signal_with_start, 3),
-            (self._query, 3),
-            (self._update, 3),
+            (self._query, 3 * ("queries" in self._swarm.features)),
+            (self._update, 3 * ("updates" in self._swarm.features)),
             (self._read, 3),
             (self._wait, 2),
             (self._cancel, 1),
@@ -110,37 +90,24 @@ class Client:
             operation = self._chance.choices([one for one, _ in operations], [share for _, share in operations])[0]
             await operation()
 
-    async def _certain(self, method: str, request: Message, reply: type[T], deadline_s: float = 5.0) -> T | None:
-        """Call until there is a reply, or patience ends: then None. Raises Refused where the call is turned down."""
-        for _ in range(TRIES):
-            try:
-                return await self._network.call(self.name, method, request, reply, deadline_s)
-            except Unknown:
-                pass
-            except Refused as refused:
-                if refused.status not in _AGAIN:
-                    raise
-            await asyncio.sleep(0.05 + self._chance.random())
-        return None
-
     async def _start(self) -> None:
-        workflow_id = self._chance.choice(self._workflow_ids)
+        workflow_id = self._chance.choice(self._caller.workflow_ids)
         request = StartWorkflowExecutionRequest(
             workflow_id_conflict_policy=self._chance.choice((_USE, _TERMINATE, _FAIL, _FAIL)), identity=self.name
         )
         self._fill(request, workflow_id)
         run_id, started = "", False
         try:
-            reply = await self._certain("StartWorkflowExecution", request, StartWorkflowExecutionResponse)
+            reply = await self._caller.certain("StartWorkflowExecution", request, StartWorkflowExecutionResponse)
             if reply is not None:
                 run_id, started = reply.run_id, reply.started
         except Refused as refused:
             self._check_not_ours(refused, request.request_id)
         self._ledger.starts.append(StartSent(self._namespace, workflow_id, request.request_id, run_id, started))
-        self._know(workflow_id, run_id)
+        self._caller.know(workflow_id, run_id)
 
     async def _signal_with_start(self) -> None:
-        workflow_id = self._chance.choice(self._workflow_ids)
+        workflow_id = self._chance.choice(self._caller.workflow_ids)
         self._number += 1
         request = SignalWithStartWorkflowExecutionRequest(
             signal_name=f"{self._namespace}.{self.name}.{self._number}", identity=self.name
@@ -148,17 +115,17 @@ class Client:
         self._fill(request, workflow_id)
         run_id = ""
         try:
-            reply = await self._certain(
+            reply = await self._caller.certain(
                 "SignalWithStartWorkflowExecution", request, SignalWithStartWorkflowExecutionResponse
             )
             run_id = reply.run_id if reply is not None else ""
         except Refused as refused:
             self._check_not_ours(refused, request.request_id)
         self._signalled(workflow_id, run_id, named_run=False)
-        self._know(workflow_id, run_id)
+        self._caller.know(workflow_id, run_id)
 
     async def _signal(self) -> None:
-        target = self._target()
+        target = self._caller.target()
         self._number += 1
         request = SignalWorkflowExecutionRequest(
             namespace=self._namespace,
@@ -169,14 +136,14 @@ class Client:
         )
         run_id = ""
         try:
-            reply = await self._certain("SignalWorkflowExecution", request, SignalWorkflowExecutionResponse)
+            reply = await self._caller.certain("SignalWorkflowExecution", request, SignalWorkflowExecutionResponse)
             run_id = reply.link.workflow_event.run_id if reply is not None else ""
         except Refused:
             pass
         self._signalled(target.workflow_id, run_id, named_run=bool(target.run_id))
 
     async def _update(self) -> None:
-        target = self._target()
+        target = self._caller.target()
         self._number += 1
         update_id = f"{self._namespace}.{self.name}.{self._number}"
         request = UpdateWorkflowExecutionRequest(namespace=self._namespace, workflow_execution=target)
@@ -186,7 +153,7 @@ class Client:
         request.request.input.name = "U"
         run_id = result = ""
         try:
-            reply = await self._certain("UpdateWorkflowExecution", request, UpdateWorkflowExecutionResponse, 9.0)
+            reply = await self._caller.certain("UpdateWorkflowExecution", request, UpdateWorkflowExecutionResponse, 9.0)
         except Refused:
             return
         if reply is not None and reply.stage >= _ACCEPTED and not reply.outcome.HasField("failure"):
@@ -196,23 +163,26 @@ class Client:
         self._ledger.updates.append(sent)
 
     async def _cancel(self) -> None:
-        target = self._target()
+        target = self._caller.target()
         request = RequestCancelWorkflowExecutionRequest(
             namespace=self._namespace, workflow_execution=target, request_id=self._ids.uuid(), identity=self.name
         )
-        try:
-            await self._certain("RequestCancelWorkflowExecution", request, RequestCancelWorkflowExecutionResponse)
-        except Refused:
-            return
+        done = await self._caller.done(
+            "RequestCancelWorkflowExecution", request, RequestCancelWorkflowExecutionResponse
+        )
+        if done and target.run_id:
+            self._ledger.cancelled(RunKey(self._namespace, target.workflow_id, target.run_id))
 
     async def _terminate(self) -> None:
-        target = self._target()
+        target = self._caller.target()
         identity = f"{self.name}!{self._ids.uuid()[:8]}"
         request = TerminateWorkflowExecutionRequest(
             namespace=self._namespace, workflow_execution=target, identity=identity
         )
         try:
-            reply = await self._certain("TerminateWorkflowExecution", request, TerminateWorkflowExecutionResponse)
+            reply = await self._caller.certain(
+                "TerminateWorkflowExecution", request, TerminateWorkflowExecutionResponse
+            )
         except Refused:
             return
         if reply is not None:
@@ -220,7 +190,7 @@ class Client:
 
     async def _query(self) -> None:
         """Q1: the answer counts every signal that was acknowledged before the question."""
-        target = self._target()
+        target = self._caller.target()
         request = QueryWorkflowRequest(namespace=self._namespace, execution=target)
         request.query.query_type = "signals"
         before = dict(self._ledger.acknowledged)
@@ -228,6 +198,8 @@ class Client:
             reply = await self._network.call(self.name, "QueryWorkflow", request, QueryWorkflowResponse, 8.0)
         except (Refused, Unknown):
             return
+        if reply.HasField("query_rejected"):
+            return  # the run is paused
         run_id = reply.link.workflow.run_id
         counted = int(text_of(reply.query_result))
         if counted < before.get(run_id, 0):
@@ -261,7 +233,7 @@ class Client:
             self._ledger.violated(Violation("H3", told))
 
     async def _reset_sticky(self) -> None:
-        request = ResetStickyTaskQueueRequest(namespace=self._namespace, execution=self._target())
+        request = ResetStickyTaskQueueRequest(namespace=self._namespace, execution=self._caller.target())
         with contextlib.suppress(Refused, Unknown):
             await self._network.call(self.name, "ResetStickyTaskQueue", request, ResetStickyTaskQueueResponse)
 
@@ -289,13 +261,14 @@ class Client:
     def _fill(
         self, request: StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest, workflow_id: str
     ) -> None:
+        """Say what is to be started."""
         request.namespace = self._namespace
         request.workflow_id = workflow_id
         request.request_id = self._ids.uuid()
         request.workflow_id_reuse_policy = _REUSE
         request.workflow_type.CopyFrom(WorkflowType(name="W"))
         request.task_queue.CopyFrom(TaskQueue(name=WORKFLOW_QUEUE))
-        request.input.CopyFrom(payloads(f"{self._chance.getrandbits(32)}"))
+        request.input.CopyFrom(payloads(f"{self._chance.getrandbits(32)}{SHAPE_MARK}{self._swarm.shape}"))
         if asked := priority_of(workflow_id):
             request.priority.CopyFrom(asked)
         if self._chance.random() < 0.3:
@@ -306,22 +279,11 @@ class Client:
         if self._chance.random() < 0.1:
             request.workflow_run_timeout.FromMilliseconds(4_000)
 
-    def _target(self) -> WorkflowExecution:
-        """Name a run that is known, or whatever is current."""
-        if self._runs and self._chance.random() < 0.5:
-            key = self._runs[-1 - int(self._chance.random() * min(3, len(self._runs)))]
-            return WorkflowExecution(workflow_id=key.workflow_id, run_id=key.run_id)
-        return WorkflowExecution(workflow_id=self._chance.choice(self._workflow_ids))
-
     def _signalled(self, workflow_id: str, run_id: str, *, named_run: bool) -> None:
         sent = SignalSent(self._namespace, workflow_id, self.name, self._number, run_id, named_run)
         self._ledger.signals.append(sent)
         if run_id:
             self._ledger.acknowledged[run_id] += 1
-
-    def _know(self, workflow_id: str, run_id: str) -> None:
-        if run_id:
-            self._runs.append(RunKey(self._namespace, workflow_id, run_id))
 
     def _check_not_ours(self, refused: Refused, request_id: str) -> None:
         """D2: nobody is refused because of what the same request did before."""

@@ -42,6 +42,8 @@ class Finals:
         self._watch = watch
         self._violated = violated
         self._chance = chance
+        self._reset: set[tuple[str, str]] = set()
+        """Workflows of which a run was reset: the new one has what the old one had."""
 
     def at_rest(self, engine: Engine) -> None:
         """Check an engine that has nothing to do: nothing leaked, nothing waits that should not."""
@@ -52,6 +54,7 @@ class Finals:
             self._broken("B1", f"{len(engine.runs._states)} runs are cached, {limits.open_runs_cached_max} may be")
         if engine.outbox.waiting or engine.store.outbox.waiting(10, 1 << 20)[0]:
             self._broken("L1", "messages between runs wait, and nobody brings them")
+        self._watch.timetable.at_rest({key.workflow for key in self._watch.begun})
         wanted = {
             (key, *task.ref) for key, known in self._watch.runs.items() for task in work.tasks(known.state).values()
         }
@@ -67,20 +70,22 @@ class Finals:
         histories: Histories = {}
         for key in list(self._watch.runs):
             read = await read_history(self._network, "auditor", key, self._chance.choice((0, 3, 100)))
-            if read is None:
+            if read is None and key not in self._watch.deleted:
                 self._broken("D1", f"the history of {key} cannot be read")
+            if read is None:
                 continue
             run = WorkflowExecution(workflow_id=key.workflow_id, run_id=key.run_id)
             self._ledger.saw(key.namespace, run, read)
             if len(read) < len(self._ledger.read.get(key, ())):
                 self._broken("H3", f"the history of {key} has become shorter")
             histories[key] = read
-        return histories
+        # What was deleted is known by its commits: what others did to it and it to others must fit all the same.
+        return histories | {key: known.events for key, known in self._watch.deleted.items()}
 
     def check(self, histories: Histories) -> None:
         """Hold what was acknowledged against the histories."""
         for key, history in histories.items():
-            known = self._watch.runs[key]
+            known = self._watch.known(key)
             self._watch.check_replay(known)
             if len(history) != len(known.events):
                 self._broken("H1", f"{key} shows {len(history)} events of {len(known.events)}")
@@ -91,8 +96,10 @@ class Finals:
             self._check_activities(key, history)
             self._check_tasks(key, history)
             self._check_links(key, history, histories)
+            self._check_reset(key, history, histories)
+        self._reset = {key.workflow for key in histories if self._watch.known(key).state.reset_at_ms}
         children.check(histories, self._broken)
-        updates.check(self._ledger.updates, histories, self._broken)
+        updates.check(self._ledger.updates, histories, self._reset, self._broken)
         self._check_starts(histories)
         self._check_signals(histories)
         self._check_done(histories)
@@ -178,7 +185,8 @@ class Finals:
     def _check_links(self, key: RunKey, history: list[HistoryEvent], histories: Histories) -> None:
         """R1: chains link both ways."""
         start = history[0].workflow_execution_started_event_attributes
-        if before_id := start.continued_execution_run_id:
+        # What a reset makes says of itself what its base run says, and nobody says that it follows.
+        if (before_id := start.continued_execution_run_id) and not self._watch.known(key).state.reset_at_ms:
             before = RunKey(key.namespace, key.workflow_id, before_id)
             if before not in histories or _follower(histories[before][-1]) != key.run_id:
                 self._broken("R1", f"{key} says that it follows {before_id}, which does not say so")
@@ -189,11 +197,21 @@ class Finals:
             if after.workflow_execution_started_event_attributes.continued_execution_run_id != key.run_id:
                 self._broken("R1", f"{key} says that {after_id} follows, which does not say so")
 
+    def _check_reset(self, key: RunKey, history: list[HistoryEvent], histories: Histories) -> None:
+        """D1: what a run was told, the run that a reset made of it hears as well."""
+        for event in history:
+            failed = event.workflow_task_failed_event_attributes
+            base = RunKey(key.namespace, key.workflow_id, failed.base_run_id)
+            if NAME_OF_TYPE[event.event_type] == "WorkflowTaskFailed" and failed.new_run_id == key.run_id:
+                told = _signals(histories.get(base, []))
+                if lost := [name for name in told if name not in _signals(history)]:
+                    self._broken("D1", f"{key} was made of {base.run_id}, and does not hear of {lost[0]}")
+
     def _check_starts(self, histories: Histories) -> None:
         begun: dict[str, list[RunKey]] = defaultdict(list)
         for key in histories:
-            state = self._watch.runs[key].state
-            if not state.start.continued_execution_run_id:
+            state = self._watch.known(key).state
+            if not state.start.continued_execution_run_id and not state.reset_at_ms:
                 begun[state.start_request_id].append(key)
         for start in self._ledger.starts:
             key = RunKey(start.namespace, start.workflow_id, start.run_id)
@@ -207,11 +225,13 @@ class Finals:
     def _overtaken(self, request_id: str, begun: dict[str, list[RunKey]]) -> bool:
         """Whether another start came between: a workflow id remembers the request of its newest run only, as it does
         in the server we follow."""
-        order = list(self._watch.runs)
-        runs = begun[request_id]
+        order = self._watch.begun
+        runs = sorted(begun[request_id], key=order.index)
+        if any(key in self._watch.deleted for key in runs[:-1]):
+            return True  # nobody knows any more what began it
         between = order[order.index(runs[0]) + 1 : order.index(runs[-1])]
         return any(
-            key.workflow == runs[0].workflow and self._watch.runs[key].state.start_request_id != request_id
+            key.workflow == runs[0].workflow and self._watch.known(key).state.start_request_id != request_id
             for key in between
         )
 
@@ -219,11 +239,7 @@ class Finals:
         """D1, D2, S1 and X1 for signals."""
         where: dict[str, list[RunKey]] = defaultdict(list)
         for key, history in histories.items():
-            names = [
-                event.workflow_execution_signaled_event_attributes.signal_name
-                for event in history
-                if NAME_OF_TYPE[event.event_type] == "WorkflowExecutionSignaled"
-            ]
+            names = _signals(history)
             for name in names:
                 where[name].append(key)
                 if not name.startswith((f"{key.namespace}.", FROM_PARENT)):
@@ -238,7 +254,7 @@ class Finals:
                 self._broken("D1", f"signal {sent.name} was acknowledged by {sent.run_id}, and is not there")
             if len(found) != len(set(found)):
                 self._broken("D2", f"signal {sent.name} is there twice")
-            if sent.named_run and len(found) > 1:
+            if sent.named_run and len(found) > 1 and found[0].workflow not in self._reset:
                 self._broken("D2", f"signal {sent.name} named one run and is in {len(found)}")
 
     def _check_signal_order(self, key: RunKey, names: list[str]) -> None:
@@ -269,6 +285,11 @@ class Finals:
             runs = [key for key in histories if key.workflow == (namespace, workflow_id)]
             if not any(identity in recorded[key, "WorkflowExecutionTerminated"] for key in runs):
                 self._broken("D1", f"{workflow_id} was terminated by {identity}, and no run of it says so")
+        for name, asked in (("Paused", self._ledger.paused), ("Unpaused", self._ledger.unpaused)):
+            for key, request_id in asked:
+                told = [getattr(events.attributes_of(event), "request_id", "") for event in histories[key]]
+                if request_id not in told:
+                    self._broken("D1", f"{key}: what {request_id} asked for was acknowledged, and it is not {name}")
         for key, history in histories.items():
             if NAME_OF_TYPE[history[-1].event_type] == "WorkflowExecutionCompleted":
                 done: Any = events.attributes_of(history[-1])
@@ -278,6 +299,14 @@ class Finals:
 
     def _broken(self, invariant: str, text: str) -> None:
         self._violated(Violation(invariant, text))
+
+
+def _signals(history: list[HistoryEvent]) -> list[str]:
+    return [
+        event.workflow_execution_signaled_event_attributes.signal_name
+        for event in history
+        if NAME_OF_TYPE[event.event_type] == "WorkflowExecutionSignaled"
+    ]
 
 
 def _follower(closing: HistoryEvent) -> str:

@@ -57,7 +57,13 @@ class Ledger:
     updates: list[UpdateSent] = field(default_factory=list)
     terminated: list[tuple[str, str, str]] = field(default_factory=list)
     """(namespace, workflow id, identity) of acknowledged terminations."""
-    cancelled: list[tuple[str, str]] = field(default_factory=list)
+    paused: list[tuple[RunKey, str]] = field(default_factory=list)
+    """Runs and request ids of acknowledged pauses."""
+    unpaused: list[tuple[RunKey, str]] = field(default_factory=list)
+    to_delete: set[RunKey] = field(default_factory=set)
+    """Runs that somebody asked to delete."""
+    attempts_forgotten: Callable[[RunKey], bool] = lambda _key: False
+    """Whether somebody asked that activities of a run begin again."""
     tasks_done: list[tuple[RunKey, str]] = field(default_factory=list)
     activities_done: list[tuple[RunKey, str]] = field(default_factory=list)
     answering: dict[str, int] = field(default_factory=dict)
@@ -70,6 +76,8 @@ class Ledger:
     """Whether the network delivers a request once at most."""
     told_late_s: Callable[[RunKey], float] = lambda _key: 0.0
     """For how many seconds a run has been closed, as far as the server had time to say so."""
+    uncancelled: Callable[[RunKey], bool] = lambda _key: False
+    """Whether a run is open and was not asked to cancel itself."""
     _beats: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     """The attempt and number of the last acknowledged heartbeat, by run id and activity id."""
     _tasks: dict[tuple[str, bytes], str] = field(default_factory=dict)
@@ -83,10 +91,12 @@ class Ledger:
     def activity_delivered(self, worker: str, task: PollActivityTaskQueueResponse) -> None:
         """A1: one worker at most is handed a started attempt. D1: it gets the progress that was acknowledged before."""
         self._once(worker, "activity", task.task_token)
-        attempt, number = self._beats.get((task.workflow_execution.run_id, task.activity_id), (task.attempt, 0))
+        run = task.workflow_execution
+        if self.attempts_forgotten(RunKey(task.workflow_namespace, run.workflow_id, run.run_id)):
+            return
+        attempt, number = self._beats.get((run.run_id, task.activity_id), (task.attempt, 0))
         told = text_of(task.heartbeat_details)
         if attempt < task.attempt and (not told or int(told) < number):
-            run = task.workflow_execution
             told = f"{run.workflow_id}/{run.run_id}: {task.activity_id} is told {told!r} of heartbeat {number}"
             self.violated(Violation("D1", told))
 
@@ -95,6 +105,11 @@ class Ledger:
         have no order of their own."""
         if self.ordered:
             self._beats[task.workflow_execution.run_id, task.activity_id] = (task.attempt, number)
+
+    def cancelled(self, key: RunKey) -> None:
+        """D1: a run whose cancellation was acknowledged has closed, or knows of it."""
+        if self.uncancelled(key):
+            self.violated(Violation("D1", f"{key} was acknowledged as cancelled, and does not know of it"))
 
     def activity_answering(self, identity: str, task: PollActivityTaskQueueResponse) -> None:
         """Take note of the attempt that an answer is for."""

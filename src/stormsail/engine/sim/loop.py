@@ -8,12 +8,14 @@ import asyncio
 import contextlib
 import heapq
 import random
+import warnings
 from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from stormsail.engine.shell.driven import Driven
 
+T = TypeVar("T")
 STEPS_MAX: Final = 400_000
 """Callbacks after which a run is taken for one that never ends."""
 
@@ -79,12 +81,30 @@ class SimLoop(asyncio.BaseEventLoop):
             self._futures = [kept for kept in self._futures if not kept.done()]
         return future
 
+    def run_in_executor(  # type: ignore[override]
+        self, _executor: object, function: Callable[..., T], *args: Any
+    ) -> "asyncio.Future[T]":
+        """Do what other loops do in another thread a little later, here."""
+        done: asyncio.Future[T] = self.create_future()
+
+        def work() -> None:
+            if done.cancelled():
+                return
+            try:
+                done.set_result(function(*args))
+            except Exception as error:
+                done.set_exception(error)
+
+        self.call_later(self._chance.random() * 0.001, work)
+        return done
+
     def stop_dead(self) -> None:
         """End everything after the run: what is still pending is closed, and what that would have happen does not."""
         for task, context in self._kept:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
-                with contextlib.suppress(RuntimeError):
+                with contextlib.suppress(RuntimeError), warnings.catch_warnings():
+                    warnings.simplefilter("ignore", RuntimeWarning)  # a coroutine that waits for another's beginning
                     context.run(task.get_coro().close)  # where it set its context variables, it sets them back
         for future in self._futures:
             for callback, context in future._callbacks or ():

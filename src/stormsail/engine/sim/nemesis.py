@@ -3,8 +3,10 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from typing import Final
 
+from stormsail.engine.sim.coverage import Coverage
 from stormsail.engine.sim.node import Node
 from stormsail.engine.sim.swarm import Swarm
 from stormsail.engine.sim.trace import Trace
@@ -17,14 +19,24 @@ class Nemesis:
     """See the module. `restart` is told to run the machine; `lose_worker` replaces one worker by another."""
 
     def __init__(
-        self, node: Node, trace: Trace, swarm: Swarm, chance: random.Random, lose_worker: Callable[[], None]
+        self,
+        node: Node,
+        trace: Trace,
+        swarm: Swarm,
+        chance: random.Random,
+        lose_worker: Callable[[], None],
+        coverage: Coverage,
     ) -> None:
         self._node = node
         self._trace = trace
         self._swarm = swarm
         self._chance = chance
         self._lose_worker = lose_worker
+        self._coverage = coverage
         self._calm = False
+        self._waits_for = ""
+        """What the power is cut right after."""
+        self._outside = copy_context()
         self.done: dict[str, int] = {}
         """How often each fault was brought about."""
 
@@ -37,6 +49,7 @@ class Nemesis:
                 return
             name, fault = self._chance.choice(faults)
             self.done[name] = self.done.get(name, 0) + 1
+            self._coverage.saw("fault", name)
             await fault()
 
     async def keep_up(self) -> None:
@@ -45,6 +58,13 @@ class Nemesis:
             if await self._node.start():
                 await self._node.ended()
             await asyncio.sleep(0.05 if self._calm else self._chance.random() * self._chance.choice((0.1, 1.0, 4.0)))
+
+    def hear(self, what: str) -> None:
+        """Something went to the disk that more is to follow from: the moment to cut the power, if it was waited for."""
+        if what == self._waits_for and self._node.life.alive and not self._calm:
+            self._waits_for = ""
+            self._coverage.saw("fault", f"power cut after a {what} struck")
+            asyncio.get_running_loop().call_soon(self._strike, context=self._outside)
 
     def stop(self) -> None:
         """Let nothing go wrong any more. What is broken is repaired."""
@@ -58,6 +78,12 @@ class Nemesis:
         all_faults: tuple[tuple[bool, str, Callable[[], Awaitable[None]]], ...] = (
             (swarm.power_cuts, "power cut", self._cut),
             (swarm.power_cuts, "power cut at a disk call", self._cut_at),
+            (swarm.power_cuts, "power cut after a message", self._cut_after_message),
+            (
+                swarm.power_cuts and "schedules" in swarm.features,
+                "power cut after a schedule",
+                self._cut_after_schedule,
+            ),
             (swarm.kills, "kill -9", self._kill),
             (swarm.kills, "kill -9 at a disk call", self._kill_at),
             (swarm.restarts, "restart", self._restart),
@@ -75,6 +101,16 @@ class Nemesis:
     async def _kill(self) -> None:
         if self._node.life.alive:
             self._node.kill(cut=False)
+
+    async def _cut_after_message(self) -> None:
+        self._waits_for = "message"
+
+    async def _cut_after_schedule(self) -> None:
+        self._waits_for = "schedule"
+
+    def _strike(self) -> None:
+        if self._node.life.alive:
+            self._node.kill(cut=True)
 
     async def _cut_at(self) -> None:
         self._end_at(cuts=True)

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from stormsail.engine.api.transport import Call, Rpc
 from stormsail.engine.core.errors import Refused
+from stormsail.engine.sim.coverage import Coverage
 from stormsail.engine.sim.loop import Life, SimLoop
 from stormsail.engine.sim.node import Node
 from stormsail.engine.sim.trace import Trace, Violation
@@ -54,6 +55,7 @@ class Network:
         doubled: float,
         reset: float,
         violated: "Violated",
+        coverage: Coverage,
     ) -> None:
         self._loop = loop
         self._node = node
@@ -64,6 +66,7 @@ class Network:
         self.doubled = doubled
         self.reset = reset
         self._violated = violated
+        self._coverage = coverage
         self._pending: dict[_Pending, None] = {}
         self.calls = 0
         node.on_death = self._node_died
@@ -88,7 +91,7 @@ class Network:
         try:
             body = await pending.reply
         except Refused as refused:
-            self._trace.note(f"{who}: {method} is refused: {refused.status} {refused.message[:60]}")
+            self._trace.note(f"{who}: {method} is refused: {refused.status} {refused.message[:160]}")
             raise
         except Unknown as unknown:
             self._trace.note(f"{who}: {method} has no reply: {unknown}")
@@ -97,6 +100,7 @@ class Network:
             alarm.cancel()
             self._pending.pop(pending, None)
             self._hang_up(pending)
+        self._coverage.saw("rpc", method)
         self._trace.note(f"{who}: {method} is answered, {len(body)} bytes")
         return reply.FromString(body)
 

@@ -6,7 +6,7 @@ import contextvars
 import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import apsw
 from temporalio.api.enums.v1 import NamespaceState
@@ -15,13 +15,15 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse
 from stormsail.engine.api.interceptors import bind
 from stormsail.engine.api.transport import Rpc
 from stormsail.engine.core.limits import Limits
-from stormsail.engine.core.turn import Turn
 from stormsail.engine.shell.clock import RealClock
 from stormsail.engine.shell.engine import Engine
+from stormsail.engine.shell.runs import Core
+from stormsail.engine.sim.coverage import Coverage
 from stormsail.engine.sim.disk import SimDisk
 from stormsail.engine.sim.loop import LIFE, Life, SimLoop
 from stormsail.engine.sim.tampering import Tampering
 from stormsail.engine.sim.trace import Trace, Violation
+from stormsail.engine.sim.watched import WatchedStore, Watching
 from stormsail.engine.store.database import Member
 from stormsail.engine.store.errors import StorageFailed
 from stormsail.engine.store.medium import Medium
@@ -30,49 +32,6 @@ from stormsail.engine.store.store import Store
 
 DIRECTORY: Final = Path("/sim")
 EPOCH_S: Final = 1_700_000_000.0
-
-
-class Watching(Protocol):
-    """Who looks on at what the store is given and has."""
-
-    def opened(self, store: Store) -> None:
-        """A store was opened, after whatever went before."""
-        ...
-
-    def submitted(self, turns: Sequence[Turn]) -> Any:
-        """Turns go to the disk; returns what to call them by."""
-        ...
-
-    def committed(self, batch: Any) -> None:
-        """They are there, the store says."""
-        ...
-
-    def dropped(self, batch: Any) -> None:
-        """They are not, the store says."""
-        ...
-
-
-class WatchedStore:
-    """The production store, with somebody looking on."""
-
-    def __init__(self, store: Any, watching: Watching) -> None:
-        self.inner = store
-        self._watching = watching
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    async def commit(self, turns: Sequence[Turn]) -> None:
-        """See Store."""
-        batch = self._watching.submitted(turns)
-        try:
-            await self.inner.commit(turns)
-        except StorageFailed:
-            raise  # nobody knows, and the next to open the file finds out
-        except Exception:
-            self._watching.dropped(batch)
-            raise
-        self._watching.committed(batch)
 
 
 class LoopWriter:
@@ -148,16 +107,19 @@ class Node:
         limits: Limits,
         writing_s: float,
         checkpoint_pages: int,
-        namespaces: Sequence[str],
+        namespaces: Mapping[str, float],
         watching: Watching,
         tampering: Tampering,
+        coverage: Coverage,
     ) -> None:
+        """`namespaces`: with their retention in seconds."""
         self._loop = loop
         self._trace = trace
         self._limits = limits
         self._namespaces = namespaces
         self._watching = watching
         self._tampering = tampering
+        self._coverage = coverage
         self._lives = 0
         self._graves: list[Store] = []
         """The stores of all lives. None may be collected before the run ends."""
@@ -281,9 +243,9 @@ class Node:
         self._graves.append(store)
         self._tampering.connection(store._database._write)
         try:
-            for name in self._namespaces:
+            for name, retention_s in self._namespaces.items():
                 if store.namespaces.get(name) is None:
-                    await store.namespaces.register(_namespace(name, self.ids.uuid()))
+                    await store.namespaces.register(_namespace(name, self.ids.uuid(), retention_s))
             self._watching.opened(store)
         except Exception as error:
             if not isinstance(error, StorageFailed | apsw.Error) and type(error).__name__ != "StorageFull":
@@ -293,7 +255,11 @@ class Node:
         watched: Any = WatchedStore(self._tampering.store(store, self._current), self._watching)
         self.up_since_s = self.well_since_s = self._loop.time()
         engine = await Engine.open(
-            watched, clock=self.clock, ids=self.ids, limits=self._limits, core=self._tampering.core
+            watched,
+            clock=self.clock,
+            ids=self.ids,
+            limits=self._limits,
+            core=self._coverage.counting(self._tampering.core or Core()),
         )
         self._tampering.engine(engine)
         self.engine = engine
@@ -313,10 +279,10 @@ class Node:
         return RealClock(wall_s=lambda: EPOCH_S + self._loop.time() + self.offset_s, steady_s=self._loop.time)
 
 
-def _namespace(name: str, id_: str) -> StoredNamespace:
+def _namespace(name: str, id_: str, retention_s: float) -> StoredNamespace:
     described = DescribeNamespaceResponse()
     described.namespace_info.name = name
     described.namespace_info.id = id_
     described.namespace_info.state = NamespaceState.NAMESPACE_STATE_REGISTERED
-    described.config.workflow_execution_retention_ttl.seconds = 86_400
+    described.config.workflow_execution_retention_ttl.FromMilliseconds(int(retention_s * 1_000))
     return StoredNamespace(name, id_, described)

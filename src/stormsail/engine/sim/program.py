@@ -5,7 +5,7 @@ A history that lost, doubled or reordered an event leads to other commands than 
 
 import random
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +22,19 @@ ATTEMPTS_MAX: Final = 3
 ACTIVITY_QUEUE: Final = "activities"
 CHILD_MARK: Final = "/child"
 """In the seed of a child, which has no children."""
+SHAPE_MARK: Final = ":"
+"""In a seed, before the name of what steps it has."""
+OTHERS: Final = 4
+"""How many top-level workflow ids a workflow thinks there are, a little more than there ever are."""
+_PLAIN: Final = ("activity", "activity", "fan", "timer", "signal", "race", "memo", "marker")
+SHAPES: Final[Mapping[str, Sequence[str]]] = {
+    "leaf": _PLAIN,
+    "mixed": (*_PLAIN, "child", "child", "other"),
+    "family": ("activity", "signal", "child", "child", "child", "other", "other"),
+    "busy": ("activity", "fan", "race"),
+    "short": ("activity", "timer", "marker"),
+}
+"""What steps a workflow is made of."""
 FROM_PARENT: Final = "parent."
 """How the names of signals begin that a parent sends."""
 
@@ -34,6 +47,9 @@ _RECORDED_AS: Final = {
     CommandType.COMMAND_TYPE_MODIFY_WORKFLOW_PROPERTIES: "WorkflowPropertiesModified",
     CommandType.COMMAND_TYPE_START_CHILD_WORKFLOW_EXECUTION: "StartChildWorkflowExecutionInitiated",
     CommandType.COMMAND_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION: "SignalExternalWorkflowExecutionInitiated",
+    CommandType.COMMAND_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION: (
+        "RequestCancelExternalWorkflowExecutionInitiated"
+    ),
     CommandType.COMMAND_TYPE_COMPLETE_WORKFLOW_EXECUTION: "WorkflowExecutionCompleted",
     CommandType.COMMAND_TYPE_FAIL_WORKFLOW_EXECUTION: "WorkflowExecutionFailed",
     CommandType.COMMAND_TYPE_CANCEL_WORKFLOW_EXECUTION: "WorkflowExecutionCanceled",
@@ -57,7 +73,13 @@ CHILD_ENDS: Final = {
 """What a parent hears of a child's end, and how the child's last run says it."""
 _UPDATES: Final = frozenset({"WorkflowExecutionUpdateAccepted", "WorkflowExecutionUpdateCompleted"})
 """Events that follow from messages, before those that follow from commands."""
-_ANSWERS: Final = frozenset({"StartChildWorkflowExecutionFailed", "SignalExternalWorkflowExecutionFailed"})
+_ANSWERS: Final = frozenset(
+    {
+        "StartChildWorkflowExecutionFailed",
+        "SignalExternalWorkflowExecutionFailed",
+        "RequestCancelExternalWorkflowExecutionFailed",
+    }
+)
 """Events that name the workflow task of the command that they answer, without being what it did."""
 
 
@@ -119,8 +141,16 @@ class Program:
         self._told: set[str] = set()
         """Names of signals to children that have an answer."""
         self._signalling: dict[int, str] = {}
+        self._cancels: list[int] = []
+        """The steps that cancel another workflow, in order."""
+        self._cancelling: dict[int, int] = {}
+        """The same by the event that asks."""
+        self._stopped: set[int] = set()
+        """Steps whose cancellation has an answer."""
         self.updates: dict[str, str] = {}
         """Updates that are accepted and have no outcome yet: their protocol instances, by update id."""
+        self.admitted: dict[str, int] = {}
+        """Updates that a reset carried over and that nobody has answered, with the events that tell of them."""
         self._cancelled = False
         self._over = False
 
@@ -140,7 +170,11 @@ class Program:
             case "TimerFired":
                 self._fired.add(attributes.timer_id)
             case "WorkflowExecutionUpdateAccepted":
-                self.updates[attributes.accepted_request.meta.update_id] = attributes.protocol_instance_id
+                update_id = attributes.accepted_request.meta.update_id or attributes.protocol_instance_id
+                self.updates[update_id] = attributes.protocol_instance_id
+                self.admitted.pop(update_id, None)
+            case "WorkflowExecutionUpdateAdmitted":
+                self.admitted[attributes.request.meta.update_id] = event.event_id
             case "WorkflowExecutionUpdateCompleted":
                 self.updates.pop(attributes.meta.update_id, None)
             case "StartChildWorkflowExecutionFailed":
@@ -149,6 +183,10 @@ class Program:
                 self._children[attributes.workflow_execution.workflow_id] = "started"
             case "SignalExternalWorkflowExecutionInitiated":
                 self._signalling[event.event_id] = attributes.signal_name
+            case "RequestCancelExternalWorkflowExecutionInitiated":
+                self._cancelling[event.event_id] = self._cancels[len(self._cancelling)]
+            case "ExternalWorkflowExecutionCancelRequested" | "RequestCancelExternalWorkflowExecutionFailed":
+                self._stopped.add(self._cancelling[attributes.initiated_event_id])
             case "ExternalWorkflowExecutionSignaled" | "SignalExternalWorkflowExecutionFailed":
                 self._told.add(self._signalling[attributes.initiated_event_id])
             case _ if name in CHILD_ENDS:
@@ -179,10 +217,10 @@ class Program:
     def _begin(self, seed: str, attempt: int) -> None:
         self._seed, self._attempt = seed, attempt
         chance = random.Random(f"{seed}/{attempt}")
-        kinds = ["activity", "activity", "fan", "timer", "signal", "race", "memo", "marker"]
-        if CHILD_MARK not in seed:
-            kinds += ["child", "child"]
-        self._steps = [_Step(chance.choice(kinds), number) for number in range(chance.randint(1, 5))]
+        shape = "leaf" if CHILD_MARK in seed else seed.partition(SHAPE_MARK)[2].partition("+")[0]
+        kinds = SHAPES.get(shape, _PLAIN)
+        most = 2 if shape == "short" else 5
+        self._steps = [_Step(chance.choice(kinds), number) for number in range(chance.randint(1, most))]
 
     def _moved(self, step: _Step, out: list[Command]) -> bool:
         """Do what a step does now; return whether it is over."""
@@ -208,6 +246,8 @@ class Program:
                 return self._race_step(n, first, out)
             case "child":
                 return self._child_step(n, first, out)
+            case "other":
+                return self._other_step(n, first, out)
             case "memo":
                 command = Command(command_type=CommandType.COMMAND_TYPE_MODIFY_WORKFLOW_PROPERTIES)
                 memo = command.modify_workflow_properties_command_attributes.upserted_memo
@@ -265,6 +305,20 @@ class Program:
             self._asked.add(signal)
             out.append(_signal(child_id, signal))
         return False
+
+    def _other_step(self, n: int, first: bool, out: list[Command]) -> bool:
+        """Signal or cancel another workflow, which may not be there, and wait for the answer."""
+        name = f"{FROM_PARENT}{self._seed}/{self._attempt}/{n}"
+        drawn = zlib.crc32(name.encode())
+        target = f"w{drawn // 3 % OTHERS}"
+        if drawn % 3:
+            if first:
+                out.append(_signal(target, name, child=False))
+            return name in self._told
+        if first:
+            self._cancels.append(n)
+            out.append(_cancel_other(target))
+        return n in self._stopped
 
     def _activity(self, activity_id: str) -> Command:
         drawn = zlib.crc32(f"{self._seed}/{activity_id}".encode())
@@ -329,6 +383,7 @@ def derive(history: Sequence[HistoryEvent]) -> Program:
             expected = [
                 (_RECORDED_AS[command.command_type], _subject(_attributes_of(command))) for command in program.decide()
             ]
+            program.admitted.clear()  # with the commands went the answers
     if expected:
         raise NotDeterministic(f"the workflow did {expected[0]}, which is not in its history")
     return program
@@ -343,6 +398,8 @@ def _subject(attributes: Any) -> str:
     for name in ("activity_id", "timer_id", "marker_name", "signal_name", "workflow_id"):
         if hasattr(attributes, name):
             return str(getattr(attributes, name))
+    if hasattr(attributes, "workflow_execution"):
+        return str(attributes.workflow_execution.workflow_id)
     if "result" in attributes.DESCRIPTOR.fields_by_name:
         return text_of(attributes.result)
     return ""
@@ -360,12 +417,18 @@ def _child(child_id: str, drawn: int) -> Command:
     return command
 
 
-def _signal(workflow_id: str, name: str) -> Command:
+def _signal(workflow_id: str, name: str, *, child: bool = True) -> Command:
     command = Command(command_type=CommandType.COMMAND_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION)
     attributes = command.signal_external_workflow_execution_command_attributes
     attributes.execution.workflow_id = workflow_id
     attributes.signal_name = name
-    attributes.child_workflow_only = True
+    attributes.child_workflow_only = child
+    return command
+
+
+def _cancel_other(workflow_id: str) -> Command:
+    command = Command(command_type=CommandType.COMMAND_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION)
+    command.request_cancel_external_workflow_execution_command_attributes.workflow_id = workflow_id
     return command
 
 

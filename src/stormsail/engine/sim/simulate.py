@@ -5,6 +5,7 @@ import gc
 import itertools
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,10 @@ from typing import Any, Final
 import structlog
 
 from stormsail.engine.core.ids import RunKey
+from stormsail.engine.core.state import RunState
+from stormsail.engine.sim.caller import Caller
 from stormsail.engine.sim.client import Client
+from stormsail.engine.sim.coverage import Coverage, Met
 from stormsail.engine.sim.disk import SimDisk, SimVfs
 from stormsail.engine.sim.finals import Finals
 from stormsail.engine.sim.ledger import Ledger
@@ -21,7 +25,9 @@ from stormsail.engine.sim.loop import Deadlock, Endless, SimLoop, run
 from stormsail.engine.sim.nemesis import Nemesis
 from stormsail.engine.sim.network import Network, Violated
 from stormsail.engine.sim.node import EPOCH_S, Node
-from stormsail.engine.sim.swarm import NAMESPACES, Swarm, draw
+from stormsail.engine.sim.people import Administrator, let_go
+from stormsail.engine.sim.planner import Planner
+from stormsail.engine.sim.swarm import NAMESPACES, RETENTION_S, Swarm, draw
 from stormsail.engine.sim.tampering import Tampering
 from stormsail.engine.sim.trace import Trace, Violation
 from stormsail.engine.sim.watch import Watch
@@ -29,6 +35,9 @@ from stormsail.engine.sim.worker import Worker
 
 REST_S: Final = 900.0
 """Simulated seconds after the last fault within which every run must have ended."""
+DAY_S: Final = 86_400.0
+GOES_WITHIN_S: Final = 10.0
+"""How soon a run is gone after its retention is over: a sweep's wait, and its work."""
 _NAMES: Final = itertools.count()
 _BROKEN_LOGS: Final = frozenset({"run_quarantined", "background_work_failed", "deadline_failed", "deadlines_not_read"})
 
@@ -46,6 +55,8 @@ class Outcome:
     power_cuts: int
     faults: dict[str, int]
     simulated_s: float
+    seen: Counter[Met] = field(repr=False)
+    """What was met, how often."""
 
 
 def simulate(seed: int, tampering: Tampering | None = None, show: Callable[[str], None] | None = None) -> Outcome:
@@ -79,6 +90,7 @@ def simulate(seed: int, tampering: Tampering | None = None, show: Callable[[str]
         power_cuts=world.disk.counts.cuts,
         faults=dict(world.nemesis.done),
         simulated_s=world.loop.time(),
+        seen=world.coverage.counts,
     )
 
 
@@ -95,14 +107,21 @@ class World:
         self.loop.set_exception_handler(self._callback_failed)
         self.disk = SimDisk(random.Random(f"{name}/disk"), self.trace.note)
         self.vfs = SimVfs(f"stormsail-sim-{next(_NAMES)}", self.disk)
-        self.watch = Watch(self.violated, self.trace, random.Random(f"{name}/watch"))
+        self.coverage = Coverage()
+        self.watch = Watch(self.violated, self.trace, random.Random(f"{name}/watch"), self.coverage)
         self.ledger = Ledger(self.violated)
         self.ledger.ordered = not self.swarm.doubled
         self.ledger.told_late_s = self._told_late_s
+        self.ledger.attempts_forgotten = lambda key: key in self.watch.attempts_forgotten
+        self.ledger.uncancelled = self.watch.uncancelled
+        self.watch.may_delete = self._may_delete
         self._name = name
         self._chance = random.Random(f"{name}/world")
         self._workers: list[Worker] = []
         self._drawn = 0
+        self._retention_s = dict.fromkeys(NAMESPACES, DAY_S)
+        if "retention" in self.swarm.features:
+            self._retention_s[NAMESPACES[0]] = RETENTION_S
         self.node = Node(
             self.loop,
             seed=name,
@@ -112,9 +131,10 @@ class World:
             limits=self.swarm.limits,
             writing_s=self.swarm.writing_s,
             checkpoint_pages=self.swarm.checkpoint_pages,
-            namespaces=NAMESPACES,
+            namespaces=self._retention_s,
             watching=self.watch,
             tampering=tampering,
+            coverage=self.coverage,
         )
         self.watch.now_ms = self.node.now_ms
         self.watch.time_s = self.loop.time
@@ -130,8 +150,11 @@ class World:
             doubled=self.swarm.doubled,
             reset=self.swarm.reset,
             violated=self.violated,
+            coverage=self.coverage,
         )
-        self.nemesis = Nemesis(self.node, self.trace, self.swarm, random.Random(f"{name}/nemesis"), self._lose_worker)
+        chance = random.Random(f"{name}/nemesis")
+        self.nemesis = Nemesis(self.node, self.trace, self.swarm, chance, self._lose_worker, self.coverage)
+        self.watch.heard = self.nemesis.hear
         self.finals = Finals(self.network, self.ledger, self.watch, self.violated, self._chance)
 
     async def play(self) -> None:
@@ -143,7 +166,7 @@ class World:
             for _ in range(self.swarm.workers):
                 self._hire(namespace)
         faults = loop.create_task(self.nemesis.work())
-        await asyncio.gather(*(client.work() for client in self._clients()))
+        await asyncio.gather(*(one.work() for one in self._callers()))
         self.trace.note("the clients are done")
         self.nemesis.stop()
         self.network.heal()
@@ -153,6 +176,7 @@ class World:
         await self._up()
         assert self.node.engine is not None
         self.finals.at_rest(self.node.engine)
+        await self._retention_over()
         self.node.kill(cut=True)
         await self._up()
         self.finals.check(await self.finals.read_all())
@@ -161,32 +185,52 @@ class World:
             worker.die()
         keeping.cancel()
 
-    def _clients(self) -> list[Client]:
-        workflow_ids = [f"w{number}" for number in range(self.swarm.workflow_ids)]
-        return [
-            Client(
-                f"c{number}",
-                NAMESPACES[number % len(NAMESPACES)],
-                workflow_ids,
-                self.network,
-                self.ledger,
-                self.swarm,
-                self._name,
-            )
-            for number in range(self.swarm.clients)
-        ]
+    def _callers(self) -> list[Client | Administrator | Planner]:
+        """Everybody who calls from outside, but for the workers."""
+        swarm, names = self.swarm, [f"w{number}" for number in range(self.swarm.workflow_ids)]
+
+        def caller(name: str, number: int) -> Caller:
+            namespace = NAMESPACES[number % len(NAMESPACES)]
+            return Caller(f"{name}{number}", namespace, names, self.network, self.ledger, self._name)
+
+        callers: list[Client | Administrator | Planner] = []
+        callers += [Client(caller("c", number), swarm) for number in range(swarm.clients)]
+        callers += [Administrator(caller("a", number), swarm, self.watch) for number in range(len(NAMESPACES))]
+        if "schedules" in swarm.features:
+            timetable = self.watch.timetable
+            callers += [Planner(caller("s", number), swarm, timetable, self._server_s) for number in range(2)]
+        return callers
+
+    def _server_s(self) -> float:
+        return EPOCH_S + self.loop.time() + self.node.offset_s
 
     async def _rest(self) -> None:
         """L1: every run ends, for its workers live and nothing goes wrong any more."""
         for worker in self._workers:
             worker.steady = True
+        auditor = Caller("auditor", NAMESPACES[0], (), self.network, self.ledger, self._name)
         until_s = self.loop.time() + REST_S
-        while self.watch.open_runs or not self.node.up:
+        while self.watch.open_runs or self.watch.timetable.acting(self._server_s()) or not self.node.up:
             if self.loop.time() > until_s:
                 stuck = [self._stuck(key) for key in self.watch.open_runs.values()]
                 raise Violation("L1", f"still open {REST_S:.0f} s after the last fault: {'; '.join(stuck[:3])}")
             await asyncio.sleep(1.0)
+            await let_go(auditor, self.watch)
         await asyncio.sleep(30.0)  # whatever is still on its way arrives, and polls of the dead end
+
+    async def _retention_over(self) -> None:
+        """L1: what has closed goes when its retention is over."""
+        if "retention" not in self.swarm.features:
+            return
+        await asyncio.sleep(RETENTION_S + GOES_WITHIN_S)
+        left = [key for key in self.watch.runs if key.namespace == NAMESPACES[0]]
+        if left:
+            raise Violation("L1", f"{left[0]} is there although its retention was over {GOES_WITHIN_S:.0f} s ago")
+
+    def _may_delete(self, state: RunState) -> bool:
+        """Whether a run may leave the disk now."""
+        goes_at_ms = state.closed_at_ms + int(self._retention_s[state.key.namespace] * 1_000)
+        return state.key in self.ledger.to_delete or goes_at_ms <= self.node.now_ms()
 
     def _stuck(self, key: RunKey) -> str:
         state = self.watch.runs[key].state

@@ -10,12 +10,34 @@ from typing import Final
 from stormsail.engine.core.limits import DEFAULT_LIMITS, Limits
 
 NAMESPACES: Final = ("alpha", "beta")
+FEATURES: Final = (
+    "families",
+    "updates",
+    "queries",
+    "schedules",
+    "activities",
+    "pauses",
+    "deletions",
+    "retention",
+    "resets",
+    "rot",
+)
+"""What is played beside starts, signals, timers and activities, each in some seeds only.
+
+`families`: children, and workflows that signal and cancel each other. `activities`: people pause, reset and change
+them. `pauses`: people pause runs. `rot`: in the end bits of the file change.
+"""
+RETENTION_S: Final = 20.0
+"""How long closed runs of the first namespace stay, where the seed plays it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Swarm:
     """The sizes and chances of one seed."""
 
+    features: frozenset[str]
+    shape: str
+    """What steps its workflows are made of."""
     shuffled: bool
     workflow_ids: int
     clients: int
@@ -50,6 +72,7 @@ def draw(chance: random.Random) -> Swarm:
     def some(most: float) -> float:
         return chance.choice((0.0, most / 4, most))
 
+    features = _features(chance)
     limits = replace(
         DEFAULT_LIMITS,
         open_runs_cached_max=chance.choice((2, 5, 20_000)),
@@ -62,12 +85,15 @@ def draw(chance: random.Random) -> Swarm:
         recovered_first_runs=1,
         recovered_runs_at_once=1,
         long_poll_ms=20_000,
+        retention_sweep_ms=3_000,
     )
     return Swarm(
+        features=features,
+        shape=_shape(features, chance),
         shuffled=chance.random() < 0.8,
         workflow_ids=chance.randint(1, 3),
         clients=chance.randint(2, 4),
-        operations=chance.choice((8, 15, 40)),
+        operations=chance.choice((8, 15, 40) if "schedules" not in features else (4, 8, 15)),
         workers=chance.randint(1, 3),
         delay_s=chance.choice((0.001, 0.01, 0.2)),
         lost=some(0.05),
@@ -87,3 +113,16 @@ def draw(chance: random.Random) -> Swarm:
         lazy=some(0.2),
         limits=limits,
     )
+
+
+def _features(chance: random.Random) -> frozenset[str]:
+    """Draw what is played: one or two things alone and so the more of them, or some of everything."""
+    if chance.random() < 0.5:
+        return frozenset(chance.sample(FEATURES, chance.randint(1, 2)))
+    return frozenset(one for one in FEATURES if chance.random() < 0.35)
+
+
+def _shape(features: frozenset[str], chance: random.Random) -> str:
+    if "families" in features and "resets" not in features:
+        return chance.choice(("mixed", "family"))
+    return chance.choice(("leaf", "busy")) if "activities" in features else "leaf"

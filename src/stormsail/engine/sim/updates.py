@@ -2,7 +2,7 @@
 
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,17 +42,27 @@ def result_of(update_id: str) -> str:
     return f"done {update_id}"
 
 
-def answers(accepted: Mapping[str, str], messages: Iterable[Message]) -> tuple[list[Message], list[Command]]:
+def answers(
+    accepted: Mapping[str, str], admitted: Mapping[str, int], messages: Iterable[Message]
+) -> tuple[list[Message], list[Command]]:
     """Return what a worker says to updates: outcomes of those accepted before, then of the new ones their fate.
 
-    Every other one that is accepted gets its outcome with a later workflow task.
+    New ones come with a message, or stand in history as admitted. Every other one that is accepted gets its outcome
+    with a later workflow task.
     """
     said = [_message(instance, "done", _response(update_id)) for update_id, instance in accepted.items()]
     refused: list[Message] = []
+    asked: list[tuple[Message, Request]] = []
     for message in messages:
         request = Request()
-        if not message.body.Unpack(request):
-            continue
+        if message.body.Unpack(request):
+            asked.append((message, request))
+    for update_id, event_id in admitted.items():
+        request = Request()
+        request.meta.update_id = update_id
+        told = Message(id=f"{update_id}/request", protocol_instance_id=update_id, event_id=event_id)
+        asked.append((told, request))
+    for message, request in asked:
         update_id = request.meta.update_id
         if rejects(update_id):
             no = Rejection(
@@ -94,9 +104,11 @@ def _message(instance: str, what: str, body: Proto) -> Message:
 def check(
     sent: Iterable[UpdateSent],
     histories: Mapping[RunKey, Sequence[HistoryEvent]],
+    reset: Container[tuple[str, str]],
     broken: Callable[[str, str], None],
 ) -> None:
-    """S2: accepted before completed, one outcome, and it is the one that was told."""
+    """S2: accepted before completed, one outcome, and it is the one that was told. `reset`: workflows of which a run
+    has what another had."""
     accepted: dict[str, list[RunKey]] = defaultdict(list)
     completed: dict[tuple[RunKey, str], list[str]] = defaultdict(list)
     for key, history in histories.items():
@@ -104,7 +116,7 @@ def check(
             attributes: Any = events.attributes_of(event)
             match NAME_OF_TYPE[event.event_type]:
                 case "WorkflowExecutionUpdateAccepted":
-                    update_id = attributes.accepted_request.meta.update_id
+                    update_id = attributes.accepted_request.meta.update_id or attributes.protocol_instance_id
                     accepted[update_id].append(key)
                     if rejects(update_id):
                         broken("S2", f"{key}: update {update_id} was turned down, and is there as accepted")
@@ -127,5 +139,5 @@ def check(
             broken("D1", f"update {update.update_id} was acknowledged by {update.run_id}, and is not there")
         if update.result and completed[key, update.update_id] != [update.result]:
             broken("S2", f"update {update.update_id} was answered {update.result!r}, and is there otherwise")
-        if update.named_run and len(accepted[update.update_id]) > 1:
+        if update.named_run and len(accepted[update.update_id]) > 1 and key.workflow not in reset:
             broken("D2", f"update {update.update_id} named one run and is in {len(accepted[update.update_id])}")

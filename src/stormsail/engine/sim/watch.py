@@ -15,11 +15,16 @@ from stormsail.engine.core.errors import InvalidTransition
 from stormsail.engine.core.events import NAME_OF_TYPE
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.machines.run import CLOSING
+from stormsail.engine.core.messages import RunMessage
 from stormsail.engine.core.retry import duration_ms
+from stormsail.engine.core.schedules.state import Schedule
 from stormsail.engine.core.state import Activity, RunState
 from stormsail.engine.core.turn import Turn
+from stormsail.engine.sim.coverage import Coverage
+from stormsail.engine.sim.mail import Mail, Posting
 from stormsail.engine.sim.network import Violated
 from stormsail.engine.sim.program import CHILD_ENDS
+from stormsail.engine.sim.timetable import Timetable
 from stormsail.engine.sim.trace import Trace, Violation
 from stormsail.engine.store.errors import RunDamaged
 from stormsail.engine.store.store import Store
@@ -40,6 +45,8 @@ WAKING: Final = frozenset(
         "ChildWorkflowExecutionStarted",
         "ExternalWorkflowExecutionSignaled",
         "SignalExternalWorkflowExecutionFailed",
+        "ExternalWorkflowExecutionCancelRequested",
+        "RequestCancelExternalWorkflowExecutionFailed",
         *CHILD_ENDS,
     }
 )
@@ -57,15 +64,33 @@ class Known:
     """Scheduled event ids of the activities that have one."""
     unseen: int = 0
     """The newest event that the workflow must hear of."""
+    begun_at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Turns of one commit."""
+
+    turns: list[Turn]
+    posting: Posting
 
 
 class Watch:
     """See the module."""
 
-    def __init__(self, violated: Violated, trace: Trace, chance: random.Random) -> None:
+    def __init__(self, violated: Violated, trace: Trace, chance: random.Random, coverage: Coverage) -> None:
         self._violated = violated
         self._trace = trace
         self._chance = chance
+        self._coverage = coverage
+        self.mail = Mail(violated)
+        self.timetable = Timetable(violated, coverage, self.late_s)
+        self.heard: Callable[[str], None] = lambda _what: None
+        """Told what just went to the disk that something is to follow from."""
+        self.may_delete: Callable[[RunState], bool] = lambda _state: False
+        """Whether a run may leave the disk: somebody asked, or its retention is over."""
+        self.attempts_forgotten: set[RunKey] = set()
+        """Runs of which somebody asked to begin activities again."""
         self.now_ms: Callable[[], int] = lambda: 0
         """The server's clock."""
         self.time_s: Callable[[], float] = lambda: 0.0
@@ -74,13 +99,28 @@ class Watch:
         self.well_since_s: Callable[[], float] = lambda: 0.0
         """Since when the server has been up, with a disk that is not full and a clock that was not set."""
         self.closed_at_s: dict[RunKey, float] = {}
+        self.pauses: set[str] = set()
+        """Request ids of pauses of activities that were committed."""
         self.runs: dict[RunKey, Known] = {}
+        self.deleted: dict[RunKey, Known] = {}
+        self.begun: list[RunKey] = []
+        """All runs that ever were, in the order of their beginnings."""
         self.open_runs: dict[tuple[str, str], RunKey] = {}
-        self._batches: dict[int, list[Turn]] = {}
+        self._batches: dict[int, _Batch] = {}
+        self._deleting: dict[int, RunKey] = {}
         self._drawn = 0
         self.commits = 0
 
-    def submitted(self, turns: Sequence[Turn]) -> int:
+    def known(self, key: RunKey) -> Known:
+        """Return a run that is there, or was."""
+        return self.runs.get(key) or self.deleted[key]
+
+    def uncancelled(self, key: RunKey) -> bool:
+        """Whether a run is open and was not asked to cancel itself."""
+        known = self.runs.get(key)
+        return known is not None and known.state.open and not known.state.cancel_requested
+
+    def submitted(self, turns: Sequence[Turn]) -> tuple[str, int]:
         """See Watching."""
         flat: list[Turn] = []
         for turn in turns:
@@ -90,28 +130,63 @@ class Watch:
                 self._broken("T1", turn.state.key, f"a turn was decided as of {turn.now_ms - self.now_ms()} ms ahead")
             self._check_due(turn)
         self._drawn += 1
-        self._batches[self._drawn] = flat
-        return self._drawn
+        self._batches[self._drawn] = _Batch(flat, Posting.of(turns))
+        return "turns", self._drawn
 
-    def committed(self, batch: int) -> None:
+    def settling(self, taken: RunMessage, answers: Sequence[RunMessage]) -> tuple[str, int]:
         """See Watching."""
-        for turn in self._batches.pop(batch, ()):
-            self._apply(turn)
+        return "message", self.mail.settling(taken, answers)
 
-    def dropped(self, batch: int) -> None:
+    def scheduling(self, before: Schedule | None, after: Schedule | None, due_ms: int | None) -> tuple[str, int]:
         """See Watching."""
-        self._batches.pop(batch, None)
+        return "schedule", self.timetable.changing(before, after, due_ms, self.now_ms())
+
+    def deleting(self, key: RunKey) -> tuple[str, int]:
+        """See Watching."""
+        self._drawn += 1
+        self._deleting[self._drawn] = key
+        return "deletion", self._drawn
+
+    def committed(self, named: tuple[str, int]) -> None:
+        """See Watching."""
+        kind, number = named
+        match kind:
+            case "turns" if number in self._batches:
+                self._carry_out(self._batches.pop(number))
+            case "message":
+                self.mail.settled(number)
+            case "schedule":
+                self.timetable.changed(number)
+                self.heard("schedule")
+            case "deletion":
+                self._delete(self._deleting.pop(number))
+
+    def dropped(self, named: tuple[str, int]) -> None:
+        """See Watching."""
+        kind, number = named
+        match kind:
+            case "turns":
+                self._batches.pop(number, None)
+            case "message":
+                self.mail.not_settled(number)
+            case "schedule":
+                self.timetable.unchanged(number)
+            case "deletion":
+                self._deleting.pop(number, None)
 
     def opened(self, store: Store) -> None:
         """Hold what the store has against what was committed; what was under way is there whole, or not at all."""
-        for batch in sorted(self._batches):
-            turns = self._batches.pop(batch)
-            there = [self._is_there(store, turn) for turn in turns]
+        for number in sorted(self._batches):
+            batch = self._batches.pop(number)
+            there = [self._is_there(store, turn) for turn in batch.turns]
             if any(there) and not all(there):
-                self._broken("D2", turns[0].state.key, "half of a commit survived")
-            if all(there):
-                for turn in turns:
-                    self._apply(turn)
+                self._broken("D2", batch.turns[0].state.key, "half of a commit survived")
+            if all(there) and (there or self.mail.is_there(store, batch.posting)):
+                self._carry_out(batch)
+        for number in sorted(self._deleting):
+            key = self._deleting.pop(number)
+            if key in self.runs and self._load(store, key) is None:
+                self._delete(key)
         for key, known in self.runs.items():
             found = self._load(store, key)
             if found is None:
@@ -123,6 +198,8 @@ class Watch:
                     f"the disk has another state than was committed: {_difference(known.state.durable, found)}",
                 )
         self._check_rows(store)
+        self.mail.opened(store)
+        self.timetable.opened(store)
 
     def _is_there(self, store: Store, turn: Turn) -> bool:
         found = self._load(store, turn.state.key)
@@ -155,6 +232,25 @@ class Watch:
 
     # After each commit.
 
+    def _carry_out(self, batch: _Batch) -> None:
+        self.mail.carry_out(batch.posting)
+        for turn in batch.turns:
+            self._apply(turn)
+        for message in batch.posting.sent:
+            self._coverage.saw("message", message.kind)
+            self.heard("message")
+
+    def _delete(self, key: RunKey) -> None:
+        known = self.runs.pop(key, None)
+        if known is None:
+            return  # two asked for it at once
+        self._trace.note(f"deleted {key.workflow_id}/{key.run_id[:8]}")
+        self.deleted[key] = known
+        if known.state.open:
+            self._broken("D1", key, "an open run was deleted")
+        elif not self.may_delete(known.state):
+            self._broken("D1", key, "a run was deleted whose retention is not over, and nobody had asked")
+
     def _apply(self, turn: Turn) -> None:
         self.commits += 1
         key, state = turn.state.key, turn.state
@@ -162,7 +258,9 @@ class Watch:
         if turn.before is None:
             if known is not None:
                 self._broken("R1", key, "a run was begun twice")
-            known = self.runs[key] = Known(state)
+            known = self.runs[key] = Known(state, begun_at_ms=turn.now_ms)
+            self.begun.append(key)
+            self.timetable.run_begun(state, self._first_open)
         elif known is None:
             self._broken("D1", key, "a turn was taken on a run that was never committed")
             return
@@ -173,7 +271,10 @@ class Watch:
                 f"a turn was decided on another state than was committed: {_difference(known.state, turn.before)}",
             )
         self._trace.note(f"commit {key.workflow_id}/{key.run_id[:8]} {[_short(event) for event in turn.events]}")
+        for event in turn.events:
+            self._coverage.saw("event", NAME_OF_TYPE[event.event_type])
         self._check_order(known, turn)
+        self._check_paused(turn)
         known.state = state
         known.frames += turn.frames
         known.events += turn.events
@@ -182,6 +283,10 @@ class Watch:
         self._check_woken(known, turn)
         if self._chance.random() < REPLAYED:
             self.check_replay(known)
+
+    def _first_open(self, workflow: tuple[str, str]) -> str:
+        key = self.open_runs.get(workflow)
+        return self.runs[key].state.start.first_execution_run_id if key is not None else ""
 
     def check_replay(self, known: Known) -> None:
         """H2: history and progress lead to the state that is served."""
@@ -214,7 +319,8 @@ class Watch:
             if other is not None and other != key:
                 self._broken("R1", key, f"opened while {other.run_id} is open")
             self.open_runs[key.workflow] = key
-            waits = state.children or state.signals_sent
+            waits = state.children or state.signals_sent or state.cancels_sent or state.paused
+            waits = waits or any(activity.paused_at_ms for activity in state.activities.values())
             if not work.tasks(state) and deadlines.deadline_ms(state) is None and not waits:
                 self._broken("L1", key, "nothing will ever happen to this open run")
         else:
@@ -234,13 +340,33 @@ class Watch:
                 known.outcomes.add(scheduled)
         before = turn.before.activities if turn.before is not None else {}
         for scheduled, activity in turn.state.activities.items():
+            if activity.paused_at_ms:
+                self.pauses.add(activity.pause_request_id)
             old = before.get(scheduled)
             if old is None:
                 continue
             self._check_attempts(key, old, activity)
 
+    def _check_paused(self, turn: Turn) -> None:
+        """A1, W1: of a paused run nothing is handed out, nor of a paused activity."""
+        before, after = turn.before, turn.state
+        if before is None:
+            return
+        task = after.workflow_task
+        begins = task is not None and task.started_at_ms and task != before.workflow_task
+        old = before.workflow_task
+        if before.paused and begins and (old is None or not old.started_at_ms):
+            self._broken("W1", after.key, "a workflow task of a paused run was started")
+        for scheduled, activity in before.activities.items():
+            new = after.activities.get(scheduled)
+            begins = new is not None and new.started_at_ms and new.nonce != activity.nonce
+            if begins and (before.paused or activity.paused_at_ms):
+                self._broken("A1", after.key, f"activity {scheduled} is paused, and an attempt was started")
+
     def _check_attempts(self, key: RunKey, old: Activity, new: Activity) -> None:
         most = new.scheduled.retry_policy.maximum_attempts
+        if key in self.attempts_forgotten and new.attempt == 1:
+            return
         if new.attempt not in (old.attempt, old.attempt + 1):
             self._broken(
                 "A1", key, f"activity {new.scheduled_event_id} went from attempt {old.attempt} to {new.attempt}"
@@ -259,7 +385,8 @@ class Watch:
             if NAME_OF_TYPE[event.event_type] in WAKING:
                 known.unseen = event.event_id
         seen = known.unseen < state.last_completed_task_started_event_id
-        if state.open and state.first_task_ready and state.workflow_task is None and known.unseen and not seen:
+        waits = state.first_task_ready and not state.paused
+        if state.open and waits and state.workflow_task is None and known.unseen and not seen:
             self._broken("W1", state.key, f"nobody will hear of event {known.unseen}")
 
     def _check_due(self, turn: Turn) -> None:
@@ -277,7 +404,7 @@ class Watch:
                     after_ms = duration_ms(started.timer_started_event_attributes.start_to_fire_timeout)
                     due_ms = started.event_time.ToMilliseconds() + after_ms
                     if event.event_time.ToMilliseconds() == turn.now_ms:  # it fired now, not while it was buffered
-                        self._check_late(before.key, due_ms)
+                        self._check_late(before.key, max(due_ms, known.begun_at_ms))
                     if turn.now_ms < due_ms and event.event_time.ToMilliseconds() < due_ms:
                         self._broken(
                             "T1", before.key, f"timer {attributes.timer_id} fired {due_ms - turn.now_ms} ms early"
@@ -293,9 +420,13 @@ class Watch:
 
     def _check_late(self, key: RunKey, due_ms: int) -> None:
         """T2: a timer fires soon after it is due, as far as the server was there and could write."""
-        late_s = self.time_s() - max(due_ms / 1000 - self.epoch_s, self.well_since_s())
+        late_s = self.late_s(due_ms)
         if late_s > LATE_S:
             self._broken("T2", key, f"a timer fired {late_s:.1f} s late")
+
+    def late_s(self, due_ms: int) -> float:
+        """Return for how many seconds something has been due and could have been done."""
+        return self.time_s() - max(due_ms / 1000 - self.epoch_s, self.well_since_s())
 
     def _broken(self, invariant: str, key: RunKey, text: str) -> None:
         self._violated(Violation(invariant, f"{key}: {text}"))

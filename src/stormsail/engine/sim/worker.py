@@ -143,7 +143,7 @@ class Worker:
         self, task: PollWorkflowTaskQueueResponse, program: Program
     ) -> PollWorkflowTaskQueueResponse | None:
         identity = self._identity()
-        messages, commands = updates.answers(program.updates, task.messages)
+        messages, commands = updates.answers(program.updates, program.admitted, task.messages)
         request = RespondWorkflowTaskCompletedRequest(
             namespace=self._namespace,
             task_token=task.task_token,

@@ -58,9 +58,9 @@ def reject_unprocessed(turn: Turn) -> None:
 
 def abort_sent(turn: Turn) -> None:
     """Tell the callers of the updates that the worker was given that it could not process its workflow task. Updates
-    that no worker has seen wait for the next one."""
+    that no worker has seen wait for the next one, and so do those that history tells of."""
     for update_id, one in list(turn.state.updates_admitted.items()):
-        if one.sent:
+        if one.sent and not one.event_id:
             turn.hold(notes.UpdateDropped(update_id))
             turn.ended[update_id] = WorkflowNotReady(
                 "Unable to perform workflow execution update due to unexpected workflow task failure."
@@ -171,7 +171,9 @@ def _complete(turn: Turn, update_id: str, response: Response) -> None:
 
 
 def _reject(turn: Turn, update_id: str, failure: Failure) -> None:
-    turn.hold(notes.UpdateDropped(update_id))
+    # One that history tells of would be there again after a restart.
+    drop = turn.note if turn.state.updates_admitted[update_id].event_id else turn.hold
+    drop(notes.UpdateDropped(update_id))
     turn.ended[update_id] = Outcome(failure=failure)
 
 
