@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from stormsail.cli.errors import CommandFailed, ExitCode
+from stormsail.engine.sim import coverage
 from stormsail.engine.sim.campaign import Campaign, Found, cores, find_all, play_seeds
 from stormsail.engine.sim.mutants import MUTANTS, tampering_of
 from stormsail.engine.sim.simulate import Outcome, simulate
@@ -17,6 +18,8 @@ from stormsail.engine.sim.simulate import Outcome, simulate
 PROGRESS_S: Final = 5.0
 TAIL_LINES: Final = 25
 MINUTES: Final = 1.0
+ENOUGH_SEEDS: Final = 10
+"""From so many on it is worth saying what was met in them."""
 _TABLE_HEAD: Final = """# Planted bugs
 
 Written by `stormsail sim --all-mutants --table docs/mutants.md`. Each line is a bug that can be planted between two
@@ -41,6 +44,8 @@ def play(seed: int | None, seeds: int | None, minutes: float | None, mutant: str
         first, count=seeds or 0, seconds=(minutes or 0) * 60, mutant=mutant, jobs=jobs, report=_progress()
     )
     click.echo(_summary(campaign))
+    if campaign.seeds >= ENOUGH_SEEDS:
+        click.echo("\n".join(["features seen:", *coverage.report(campaign.seen)]))
     if campaign.failed is None:
         return int(ExitCode.OK)
     _show_failure(campaign.failed, mutant)

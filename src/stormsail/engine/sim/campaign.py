@@ -3,11 +3,13 @@
 import multiprocessing
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Final
 
+from stormsail.engine.sim.coverage import Met
 from stormsail.engine.sim.mutants import MUTANTS, tampering_of
 from stormsail.engine.sim.simulate import Outcome, simulate
 
@@ -29,6 +31,8 @@ class Campaign:
     power_cuts: int = 0
     faults: int = 0
     failed: Outcome | None = None
+    seen: Counter[Met] = field(default_factory=Counter)
+    """What was met, how often."""
 
     def count(self, outcome: Outcome) -> None:
         """Add a seed."""
@@ -37,6 +41,7 @@ class Campaign:
         self.commits += outcome.commits
         self.power_cuts += outcome.power_cuts
         self.faults += sum(outcome.faults.values())
+        self.seen += outcome.seen
         if outcome.violation is not None and self.failed is None:
             self.failed = outcome
 

@@ -10,13 +10,14 @@ from temporalio.api.history.v1 import HistoryEvent
 from stormsail.engine.core import events
 from stormsail.engine.core.events import NAME_OF_TYPE
 from stormsail.engine.core.ids import RunKey
-from stormsail.engine.sim.program import CHILD_ENDS
+from stormsail.engine.sim.program import CHILD_ENDS, CHILD_MARK
 
 Histories = Mapping[RunKey, Sequence[HistoryEvent]]
 Broken = Callable[[str, str], None]
 
+BYSTANDER: Final = "bystander"
+"""Who it is that ends children beside their parents."""
 _STOPS: Final = ("WorkflowExecutionCancelRequested", "WorkflowExecutionTerminated")
-"""Clients do neither to children: only parents do."""
 
 
 def check(histories: Histories, broken: Broken) -> None:
@@ -35,7 +36,7 @@ def check(histories: Histories, broken: Broken) -> None:
         for initiated, attributes in asked.items():
             runs = born[key.run_id, initiated]
             _check_child(key, attributes.workflow_id, runs, heard[initiated], histories, broken)
-            for child in runs:
+            for child in runs if attributes.workflow_id.endswith(CHILD_MARK) else ():
                 _check_asked_to_stop(child, attributes.parent_close_policy, histories, broken)
 
 
@@ -82,9 +83,8 @@ def _check_asked_to_stop(
     stops = [
         name
         for event in histories[child]
-        if (name := NAME_OF_TYPE[event.event_type])
-        in ("WorkflowExecutionCancelRequested", "WorkflowExecutionTerminated")
-        and "client" not in getattr(events.attributes_of(event), "identity", "")
+        if (name := NAME_OF_TYPE[event.event_type]) in _STOPS
+        and getattr(events.attributes_of(event), "identity", "") != BYSTANDER
     ]
     if len(stops) > 1:
         broken("C1", f"{child} was stopped more than once: {', '.join(stops)}")

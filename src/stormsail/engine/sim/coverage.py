@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final, get_args
 
-from stormsail.engine.core import requests
 from stormsail.engine.core.errors import Refused
 from stormsail.engine.core.events import NAME_OF_TYPE
 from stormsail.engine.core.ids import Ids
@@ -19,6 +18,38 @@ from stormsail.engine.shell.runs import Core
 Met = tuple[str, str]
 """What kind of thing, and which one."""
 
+_LISTED: Final = {
+    "rpc": (
+        "CountSchedules",
+        "CreateSchedule",
+        "DeleteSchedule",
+        "DeleteWorkflowExecution",
+        "DescribeSchedule",
+        "ListSchedules",
+        "PatchSchedule",
+        "QueryWorkflow",
+        "ResetWorkflowExecution",
+        "UpdateSchedule",
+    ),
+    "schedule": ("due", "asked for", "run begun", "skipped", "caught up", "missed", "deleted"),
+    "queue": ("backlog", "passed over"),
+    "deleted": ("asked for", "retention over"),
+    "rot": ("served", "refused"),
+    "fault": (
+        "power cut",
+        "power cut at a disk call",
+        "power cut after a message struck",
+        "power cut after a schedule struck",
+        "kill -9",
+        "kill -9 at a disk call",
+        "restart",
+        "I/O error",
+        "full disk",
+        "clock step",
+        "worker death",
+    ),
+}
+"""What must be met, beside all that the engine's own tables name."""
 NOT_PLAYED: Final = frozenset(
     {
         # Never written: what Temporal has names for and no server writes, or what is not served here.
@@ -76,7 +107,7 @@ def listed() -> frozenset[Met]:
     every = {("event", name) for name in NAME_OF_TYPE.values()}
     every |= {("request", one.__name__) for one in (*get_args(RunRequest), *get_args(StartRequest))}
     every |= {("message", one.__name__) for one in get_args(Body)}
-    every |= {("rpc", requests.ResetWorkflow.__name__)}
+    every |= {(kind, name) for kind, names in _LISTED.items() for name in names}
     return frozenset(every - NOT_PLAYED)
 
 

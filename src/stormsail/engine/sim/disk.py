@@ -99,6 +99,14 @@ class SimDisk:
         """Close every file, losing nothing: what was written is with the kernel."""
         self.boot += 1
 
+    def rot(self, name: str, bits: int) -> None:
+        """Change bits of a file that nobody has open."""
+        data = self._files[name].data
+        for _ in range(bits):
+            place = self._chance.randrange(len(data))
+            data[place] ^= 1 << self._chance.randrange(8)
+        self._note(f"{bits} bits of {name} have changed")
+
     def power_on(self) -> None:
         """Come back with what is left. Faults that were to come are forgotten."""
         self.powered = True

@@ -69,6 +69,8 @@ class Network:
         self._coverage = coverage
         self._pending: dict[_Pending, None] = {}
         self.calls = 0
+        self.rotten = False
+        """Whether the server may find runs damaged."""
         node.on_death = self._node_died
 
     def heal(self) -> None:
@@ -135,7 +137,7 @@ class Network:
         if error is not None and not isinstance(error, Refused):
             self._violated(Violation("CRASH", f"{pending.method} raised {type(error).__name__}: {error}"))
             return
-        if isinstance(error, Refused) and error.status == "INTERNAL":
+        if isinstance(error, Refused) and error.status == "INTERNAL" and not self.rotten:
             self._violated(Violation("CRASH", f"{pending.method}: {error.message}"))
             return
         if self._chance.random() < self.lost:

@@ -148,6 +148,8 @@ class Node:
         self.died: asyncio.Future[None] = loop.create_future()
         self.on_death: Callable[[Life], None] = lambda _life: None
         self.up_since_s = 0.0
+        self.rotten = False
+        """Whether bits of the file have changed: then the store may refuse it, and has not what was committed."""
         self.well_since_s = 0.0
         """Since when it has been up, and nothing else hindered it."""
 
@@ -178,7 +180,7 @@ class Node:
         if refusal:
             self._trace.note(f"{self.life.name} cannot start: {refusal}")
             self._die("cannot start")
-            if counts.faults + counts.fulls == troubles:
+            if counts.faults + counts.fulls == troubles and not self.rotten:
                 raise Violation("D1", f"the store cannot be opened on a sound disk: {refusal}")
             return False
         self._trace.note(f"{self.life.name} serves")
@@ -246,7 +248,8 @@ class Node:
             for name, retention_s in self._namespaces.items():
                 if store.namespaces.get(name) is None:
                     await store.namespaces.register(_namespace(name, self.ids.uuid(), retention_s))
-            self._watching.opened(store)
+            if not self.rotten:
+                self._watching.opened(store)
         except Exception as error:
             if not isinstance(error, StorageFailed | apsw.Error) and type(error).__name__ != "StorageFull":
                 raise

@@ -13,10 +13,14 @@ from temporalio.api.workflowservice.v1 import (
     PauseActivityResponse,
     PauseWorkflowExecutionRequest,
     PauseWorkflowExecutionResponse,
+    RequestCancelWorkflowExecutionRequest,
+    RequestCancelWorkflowExecutionResponse,
     ResetActivityRequest,
     ResetActivityResponse,
     ResetWorkflowExecutionRequest,
     ResetWorkflowExecutionResponse,
+    TerminateWorkflowExecutionRequest,
+    TerminateWorkflowExecutionResponse,
     UnpauseActivityRequest,
     UnpauseActivityResponse,
     UnpauseWorkflowExecutionRequest,
@@ -31,6 +35,8 @@ from stormsail.engine.core.errors import Refused
 from stormsail.engine.core.events import NAME_OF_TYPE
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.sim.caller import Caller
+from stormsail.engine.sim.children import BYSTANDER
+from stormsail.engine.sim.program import CHILD_MARK
 from stormsail.engine.sim.swarm import Swarm
 from stormsail.engine.sim.trace import Violation
 from stormsail.engine.sim.watch import Watch
@@ -55,6 +61,7 @@ class Administrator:
             ("activities", (self._pause_activities, self._unpause_activities, self._reset_activities, self._change)),
             ("activities", (self._pause_activities, self._reset_activities, self._change_run)),
             ("pauses", (self._pause, self._pause, self._unpause)),
+            ("families", (self._end_child,)),
             ("deletions", (self._delete,)),
             ("resets", (self._reset,)),
         )
@@ -155,6 +162,31 @@ class Administrator:
         )
         if await self._caller.done("UnpauseWorkflowExecution", request, UnpauseWorkflowExecutionResponse):
             self._caller.ledger.unpaused.append((key, request.request_id))
+
+    async def _end_child(self, _: RunKey) -> None:
+        """Cancel or terminate a child: its parent hears of it."""
+        own = self._caller.namespace
+        some = [
+            key
+            for (namespace, workflow_id), key in self._watch.open_runs.items()
+            if namespace == own and workflow_id.endswith(CHILD_MARK)
+        ]
+        if not some:
+            return
+        key = self._chance.choice(some)
+        if self._chance.random() < 0.5:
+            cancel = RequestCancelWorkflowExecutionRequest(
+                namespace=own,
+                workflow_execution=_execution(key),
+                identity=BYSTANDER,
+                request_id=self._caller.ids.uuid(),
+            )
+            await self._caller.done("RequestCancelWorkflowExecution", cancel, RequestCancelWorkflowExecutionResponse)
+        else:
+            end = TerminateWorkflowExecutionRequest(
+                namespace=own, workflow_execution=_execution(key), identity=BYSTANDER
+            )
+            await self._caller.done("TerminateWorkflowExecution", end, TerminateWorkflowExecutionResponse)
 
     async def _delete(self, key: RunKey) -> None:
         self._caller.ledger.to_delete.add(key)

@@ -293,8 +293,10 @@ class Program:
     def _child_step(self, n: int, first: bool, out: list[Command]) -> bool:
         """Start a child; then go on at once, or signal it and wait for its end."""
         child_id = f"{self._seed}/{self._attempt}/{n}{CHILD_MARK}"
-        stage = self._children.get(child_id, "")
         drawn = zlib.crc32(child_id.encode())
+        if drawn % 8 == 0:
+            child_id = f"w{drawn // 8 % OTHERS}"  # may be taken
+        stage = self._children.get(child_id, "")
         if first:
             out.append(_child(child_id, drawn))
             return False
@@ -410,7 +412,8 @@ def _child(child_id: str, drawn: int) -> Command:
     attributes = command.start_child_workflow_execution_command_attributes
     attributes.workflow_id = child_id
     attributes.workflow_type.name = "W"
-    attributes.input.CopyFrom(payloads(child_id.replace("+", "-")))
+    seed = child_id if child_id.endswith(CHILD_MARK) else f"{child_id}{CHILD_MARK}"
+    attributes.input.CopyFrom(payloads(seed.replace("+", "-")))
     attributes.parent_close_policy = _POLICIES[drawn // 3 % len(_POLICIES)]
     if drawn % 7 == 0:
         attributes.workflow_run_timeout.FromMilliseconds(6_000)

@@ -16,7 +16,7 @@ import structlog
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.state import RunState
 from stormsail.engine.sim.caller import Caller
-from stormsail.engine.sim.client import Client
+from stormsail.engine.sim.client import Client, read_history
 from stormsail.engine.sim.coverage import Coverage, Met
 from stormsail.engine.sim.disk import SimDisk, SimVfs
 from stormsail.engine.sim.finals import Finals
@@ -114,6 +114,7 @@ class World:
         self.ledger.told_late_s = self._told_late_s
         self.ledger.attempts_forgotten = lambda key: key in self.watch.attempts_forgotten
         self.ledger.uncancelled = self.watch.uncancelled
+        self.watch.asked_to_delete = lambda key: key in self.ledger.to_delete
         self.watch.may_delete = self._may_delete
         self._name = name
         self._chance = random.Random(f"{name}/world")
@@ -140,6 +141,9 @@ class World:
         self.watch.time_s = self.loop.time
         self.watch.epoch_s = EPOCH_S
         self.watch.well_since_s = self._well_since_s
+        self.watch.fairness.pollers = 2 * self.swarm.workers + 2
+        self.watch.fairness.time_s = self.loop.time
+        self.watch.fairness.well_since_s = lambda: self.node.well_since_s
         self.network = Network(
             self.loop,
             self.node,
@@ -184,6 +188,25 @@ class World:
         for worker in self._workers:
             worker.die()
         keeping.cancel()
+        if "rot" in self.swarm.features:
+            await self._rot()
+
+    async def _rot(self) -> None:
+        """D8: where bits of the file have changed, a history is served as it was, or refused."""
+        await self.node.stop()
+        self.node.rotten = self.network.rotten = True
+        self.disk.rot("/sim/engine.db", self._chance.choice((1, 1, 3, 10)))
+        if not await self.node.start():
+            self.coverage.saw("rot", "file refused")
+            return
+        for key, known in self.watch.runs.items():
+            page_size = self._chance.choice((0, 5))
+            read = await read_history(self.network, "auditor", key, page_size)
+            self.coverage.saw("rot", "served" if read is not None else "refused")
+            if read is not None and read != known.events:
+                raise Violation("D8", f"{key} shows another history than it had, after bits of the file changed")
+            if not self.node.up:
+                return
 
     def _callers(self) -> list[Client | Administrator | Planner]:
         """Everybody who calls from outside, but for the workers."""
@@ -277,7 +300,7 @@ class World:
         """Take note of what the engine logs, and of what it must never have to log."""
         self.trace.note(f"log: {event}")
         healthy = self.node.life.alive and self.node.engine is not None and not self.node.engine.failed.is_set()
-        if event in _BROKEN_LOGS and healthy:
+        if event in _BROKEN_LOGS and healthy and not self.node.rotten:
             known = {name: str(value)[:300] for name, value in fields.items() if name in ("run", "rule")}
             error = fields.get("exc_info")
             error = sys.exc_info()[1] if error is True else error

@@ -20,12 +20,14 @@ FEATURES: Final = (
     "deletions",
     "retention",
     "resets",
+    "crowds",
     "rot",
 )
 """What is played beside starts, signals, timers and activities, each in some seeds only.
 
 `families`: children, and workflows that signal and cancel each other. `activities`: people pause, reset and change
-them. `pauses`: people pause runs. `rot`: in the end bits of the file change.
+them. `pauses`: people pause runs. `crowds`: few workers and slow ones, so that tasks wait. `rot`: in the end bits of
+the file change.
 """
 RETENTION_S: Final = 20.0
 """How long closed runs of the first namespace stay, where the seed plays it."""
@@ -44,6 +46,8 @@ class Swarm:
     operations: int
     """Of each client."""
     workers: int
+    activity_s: float
+    """How long an activity takes at most, where it does not hang."""
     delay_s: float
     """The longest a message usually takes."""
     lost: float
@@ -91,10 +95,11 @@ def draw(chance: random.Random) -> Swarm:
         features=features,
         shape=_shape(features, chance),
         shuffled=chance.random() < 0.8,
-        workflow_ids=chance.randint(1, 3),
+        workflow_ids=chance.randint(1, 3) if "crowds" not in features else 6,
         clients=chance.randint(2, 4),
         operations=chance.choice((8, 15, 40) if "schedules" not in features else (4, 8, 15)),
-        workers=chance.randint(1, 3),
+        workers=chance.randint(1, 3) if "crowds" not in features else 1,
+        activity_s=0.3 if "crowds" not in features else 2.0,
         delay_s=chance.choice((0.001, 0.01, 0.2)),
         lost=some(0.05),
         doubled=some(0.1),
@@ -125,4 +130,4 @@ def _features(chance: random.Random) -> frozenset[str]:
 def _shape(features: frozenset[str], chance: random.Random) -> str:
     if "families" in features and "resets" not in features:
         return chance.choice(("mixed", "family"))
-    return chance.choice(("leaf", "busy")) if "activities" in features else "leaf"
+    return chance.choice(("leaf", "busy")) if features & {"activities", "crowds"} else "leaf"

@@ -14,6 +14,7 @@ from stormsail.engine.core import deadlines, events, progress, replay, work
 from stormsail.engine.core.errors import InvalidTransition
 from stormsail.engine.core.events import NAME_OF_TYPE
 from stormsail.engine.core.ids import RunKey
+from stormsail.engine.core.limits import DEFAULT_LIMITS
 from stormsail.engine.core.machines.run import CLOSING
 from stormsail.engine.core.messages import RunMessage
 from stormsail.engine.core.retry import duration_ms
@@ -21,6 +22,7 @@ from stormsail.engine.core.schedules.state import Schedule
 from stormsail.engine.core.state import Activity, RunState
 from stormsail.engine.core.turn import Turn
 from stormsail.engine.sim.coverage import Coverage
+from stormsail.engine.sim.fairness import Fairness
 from stormsail.engine.sim.mail import Mail, Posting
 from stormsail.engine.sim.network import Violated
 from stormsail.engine.sim.program import CHILD_ENDS
@@ -84,9 +86,11 @@ class Watch:
         self._chance = chance
         self._coverage = coverage
         self.mail = Mail(violated)
+        self.fairness = Fairness(violated, coverage, DEFAULT_LIMITS.priority_levels)
         self.timetable = Timetable(violated, coverage, self.late_s)
         self.heard: Callable[[str], None] = lambda _what: None
         """Told what just went to the disk that something is to follow from."""
+        self.asked_to_delete: Callable[[RunKey], bool] = lambda _key: False
         self.may_delete: Callable[[RunState], bool] = lambda _state: False
         """Whether a run may leave the disk: somebody asked, or its retention is over."""
         self.attempts_forgotten: set[RunKey] = set()
@@ -246,6 +250,7 @@ class Watch:
             return  # two asked for it at once
         self._trace.note(f"deleted {key.workflow_id}/{key.run_id[:8]}")
         self.deleted[key] = known
+        self._coverage.saw("deleted", "asked for" if self.asked_to_delete(key) else "retention over")
         if known.state.open:
             self._broken("D1", key, "an open run was deleted")
         elif not self.may_delete(known.state):
@@ -275,6 +280,7 @@ class Watch:
             self._coverage.saw("event", NAME_OF_TYPE[event.event_type])
         self._check_order(known, turn)
         self._check_paused(turn)
+        self.fairness.committed(turn)
         known.state = state
         known.frames += turn.frames
         known.events += turn.events
@@ -371,7 +377,7 @@ class Watch:
             self._broken(
                 "A1", key, f"activity {new.scheduled_event_id} went from attempt {old.attempt} to {new.attempt}"
             )
-        if most and new.attempt > most:
+        if most and new.attempt > most and new.attempt != old.attempt:  # else somebody has lowered it
             self._broken("A1", key, f"activity {new.scheduled_event_id} has attempt {new.attempt} of {most}")
         if old.started_at_ms and new.started_at_ms and old.nonce != new.nonce:
             self._broken("A1", key, f"activity {new.scheduled_event_id} was started twice in attempt {new.attempt}")

@@ -252,7 +252,7 @@ class Worker:
     async def _do_activity(self, task: PollActivityTaskQueueResponse) -> None:
         self._ledger.activity_delivered(self.name, task)
         act = behaviour(text_of(task.input), task.activity_id, task.attempt)
-        await asyncio.sleep(self._chance.random() * 0.3)
+        await asyncio.sleep(self._chance.random() * self._swarm.activity_s)
         match act:
             case "ok":
                 await self._complete_activity(task)
