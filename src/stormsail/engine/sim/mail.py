@@ -6,6 +6,7 @@ from typing import Final
 
 from stormsail.engine.core.messages import RunMessage
 from stormsail.engine.core.turn import Turn
+from stormsail.engine.sim.coverage import Coverage
 from stormsail.engine.sim.network import Violated
 from stormsail.engine.sim.trace import Violation
 from stormsail.engine.store.store import Store
@@ -32,8 +33,9 @@ class Posting:
 class Mail:
     """The messages that are sent and not taken, as the commits have it."""
 
-    def __init__(self, violated: Violated) -> None:
+    def __init__(self, violated: Violated, coverage: Coverage) -> None:
         self._violated = violated
+        self._coverage = coverage
         self._waiting: dict[Name, RunMessage] = {}
         self._settling: dict[int, Posting] = {}
         self._drawn = 0
@@ -44,6 +46,7 @@ class Mail:
             self._waiting.pop(name, None)
         for message in posting.sent:
             self._waiting[message.name] = message
+            self._coverage.saw("message", message.kind)
 
     def settling(self, taken: RunMessage, answers: Sequence[RunMessage]) -> int:
         """A message that no run takes goes from the disk, its answers come; returns what to call that by."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from stormsail.engine.shell.runs import Core
-from stormsail.engine.sim import planted_core, planted_shell, planted_store
+from stormsail.engine.sim import planted_core, planted_late, planted_shell, planted_store
 from stormsail.engine.sim.planted_core import deciding
 from stormsail.engine.sim.tampering import Tampering
 
@@ -191,6 +191,52 @@ _ALL: Final = (
         "child-end-untold",
         "a parent is not told that its child has ended",
         Tampering(engine=planted_shell.keeps_child_ends_to_itself),
+    ),
+    Mutant(
+        "schedule-start-forgotten",
+        "what a schedule has decided to start is in memory only",
+        Tampering(store=planted_late.ForgetsStarts),
+    ),
+    Mutant(
+        "schedule-request-id-anew",
+        "each try of a schedule's start has another request id",
+        Tampering(engine=planted_late.draws_request_ids_anew),
+    ),
+    Mutant(
+        "schedule-end-unheard",
+        "a schedule does not hear that its workflow has ended",
+        Tampering(engine=planted_late.hears_no_ends),
+    ),
+    Mutant(
+        "pause-not-noted",
+        "a pause of an activity is acknowledged and not noted",
+        Tampering(core=deciding(planted_late.notes_no_pause)),
+    ),
+    Mutant(
+        "unpause-wakes-nobody",
+        "a run that goes on after a pause gets no workflow task",
+        Tampering(core=deciding(planted_late.unpauses_into_silence)),
+    ),
+    Mutant(
+        "retention-early",
+        "runs are deleted before their retention is over",
+        Tampering(engine=planted_late.sweeps_early),
+    ),
+    Mutant("retention-never", "retention deletes nothing", Tampering(engine=planted_late.never_sweeps)),
+    Mutant(
+        "delete-acknowledged-only",
+        "a deletion is acknowledged, and nothing is deleted",
+        Tampering(store=planted_late.KeepsDeleted),
+    ),
+    Mutant(
+        "reset-tells-nothing",
+        "a reset run does not hear again what came after its point",
+        Tampering(engine=planted_late.tells_nothing_again),
+    ),
+    Mutant(
+        "urgency-upside-down",
+        "the less urgent task goes out first",
+        Tampering(engine=planted_late.turns_urgency_round),
     ),
 )
 

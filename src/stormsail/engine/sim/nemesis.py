@@ -57,7 +57,8 @@ class Nemesis:
         while True:
             if await self._node.start():
                 await self._node.ended()
-            await asyncio.sleep(0.05 if self._calm else self._chance.random() * self._chance.choice((0.1, 1.0, 4.0)))
+            longest_s = (0.1, 1.0, 4.0, 20.0) if "schedules" in self._swarm.features else (0.1, 1.0, 4.0)
+            await asyncio.sleep(0.05 if self._calm else self._chance.random() * self._chance.choice(longest_s))
 
     def hear(self, what: str) -> None:
         """Something went to the disk that more is to follow from: the moment to cut the power, if it was waited for."""

@@ -294,7 +294,7 @@ class Program:
         """Start a child; then go on at once, or signal it and wait for its end."""
         child_id = f"{self._seed}/{self._attempt}/{n}{CHILD_MARK}"
         drawn = zlib.crc32(child_id.encode())
-        if drawn % 8 == 0:
+        if drawn % 4 == 0:
             child_id = f"w{drawn // 8 % OTHERS}"  # may be taken
         stage = self._children.get(child_id, "")
         if first:
@@ -302,7 +302,7 @@ class Program:
             return False
         if not stage or drawn % 3 == 0 or stage == "ended":
             return bool(stage)
-        signal = f"{FROM_PARENT}{child_id}"
+        signal = f"{FROM_PARENT}{self._seed}/{self._attempt}/{n}"
         if signal not in self._asked:
             self._asked.add(signal)
             out.append(_signal(child_id, signal))

@@ -236,6 +236,7 @@ class World:
         while self.watch.open_runs or self.watch.timetable.acting(self._server_s()) or not self.node.up:
             if self.loop.time() > until_s:
                 stuck = [self._stuck(key) for key in self.watch.open_runs.values()]
+                stuck += [f"{schedule}" for schedule in self.watch.timetable.schedules.values()]
                 raise Violation("L1", f"still open {REST_S:.0f} s after the last fault: {'; '.join(stuck[:3])}")
             await asyncio.sleep(1.0)
             await let_go(auditor, self.watch)

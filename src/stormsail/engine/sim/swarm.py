@@ -123,8 +123,11 @@ def draw(chance: random.Random) -> Swarm:
 def _features(chance: random.Random) -> frozenset[str]:
     """Draw what is played: one or two things alone and so the more of them, or some of everything."""
     if chance.random() < 0.5:
-        return frozenset(chance.sample(FEATURES, chance.randint(1, 2)))
-    return frozenset(one for one in FEATURES if chance.random() < 0.35)
+        drawn = frozenset(chance.sample(FEATURES, chance.randint(1, 2)))
+    else:
+        drawn = frozenset(one for one in FEATURES if chance.random() < 0.35)
+    # A reset carries updates over.
+    return drawn | {"updates"} if "resets" in drawn and chance.random() < 0.6 else drawn
 
 
 def _shape(features: frozenset[str], chance: random.Random) -> str:

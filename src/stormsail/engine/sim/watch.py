@@ -85,7 +85,7 @@ class Watch:
         self._trace = trace
         self._chance = chance
         self._coverage = coverage
-        self.mail = Mail(violated)
+        self.mail = Mail(violated, coverage)
         self.fairness = Fairness(violated, coverage, DEFAULT_LIMITS.priority_levels)
         self.timetable = Timetable(violated, coverage, self.late_s)
         self.heard: Callable[[str], None] = lambda _what: None
@@ -240,8 +240,7 @@ class Watch:
         self.mail.carry_out(batch.posting)
         for turn in batch.turns:
             self._apply(turn)
-        for message in batch.posting.sent:
-            self._coverage.saw("message", message.kind)
+        if batch.posting.sent:
             self.heard("message")
 
     def _delete(self, key: RunKey) -> None:
