@@ -72,7 +72,8 @@ class Schedules:
         self._held_until_ms: dict[ScheduleKey, int] = {}
         """Schedules that could not be woken, and when to try again."""
         self._places = asyncio.Semaphore(_STARTED_AT_ONCE)
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        """Everything under way, in the order of its beginning."""
         self._changed: asyncio.Future[None] | None = None
         self._stopping = False
 
@@ -403,11 +404,11 @@ class Schedules:
         return task
 
     def _keep(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._dropped)
 
     def _dropped(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled():
             task.exception()  # its caller may have gone; it is logged where it arose
 
