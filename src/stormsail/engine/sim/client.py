@@ -75,7 +75,7 @@ class Client:
             (self._start, 4),
             (self._signal, 7),
             (self._signal_with_start, 3),
-            (self._query, 3 * ("queries" in self._swarm.features)),
+            (self._query, 7 * ("queries" in self._swarm.features)),
             (self._update, 3 * ("updates" in self._swarm.features)),
             (self._read, 3),
             (self._wait, 2),

@@ -128,6 +128,7 @@ class Program:
         self.signals: list[str] = []
         self._seed = ""
         self._attempt = 1
+        self._run = ""
         self._steps: list[_Step] = []
         self._at = 0
         self._taken = 0
@@ -161,6 +162,7 @@ class Program:
         match name:
             case "WorkflowExecutionStarted":
                 self._begin(text_of(attributes.input), attributes.attempt)
+                self._run = attributes.original_execution_run_id
             case "WorkflowExecutionSignaled":
                 self.signals.append(attributes.signal_name)
             case "WorkflowExecutionCancelRequested":
@@ -302,7 +304,7 @@ class Program:
             return False
         if not stage or drawn % 3 == 0 or stage == "ended":
             return bool(stage)
-        signal = f"{FROM_PARENT}{self._seed}/{self._attempt}/{n}"
+        signal = f"{FROM_PARENT}{self._run}/{n}"
         if signal not in self._asked:
             self._asked.add(signal)
             out.append(_signal(child_id, signal))
@@ -310,8 +312,8 @@ class Program:
 
     def _other_step(self, n: int, first: bool, out: list[Command]) -> bool:
         """Signal or cancel another workflow, which may not be there, and wait for the answer."""
-        name = f"{FROM_PARENT}{self._seed}/{self._attempt}/{n}"
-        drawn = zlib.crc32(name.encode())
+        name = f"{FROM_PARENT}{self._run}/{n}"  # a start that is repeated may begin two runs of one seed
+        drawn = zlib.crc32(f"{self._seed}/{self._attempt}/{n}".encode())
         target = f"w{drawn // 3 % OTHERS}"
         if drawn % 3:
             if first:

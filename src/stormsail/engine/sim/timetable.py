@@ -87,6 +87,8 @@ class Timetable:
         assert one is not None
         self._drawn += 1
         self._changing[self._drawn] = _Change(one.key, before, after, due_ms, now_ms)
+        if after is not None:
+            self._check_late(after)
         return self._drawn
 
     def changed(self, number: int) -> None:
@@ -210,14 +212,19 @@ class Timetable:
             times.add(action.nominal_ms)
             if action.nominal_ms > now_ms:
                 self._broken("T1", after.key, f"it acts {action.nominal_ms - now_ms} ms early")
-            if self._late_s(action.nominal_ms) > LATE_S:
-                self._broken("T2", after.key, f"it acts {self._late_s(action.nominal_ms):.1f} s late")
         lasting = duration_ms(after.policies.catchup_window) == CATCHUP_WINDOW_DEFAULT_MS
         for starting in after.starting:
             found = self._actions[after.request_id(starting.action.number)]
             found.workflow_id, found.tracked = starting.workflow_id, starting.tracked
             found.lasting = lasting and not starting.action.manual
         return new
+
+    def _check_late(self, after: Schedule) -> None:
+        for action in (*after.buffered, *(starting.action for starting in after.starting)):
+            if after.request_id(action.number) in self._actions or action.manual:
+                continue
+            if (late_s := self._late_s(action.nominal_ms)) > LATE_S:
+                self._broken("T2", after.key, f"it acts {late_s:.1f} s late")
 
     def _check_times(self, before: Schedule, after: Schedule, now_ms: int, new: list[int]) -> None:
         """None is missed that is due by then and within the catch-up window."""

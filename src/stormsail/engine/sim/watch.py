@@ -369,14 +369,17 @@ class Watch:
                 self._broken("A1", after.key, f"activity {scheduled} is paused, and an attempt was started")
 
     def _check_attempts(self, key: RunKey, old: Activity, new: Activity) -> None:
-        most = new.scheduled.retry_policy.maximum_attempts
+        # Somebody may have changed it, also with the same commit.
+        allowed = [one.scheduled.retry_policy.maximum_attempts for one in (old, new)]
+        most = max(allowed) if all(allowed) else 0
         if key in self.attempts_forgotten and new.attempt == 1:
             return
         if new.attempt not in (old.attempt, old.attempt + 1):
             self._broken(
                 "A1", key, f"activity {new.scheduled_event_id} went from attempt {old.attempt} to {new.attempt}"
             )
-        if most and new.attempt > most and new.attempt != old.attempt:  # else somebody has lowered it
+        paused = old.paused_at_ms or new.paused_at_ms  # Temporal counts no maximum for an attempt that ends then
+        if most and new.attempt > most and new.attempt != old.attempt and not paused:
             self._broken("A1", key, f"activity {new.scheduled_event_id} has attempt {new.attempt} of {most}")
         if old.started_at_ms and new.started_at_ms and old.nonce != new.nonce:
             self._broken("A1", key, f"activity {new.scheduled_event_id} was started twice in attempt {new.attempt}")
