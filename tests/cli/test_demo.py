@@ -84,7 +84,7 @@ def test_a_demo_that_is_kept_can_be_looked_at_and_stopped() -> None:
         assert demo.returncode == 0, out + err
         assert f"stormsail demo --stop {data_dir}" in err
         [page] = re.findall(r"^  (http://127\.0\.0\.1:\d+)$", err, re.MULTILINE)
-        assert "<html" in httpx.get(page).text
+        assert "<html" in httpx.get(page, timeout=60).text
         [engine] = re.findall(r"stormsail status --engine (\S+)", err)
         eventually((data_dir / "worker.json").exists, seconds=60)
         status = subprocess.run(

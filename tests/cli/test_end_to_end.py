@@ -348,8 +348,8 @@ def test_up_says_where_page_api_and_engine_are_and_each_answers(tmp_path: Path) 
     try:
         place.until_ready(up, "web.json")
         page, engine = place.note("web.json")["address"], place.note("engine.json")["address"]
-        assert "<html" in httpx.get(page).text
-        view = httpx.get(f"{page}/api/v1/overview").json()
+        assert "<html" in httpx.get(page, timeout=60).text
+        view = httpx.get(f"{page}/api/v1/overview", timeout=60).json()
         assert {source["status"] for source in view["sources"]} == {"ok"}
         assert view["task_queue"]["has_worker"]
     finally:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from stormsail.delivery.model.server_group import Capacity, Health, LaunchSpec, Observation, ServerGroup
-from stormsail.delivery.providers.errors import Conflict, InvalidLaunch, NotFound
+from stormsail.delivery.providers.errors import Conflict, InvalidLaunch, NotFound, Transient
 from stormsail.delivery.providers.provider import (
     Change,
     CreateServerGroup,
@@ -72,12 +72,19 @@ async def finish_cancel(provider: Provider, token: str, change: Change) -> Progr
 
 
 async def observe_until(provider: Provider, application: str, wanted: Callable[[Observation], bool]) -> Observation:
-    """Observe until what is seen is as wanted."""
+    """Observe until what is seen is as wanted; what is transient is asked again, as a worker does."""
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while not wanted(seen := await provider.observe(application)):
+    seen: Observation | Transient
+    while True:
+        try:
+            seen = await provider.observe(application)
+        except Transient as failure:
+            seen = failure
+        else:
+            if wanted(seen):
+                return seen
         assert time.monotonic() < deadline, f"never seen as wanted; last: {seen}"
         await asyncio.sleep(0.02)
-    return seen
 
 
 async def group_of(provider: Provider, name: str) -> ServerGroup:

@@ -140,8 +140,7 @@ async def test_an_instance_that_died_after_being_healthy_is_started_again_and_se
     assert run is not None
     os.kill(run.pid, signal.SIGKILL)
     assert get((await provider.observe("shop")).address)[0] == 200
-    seen = await observe_until(provider, "shop", lambda seen: seen.server_groups[0].count(Health.DOWN) == 1)
-    assert "was killed by SIGKILL" in seen.server_groups[0].instances[0].detail
+    await observe_until(provider, "shop", lambda seen: seen.server_groups[0].count(Health.DOWN) == 1)
     await observe_until(provider, "shop", lambda seen: seen.server_groups[0].count(Health.UP) == 2)
     assert running(tmp_path, "shop-v000") == 2
 
