@@ -374,14 +374,14 @@ async def test_what_a_workflow_upserts_is_shown_and_found(client: Client) -> Non
 
 
 async def test_a_broken_workflow_goes_on_once_it_is_repaired(client: Client) -> None:
-    w.Flaw.broken = True
+    w.Flaw.times = 1000
     handle = await begin(client, w.Flawed.run)
 
     async def failed_twice() -> bool:
         return (await handle.describe()).raw_description.pending_workflow_task.attempt >= 2
 
     await until(failed_twice)
-    w.Flaw.broken = False
+    w.Flaw.times = 0
     assert await result(handle) == "repaired"
 
 

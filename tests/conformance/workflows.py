@@ -305,19 +305,20 @@ class Markers:
 
 
 class Flaw:
-    """Whether the workflow's code is broken at the moment."""
+    """How often the workflow's code still fails."""
 
-    broken = False
+    times = 0
 
 
 @workflow.defn(sandboxed=False)
 class Flawed:
-    """Its first workflow tasks fail while `Flaw.broken`: a bug that a deployment repairs."""
+    """Its workflow tasks fail while `Flaw.times` are left: a bug that a deployment repairs."""
 
     @workflow.run
     async def run(self, _: str) -> str:
         await asyncio.sleep(0.01)
-        if Flaw.broken:
+        if Flaw.times > 0:
+            Flaw.times -= 1
             raise RuntimeError("a bug")
         return "repaired"
 

@@ -156,6 +156,8 @@ async def _updates(rpc: Rpc, many: int) -> Answer:
         update = Request(meta=Meta(update_id=str(number)), input=Input(name="n"))
         request = UpdateWorkflowExecutionRequest(namespace="default", workflow_execution=one.execution, request=update)
         asking.append(asyncio.ensure_future(status(rpc, request)))
+    # A run takes its calls in order: once this signal is in its history, all of them have been looked at.
+    assert {answer[0] for answer in await one.signal(1)} == {"OK"}
     await asyncio.wait(asking, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
     said = [each.result() for each in asking if each.done()]
     for each in asking:
