@@ -100,22 +100,26 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def stop_dead(self) -> None:
         """End everything after the run: what is still pending is closed, and what that would have happen does not."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # some coroutines wait for another's beginning
+            self._close_pending()
+            self._kept.clear()
+            self._futures.clear()
+            self._ready.clear()
+            self._scheduled.clear()
+        self.close()
+
+    def _close_pending(self) -> None:
         for task, context in self._kept:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
-                with contextlib.suppress(RuntimeError), warnings.catch_warnings():
-                    warnings.simplefilter("ignore", RuntimeWarning)  # a coroutine that waits for another's beginning
+                with contextlib.suppress(RuntimeError):
                     context.run(task.get_coro().close)  # where it set its context variables, it sets them back
         for future in self._futures:
             for callback, context in future._callbacks or ():
                 if isinstance(driven := getattr(callback, "__self__", None), Driven):
                     with contextlib.suppress(RuntimeError):
                         context.run(driven.close)
-        self._kept.clear()
-        self._futures.clear()
-        self._ready.clear()
-        self._scheduled.clear()
-        self.close()
 
     def _keep_task(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> "asyncio.Task[Any]":
         """Make a task and keep it to the end: one that a dead process left behind must not be closed by the collector,
