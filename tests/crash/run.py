@@ -104,11 +104,11 @@ async def reckon(directory: Path, kills: int, seed: int, told: Callable[[str], N
     workers = Workers(engine.address, directory / "workers.log")
     reckoning = Reckoning()
     accounts: list[Account] = []
+    stop = asyncio.Event()
     try:
         for _ in range(WORKERS):
             await workers.start_one()
         client = await engine.connect()
-        stop = asyncio.Event()
         numbers = itertools.count(1)
         senders = [
             asyncio.create_task(_send(client, random.Random(f"{seed}/{n}"), numbers, accounts, reckoning, stop))
@@ -124,6 +124,7 @@ async def reckon(directory: Path, kills: int, seed: int, told: Callable[[str], N
         if await engine.stop() != 0:
             reckoning.wrong.append("the engine did not stop cleanly")
     finally:
+        stop.set()  # a sender takes its cancellation for an unknown outcome, and goes on otherwise
         await workers.stop()
         if engine.running:
             await engine.kill()
@@ -151,6 +152,9 @@ async def _kill(
             if chance.random() < 0.2:
                 starting = asyncio.create_task(engine.start())
                 await asyncio.sleep(chance.uniform(0.05, 0.4))
+                # On a busy machine there may be no process yet that could be killed.
+                while not (engine.running or starting.done()):  # noqa: ASYNC110 - nobody tells of it
+                    await asyncio.sleep(0.01)
                 if not starting.done():
                     starting.cancel()
                     await asyncio.gather(starting, return_exceptions=True)

@@ -7,6 +7,7 @@ failure must be of a kind that names the file or the run.
 import asyncio
 import os
 import random
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -188,6 +189,18 @@ def found_by_check(path: Path) -> bool:
         return check(path).problem_count > 0
     except StorageFailed:
         return True
+
+
+def test_a_file_whose_own_account_of_its_columns_is_damaged_is_refused(original: Original, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(original.directory, work)
+    Store.open(work, now_ms=lambda: AT_MS).close()  # what is in the log goes into the file
+    path = work / "engine.db"
+    data = path.read_bytes()
+    named = re.search(rb"\n +progress +BLOB", data)
+    assert named is not None
+    path.write_bytes(data.replace(named[0], named[0].replace(b"progress", b"qrogress")))
+    assert look(work, original) == ([], [], -1)
 
 
 @pytest.mark.slow

@@ -24,6 +24,8 @@ _LOST: Final = (
 )
 """What a read may only meet where the disk or the file is not to be trusted."""
 
+_NO_SUCH: Final = ("no such table", "no such column", "no such index")
+
 
 class Reader:
     """A connection that only reads. Any thread may use it, one at a time; the others wait."""
@@ -93,7 +95,9 @@ class Reader:
             return StorageBusy(self._path)
         if isinstance(error, UnicodeDecodeError):
             return RowDamaged(self._path)
-        if isinstance(error, _LOST):
+        # Our statements name what the schema has. Where it has not, the file's own account of itself is damaged.
+        unnamed = isinstance(error, apsw.SQLError) and str(error).startswith(_NO_SUCH)
+        if isinstance(error, _LOST) or unnamed:
             return self._lost("reading", error)
         return error
 
