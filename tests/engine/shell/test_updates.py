@@ -23,6 +23,7 @@ from stormsail.engine.core.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.requests import StartAndUpdate
 
 ADMITTED = Stage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ADMITTED
@@ -144,6 +145,46 @@ async def test_an_update_whose_run_left_memory_is_asked_for_again_unnoticed(clos
     await world.settle()
     await world.complete(await given(world, "u"), messages=[accepts("u"), responds("u")])
     assert (await world.soon(answer)).outcome == outcome("done")
+
+
+class Loads:
+    """A store that counts how often a run is read from it."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.count = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def load(self, key: RunKey) -> Any:
+        self.count += 1
+        return self._inner.load(key)
+
+
+async def test_callers_who_wait_for_more_runs_than_memory_holds_do_not_read_them_again_and_again(
+    closed_world: Any,
+) -> None:
+    world = closed_world
+    world.limits = replace(world.limits, open_runs_cached_max=1)
+    world.store_of = Loads
+    await world.open()
+    waiting = []
+    for workflow_id in ("a", "b", "c"):
+        await world.start(workflow_id, queue=workflow_id)
+        await world.complete(await world.poll(workflow_id))
+        request = asked("u")
+        request.workflow_execution.workflow_id = workflow_id
+        waiting.append(asyncio.create_task(world.engine.updates.ask(request, None)))
+        await world.complete(await world.poll(workflow_id), messages=[accepts("u")])
+    await world.settle()
+    before = world.store.count
+    for _ in range(300):
+        await asyncio.sleep(0)
+    assert world.store.count == before
+    for one in waiting:
+        one.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_at_the_end_of_the_servers_patience_a_caller_learns_how_far_its_update_is(world: Any) -> None:

@@ -55,6 +55,8 @@ class _Watch:
     changed: "asyncio.Future[None]"
     ended: dict[RunKey, Outcome | Refused] = field(default_factory=dict)
     """What turns told of the update that the state does not say."""
+    in_memory_alone: bool = True
+    """Whether the update is gone when its run leaves memory, as far as is known."""
 
     def wake(self) -> None:
         if not self.changed.done():
@@ -148,9 +150,11 @@ class Updates:
             watch.wake()
 
     def forgotten(self, key: RunKey) -> None:
-        """Let who waits for updates of a run look whether they are still there."""
+        """Let who waits for updates of a run look whether they are still there. To look at one that is on disk would
+        bring its run back into memory and drive another out, whose callers would look again, and so on for ever."""
         for watch in self._watches.get(key.workflow, ()):
-            watch.wake()
+            if watch.in_memory_alone:
+                watch.wake()
 
     def waited_for(self, key: RunKey) -> bool:
         """Say whether somebody waits for an update of a run's workflow."""
@@ -212,6 +216,7 @@ class Updates:
                 if patience.callers_own:
                     raise DeadlineExceeded("context deadline exceeded")
                 return found
+            watch.in_memory_alone = found.stage == updates.ADMITTED
             watch.changed = asyncio.get_running_loop().create_future()
             await wait_until(self._clock, watch.changed, left_ms)
 

@@ -16,6 +16,8 @@ from typing import Any, Final, TypeVar
 from stormsail.engine.shell.driven import Driven
 
 T = TypeVar("T")
+KEPT: Final = 5_000
+"""Tasks and futures kept before those that are done are let go, and twice what is left from then on."""
 STEPS_MAX: Final = 400_000
 """Callbacks after which a run is taken for one that never ends."""
 
@@ -55,6 +57,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._shuffled = shuffled
         self._now_s = 0.0
         self._ready = []
+        self._kept_max = self._futures_max = KEPT
         self._kept: list[tuple[asyncio.Task[Any], Context]] = []
         self._futures: list[asyncio.Future[Any]] = []
         self.steps = 0
@@ -77,8 +80,9 @@ class SimLoop(asyncio.BaseEventLoop):
         """Make a future and keep it to the end, with the driven coroutine that waits for it: as `_keep_task` does."""
         future: asyncio.Future[Any] = asyncio.Future(loop=self)
         self._futures.append(future)
-        if len(self._futures) > 5_000:
+        if len(self._futures) > self._futures_max:
             self._futures = [kept for kept in self._futures if not kept.done()]
+            self._futures_max = max(KEPT, 2 * len(self._futures))
         return future
 
     def run_in_executor(  # type: ignore[override]
@@ -127,8 +131,9 @@ class SimLoop(asyncio.BaseEventLoop):
         context: Context = options.pop("context", None) or copy_context()
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, context=context, **options)
         self._kept.append((task, context))
-        if len(self._kept) > 5_000:
+        if len(self._kept) > self._kept_max:
             self._kept = [kept for kept in self._kept if not kept[0].done()]
+            self._kept_max = max(KEPT, 2 * len(self._kept))
         return task
 
     def _run_once(self) -> None:
