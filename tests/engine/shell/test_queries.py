@@ -25,6 +25,7 @@ from stormsail.engine.core.errors import (
     Unavailable,
     WorkflowNotReady,
 )
+from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.requests import FailWorkflowTask
 from stormsail.engine.shell import tokens
 
@@ -156,6 +157,20 @@ async def test_a_query_sees_every_event_acknowledged_before_it(world: Any) -> No
             },
         )
         await world.soon(asked)
+
+
+async def test_a_query_that_waits_while_its_run_is_deleted_is_told_and_reaches_no_worker(world: Any) -> None:
+    run_id = await world.start()
+    await world.complete(await world.poll(), [world.complete_workflow()])
+    asked = asking(world)
+    await world.settle()
+    # The moment inside a deletion when the rows are gone and the state is still in memory.
+    assert await world.store.delete(RunKey("default", "w", run_id))
+    polling = world.polling()
+    with pytest.raises(NotFound, match="workflow execution not found"):
+        await world.soon(asked)
+    assert not polling.done()
+    polling.cancel()
 
 
 async def test_a_closed_workflow_answers_queries(world: Any) -> None:

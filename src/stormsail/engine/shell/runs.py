@@ -387,9 +387,7 @@ class Runs:
         with self._reading(key):
             state = self._store.load(key)
         if state is None:
-            raise NotFound(
-                f'workflow execution not found for workflow ID "{key.workflow_id}" and run ID "{key.run_id}"'
-            )
+            raise no_run(key)
         return state
 
     @contextmanager
@@ -447,6 +445,11 @@ class Runs:
         self._current.move_to_end(key.workflow)
         while len(self._current) > self._limits.open_runs_cached_max:
             self._current.popitem(last=False)
+
+
+def no_run(key: RunKey) -> NotFound:
+    """What is told of a run that there is not, in Temporal's words."""
+    return NotFound(f'workflow execution not found for workflow ID "{key.workflow_id}" and run ID "{key.run_id}"')
 
 
 def _reply(turn: Turn) -> Any:
