@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ipaddress
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -28,12 +27,12 @@ from stormsail.engine.api.front.deadlines import Deadlines
 from stormsail.engine.api.front.exchange import Exchange, Request, StreamExchange, UnaryExchange
 from stormsail.engine.api.front.framing import ACCEPTED_ENCODINGS, framed
 from stormsail.engine.api.front.front import UNAVAILABLE_TEXT, Front
+from stormsail.engine.api.front.greeting import PREFACE, TEXT, peer_of, stranger
 from stormsail.engine.api.front.statuses import OK_TRAILERS, Ending, Header, ending_of
 from stormsail.engine.core.errors import Refused, ResourceExhausted
 
 log = structlog.get_logger(__name__)
 
-_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _HEAD: Final[tuple[Header, ...]] = (
     (b":status", b"200"),
     (b"content-type", b"application/grpc"),
@@ -42,11 +41,6 @@ _HEAD: Final[tuple[Header, ...]] = (
 _GZIP_HEAD: Final[tuple[Header, ...]] = (*_HEAD, (b"grpc-encoding", b"gzip"))
 _GOAWAY: Final = b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + (0).to_bytes(4, "big")
 """By hand, with no stream seen: for the one error after which the library will write nothing."""
-_HTTP_1: Final = (
-    b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
-)
-_HTTP_1_TEXT: Final = b"This port speaks gRPC on HTTP/2. Point a Temporal SDK, or grpcurl, at it.\n"
-_TLS_HANDSHAKE: Final = 0x16
 _DRAIN_PING: Final = b"draining"
 _DRAIN_PING_S: Final = 0.5
 """How long a drained peer may take to show that it has read the first GOAWAY."""
@@ -111,7 +105,7 @@ class Connection(asyncio.Protocol):
         if front.draining or len(front.connections) >= bounds.connections_max:
             self._transport.abort()
             return
-        self.peer, on_loopback = _peer(transport.get_extra_info("peername"))
+        self.peer, on_loopback = peer_of(transport.get_extra_info("peername"))
         self._compress = bounds.compress_on_loopback or not on_loopback
         front.connections.add(self)
         self._http.initiate_connection(
@@ -339,15 +333,14 @@ class Connection(asyncio.Protocol):
 
     def _greet(self, data: bytes) -> bytes:
         """Look at the first bytes; return them once they are the start of HTTP/2."""
-        if not data.startswith(_PREFACE[: len(data)]):
-            if data[0] == _TLS_HANDSHAKE:
-                self._tell_once("a client speaks TLS to this port, which has none: start with --tls-cert and --tls-key")
-            elif data[:8].split(b" ")[0].isalpha():
-                length = f"content-length: {len(_HTTP_1_TEXT)}\r\n\r\n".encode()
-                self._write(_HTTP_1 + length + _HTTP_1_TEXT)
+        who = stranger(data)
+        if who is not None:
+            if who.told:
+                self._tell_once(who.told)
+            self._write(who.answer)
             self._close()
             return b""
-        if len(data) < len(_PREFACE):
+        if len(data) < len(PREFACE):
             self._greeting = data
             return b""
         self._greeting = None
@@ -383,7 +376,7 @@ class Connection(asyncio.Protocol):
                 [(b":status", status), (b"content-type", b"text/plain; charset=utf-8")],
                 end_stream=False,
             )
-            self._http.send_data(stream_id, _HTTP_1_TEXT, end_stream=True)
+            self._http.send_data(stream_id, TEXT, end_stream=True)
         except NGH2Error:
             return
         self._flush_soon()
@@ -426,7 +419,7 @@ class Connection(asyncio.Protocol):
         return self._said_goodbye and not self._calls and not self._http.queued_body_size()
 
     def _write(self, data: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+        if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     def _close(self) -> None:
@@ -498,15 +491,3 @@ def _not_grpc(fields: dict[bytes, bytes]) -> bytes:
 
 def _unread() -> ResourceExhausted:
     return ResourceExhausted("this connection does not read the replies that it has: read them first")
-
-
-def _peer(address: Any) -> tuple[str, bool]:
-    """Return who is at the other end, as gRPC writes it, and whether that is this machine."""
-    if not isinstance(address, tuple) or len(address) < 2:
-        return "unix:", True
-    host, port = address[0], address[1]
-    ip = ipaddress.ip_address(host.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv4Address):
-        return f"ipv4:{host}:{port}", ip.is_loopback
-    mapped = ip.ipv4_mapped
-    return f"ipv6:[{host}]:{port}", ip.is_loopback or (mapped is not None and mapped.is_loopback)
