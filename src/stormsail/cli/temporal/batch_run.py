@@ -19,7 +19,7 @@ from stormsail.cli.connection import run
 from stormsail.cli.errors import CommandFailed, ExitCode
 from stormsail.cli.options import Place
 from stormsail.cli.output import Column, instant, note, show_list, show_one
-from stormsail.cli.temporal.rpc import Engine, engine, new_id
+from stormsail.cli.temporal.rpc import Engine, engine, listed, new_id
 
 _COLUMNS: Final = (
     Column("job id", lambda r: r["job_id"]),
@@ -72,20 +72,13 @@ def run_list(limit: int, place: Place, output: str) -> int:
 
     async def main() -> list[dict[str, Any]]:
         async with engine(place) as e:
-            found: list[BatchOperationInfo] = []
-            token = b""
-            while len(found) < limit:
-                page = await e.workflow.list_batch_operations(
-                    ListBatchOperationsRequest(
-                        namespace=e.namespace, page_size=limit - len(found), next_page_token=token
-                    ),
-                    retry=True,
-                )
-                found += page.operation_info
-                token = page.next_page_token
-                if not token:
-                    break
-            return [_batch_record(info) for info in found]
+            asked = ListBatchOperationsRequest(namespace=e.namespace)
+            return await listed(
+                e.workflow.list_batch_operations,
+                asked,
+                limit,
+                lambda page: map(_batch_record, page.operation_info),
+            )
 
     show_list(run(main), _COLUMNS, "job_id", output, empty="no batches")
     return int(ExitCode.OK)

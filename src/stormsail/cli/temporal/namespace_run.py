@@ -24,9 +24,9 @@ from stormsail.cli.connection import run
 from stormsail.cli.errors import ExitCode
 from stormsail.cli.options import Place
 from stormsail.cli.output import Column, show_list, show_one, span, style
-from stormsail.cli.temporal.rpc import duration, engine
+from stormsail.cli.temporal.rpc import duration, engine, listed
 
-PAGES_MAX: Final = 100
+NAMESPACES_MAX: Final = 10_000
 
 _COLUMNS: Final = (
     Column("namespace", lambda r: r["namespace"]),
@@ -48,17 +48,12 @@ def run_list(place: Place, output: str) -> int:
 
     async def main() -> list[dict[str, Any]]:
         async with engine(place) as e:
-            found: list[dict[str, Any]] = []
-            token = b""
-            for _ in range(PAGES_MAX):
-                page = await e.workflow.list_namespaces(
-                    ListNamespacesRequest(page_size=100, next_page_token=token), retry=True
-                )
-                found += [_namespace_record(each) for each in page.namespaces]
-                token = page.next_page_token
-                if not token:
-                    break
-            return found
+            return await listed(
+                e.workflow.list_namespaces,
+                ListNamespacesRequest(),
+                NAMESPACES_MAX,
+                lambda page: map(_namespace_record, page.namespaces),
+            )
 
     show_list(run(main), _COLUMNS, "namespace", output, empty="no namespaces")
     return int(ExitCode.OK)

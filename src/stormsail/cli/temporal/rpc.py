@@ -4,10 +4,10 @@ import base64
 import contextlib
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
@@ -22,6 +22,10 @@ from stormsail.cli.options import Place
 from stormsail.cli.temporal.options import Input
 from stormsail.cli.whoever import requested_by
 
+T = TypeVar("T")
+
+PAGE: Final = 1000
+"""Rows asked for in one call."""
 _CODES: Final = {
     RPCStatusCode.INVALID_ARGUMENT: ExitCode.USAGE,
     RPCStatusCode.UNAUTHENTICATED: ExitCode.AUTH,
@@ -66,6 +70,26 @@ def clear_refusals() -> Iterator[None]:
     except RPCError as error:
         code = _CODES.get(error.status, ExitCode.ERROR)
         raise CommandFailed(error.message, next_step=_NEXT.get(error.status, ""), code=code) from error
+
+
+async def listed(
+    call: Callable[..., Awaitable[Any]],
+    asked: Any,
+    most: int,
+    rows: Callable[[Any], Iterable[T]],
+    *,
+    size: str = "page_size",
+) -> list[T]:
+    """Ask for page after page of a list, up to `most` rows in all. `size`: what the request calls a page's size."""
+    found: list[T] = []
+    while len(found) < most:
+        setattr(asked, size, min(PAGE, most - len(found)))
+        page = await call(asked, retry=True)
+        found += rows(page)
+        asked.next_page_token = page.next_page_token
+        if not page.next_page_token:
+            break
+    return found
 
 
 def execution(workflow_id: str, run_id: str = "") -> WorkflowExecution:

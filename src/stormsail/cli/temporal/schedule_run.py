@@ -39,10 +39,18 @@ from stormsail.cli.errors import ExitCode
 from stormsail.cli.options import Duration, Place
 from stormsail.cli.output import Column, instant, show_list, show_one, style
 from stormsail.cli.temporal.options import Input
-from stormsail.cli.temporal.rpc import Engine, duration, engine, enum_name, memo, new_id, record, search_attributes
+from stormsail.cli.temporal.rpc import (
+    Engine,
+    duration,
+    engine,
+    enum_name,
+    listed,
+    memo,
+    new_id,
+    record,
+    search_attributes,
+)
 from stormsail.cli.temporal.workflow_run import start_fields
-
-PAGE: Final = 1000
 
 _COLUMNS: Final = (
     Column("schedule", lambda r: r["schedule_id"]),
@@ -61,23 +69,13 @@ def run_list(query: str, limit: int, place: Place, output: str) -> int:
 
     async def main() -> list[dict[str, Any]]:
         async with engine(place) as e:
-            found: list[dict[str, Any]] = []
-            token = b""
-            while len(found) < limit:
-                page = await e.workflow.list_schedules(
-                    ListSchedulesRequest(
-                        namespace=e.namespace,
-                        maximum_page_size=min(PAGE, limit - len(found)),
-                        next_page_token=token,
-                        query=query,
-                    ),
-                    retry=True,
-                )
-                found += [_entry_record(entry) for entry in page.schedules]
-                token = page.next_page_token
-                if not token:
-                    break
-            return found
+            return await listed(
+                e.workflow.list_schedules,
+                ListSchedulesRequest(namespace=e.namespace, query=query),
+                limit,
+                lambda page: map(_entry_record, page.schedules),
+                size="maximum_page_size",
+            )
 
     show_list(run(main), _COLUMNS, "schedule_id", output, empty="no schedules")
     return int(ExitCode.OK)

@@ -10,7 +10,7 @@ from stormsail.cli.connection import run
 from stormsail.cli.errors import ExitCode
 from stormsail.cli.options import Place
 from stormsail.cli.output import Column, instant, show_list, show_one
-from stormsail.cli.temporal.rpc import engine, record
+from stormsail.cli.temporal.rpc import engine, listed, record
 from stormsail.cli.temporal.workflow_run import record_text
 
 PAGE: Final = 1000
@@ -30,18 +30,13 @@ def run_list(query: str, limit: int, place: Place, output: str) -> int:
 
     async def main() -> list[dict[str, Any]]:
         async with engine(place) as e:
-            found: list[dict[str, Any]] = []
-            token = b""
-            while len(found) < limit:
-                request = ListWorkersRequest(
-                    namespace=e.namespace, page_size=min(PAGE, limit - len(found)), next_page_token=token, query=query
-                )
-                page = await e.workflow.list_workers(request, retry=True)
-                found += [_worker_record(info.worker_heartbeat) for info in page.workers_info]
-                token = page.next_page_token
-                if not token:
-                    break
-            return found
+            asked = ListWorkersRequest(namespace=e.namespace, query=query)
+            return await listed(
+                e.workflow.list_workers,
+                asked,
+                limit,
+                lambda page: [_worker_record(info.worker_heartbeat) for info in page.workers_info],
+            )
 
     show_list(run(main), _COLUMNS, "worker_instance_key", output, empty="no worker has told of itself")
     return int(ExitCode.OK)

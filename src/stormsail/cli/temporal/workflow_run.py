@@ -35,12 +35,14 @@ from stormsail.cli.output import Column, instant, note, show_list, show_one, spa
 from stormsail.cli.temporal.history_text import ended_as, event_lines, event_name
 from stormsail.cli.temporal.options import Input
 from stormsail.cli.temporal.rpc import (
+    PAGE,
     Engine,
     duration,
     engine,
     enum_name,
     execution,
     json_payload,
+    listed,
     memo,
     new_id,
     payloads,
@@ -48,8 +50,6 @@ from stormsail.cli.temporal.rpc import (
     record,
     search_attributes,
 )
-
-PAGE: Final = 1000
 
 _COLUMNS: Final = (
     Column("status", lambda r: r["status"]),
@@ -67,23 +67,10 @@ def run_list(query: str, limit: int, place: Place, output: str) -> int:
 
     async def main() -> list[dict[str, Any]]:
         async with engine(place) as e:
-            found: list[dict[str, Any]] = []
-            token = b""
-            while len(found) < limit:
-                page = await e.workflow.list_workflow_executions(
-                    ListWorkflowExecutionsRequest(
-                        namespace=e.namespace,
-                        query=query,
-                        page_size=min(PAGE, limit - len(found)),
-                        next_page_token=token,
-                    ),
-                    retry=True,
-                )
-                found += [info_record(info) for info in page.executions]
-                token = page.next_page_token
-                if not token:
-                    break
-            return found
+            asked = ListWorkflowExecutionsRequest(namespace=e.namespace, query=query)
+            return await listed(
+                e.workflow.list_workflow_executions, asked, limit, lambda page: map(info_record, page.executions)
+            )
 
     show_list(run(main), _COLUMNS, "workflow_id", output, empty="no workflows")
     return int(ExitCode.OK)

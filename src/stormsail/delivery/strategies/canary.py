@@ -15,9 +15,9 @@ from stormsail.delivery.operations.conduct import Conduct
 from stormsail.delivery.operations.course import Course
 from stormsail.delivery.operations.orders import HealthGuard
 from stormsail.delivery.operations.undo import Ending, Undo
-from stormsail.delivery.providers.provider import EnableServerGroup, ResizeServerGroup, ShiftTraffic
+from stormsail.delivery.providers.provider import EnableServerGroup, ShiftTraffic
 from stormsail.delivery.strategies.redblack import RedBlack, tidying_up
-from stormsail.delivery.strategies.rolling_redblack import WHOLE, Share, share_of, whole_of
+from stormsail.delivery.strategies.rolling_redblack import WHOLE, Share, grow_to
 from stormsail.delivery.strategies.strategy import Finished, Rollout
 
 
@@ -89,17 +89,8 @@ async def _held(conduct: Conduct, course: Course) -> None:
 
 async def _grow(conduct: Conduct, rollout: Rollout, stable: ServerGroup | None, percent: int) -> Share:
     """Grow the new group to a share and see it good; the first time, give it its share before it is enabled."""
-    name, before = rollout.server_group, rollout.source
-    async with conduct.step("determineShare", f"{percent}%"):
-        observation = await conduct.observe()
-        group = observation.find(name)
-        if group is None:
-            raise OperationFailure("NotFound", f"{name} went away while it was taking over")
-        now = observation.find(before.name) if before is not None else None
-        whole = whole_of(rollout.capacity, before, now)
-        share = share_of(percent, whole, rollout.healthy_percent)
-        conduct.note(f"{name} grows to {share.capacity.desired} of {whole.desired} instances")
-    await conduct.change("resizeServerGroup", ResizeServerGroup(name=name, capacity=share.capacity))
+    name = rollout.server_group
+    group, share = await grow_to(conduct, rollout, percent)
     if not group.enabled:
         await conduct.wait_for_up(name, share.up_at_least)
         if stable is not None:

@@ -66,6 +66,25 @@ def whole_of(asked: Capacity, before: ServerGroup | None, now: ServerGroup | Non
     return size.model_copy(update={"min": min(before.capacity.min, size.desired)})
 
 
+async def grow_to(conduct: Conduct, rollout: Rollout, percent: int) -> tuple[ServerGroup, Share]:
+    """Grow the new group to a share of the older one as that is now. Returns what the group was before, and the share.
+
+    Raises OperationFailure when the new group is gone.
+    """
+    name, before = rollout.server_group, rollout.source
+    async with conduct.step("determineShare", f"{percent}%"):
+        observation = await conduct.observe()
+        group = observation.find(name)
+        if group is None:
+            raise OperationFailure("NotFound", f"{name} went away while it was taking over")
+        now = observation.find(before.name) if before is not None else None
+        whole = whole_of(rollout.capacity, before, now)
+        step = share_of(percent, whole, rollout.healthy_percent)
+        conduct.note(f"{name} grows to {step.capacity.desired} of {whole.desired} instances")
+    await conduct.change("resizeServerGroup", ResizeServerGroup(name=name, capacity=step.capacity))
+    return group, step
+
+
 class RollingRedBlack:
     """Replace the group that served share by share; with a `validate`, each share must pass it."""
 
@@ -113,17 +132,8 @@ class RollingRedBlack:
 
     async def _grow(self, conduct: Conduct, rollout: Rollout, percent: int) -> Share:
         """Grow the new group to a share and see it good under traffic."""
-        name, before = rollout.server_group, rollout.source
-        async with conduct.step("determineShare", f"{percent}%"):
-            observation = await conduct.observe()
-            group = observation.find(name)
-            if group is None:
-                raise OperationFailure("NotFound", f"{name} went away while it was taking over")
-            now = observation.find(before.name) if before is not None else None
-            whole = whole_of(rollout.capacity, before, now)
-            step = share_of(percent, whole, rollout.healthy_percent)
-            conduct.note(f"{name} grows to {step.capacity.desired} of {whole.desired} instances")
-        await conduct.change("resizeServerGroup", ResizeServerGroup(name=name, capacity=step.capacity))
+        name = rollout.server_group
+        group, step = await grow_to(conduct, rollout, percent)
         if not group.enabled:
             await conduct.wait_for_up(name, step.up_at_least)
             healthy = HealthGuard(server_group=name, up_at_least=step.up_at_least, serving=False)

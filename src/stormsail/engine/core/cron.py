@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 YEARS_AHEAD_MAX: Final = 5
 """How far to look for a date that may never come, such as the 30th of February."""
 
-_SHORT_FORMS: Final[Mapping[str, str]] = {
+SHORT_FORMS: Final[Mapping[str, str]] = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
     "@monthly": "0 0 1 * *",
@@ -117,9 +117,9 @@ def parse(text: str) -> Cron:
     if text.startswith(_EVERY):
         return Every(max(1, int(_microseconds(text.removeprefix(_EVERY)) // 1_000_000)))
     if text.startswith("@"):
-        if text not in _SHORT_FORMS:
-            raise BadCron(f"{text} is no schedule; the short forms are {', '.join(_SHORT_FORMS)} and @every <duration>")
-        text = _SHORT_FORMS[text]
+        if text not in SHORT_FORMS:
+            raise BadCron(f"{text} is no schedule; the short forms are {', '.join(SHORT_FORMS)} and @every <duration>")
+        text = SHORT_FORMS[text]
     fields = text.split()
     if len(fields) != 5:
         raise BadCron(f"a cron schedule has five fields (minute, hour, day, month, weekday), not {len(fields)}")

@@ -10,6 +10,8 @@ from typing import Final
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.schedule.v1 import CalendarSpec, IntervalSpec, Range, StructuredCalendarSpec
 
+from stormsail.engine.core.cron import SHORT_FORMS
+
 YEAR_MIN: Final = 2000
 YEAR_MAX: Final = 2100
 """The last year in which calendars match anything."""
@@ -29,15 +31,6 @@ _MONTHS: Final = (
     "december",
 )
 _DAYS: Final = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
-_PREDEFINED: Final = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
 _CRON_FIELDS: Final = {
     5: ("minute", "hour", "day_of_month", "month", "day_of_week"),
     6: ("minute", "hour", "day_of_month", "month", "day_of_week", "year"),
@@ -120,7 +113,7 @@ def cron_entry(text: str) -> CronEntry:
     text = text.strip()
     if text.startswith("@every"):
         return CronEntry(None, _every(text), "")
-    words = _PREDEFINED.get(text, text).split()
+    words = SHORT_FORMS.get(text, text).split()
     names = _CRON_FIELDS.get(len(words))
     if names is None:
         raise SpecError("CronString does not have 5-7 fields")
