@@ -131,6 +131,22 @@ def test_signals_since_the_point_are_told_again_in_order_also_those_of_runs_that
     assert not given.world.runs[second].open
 
 
+def test_a_signal_that_the_run_and_the_one_that_followed_were_both_told_is_told_once() -> None:
+    """A client that had no reply repeats it, to whatever run is current then (seed 71035 of an earlier simulator)."""
+    given = worked()
+    first = given.world.newest
+    given.signal("one", request_id="same")
+    given.poll()
+    given.complete(g.again())
+    second = given.world.newest
+    given.signal("one", request_id="same")
+    given.signal("two", request_id="another")
+    turn = reset(given, 4, run_id=first, followers=[second])
+    assert g.names(turn)[4:] == ["WorkflowExecutionSignaled", "WorkflowExecutionSignaled", "WorkflowTaskScheduled"]
+    names = [event.workflow_execution_signaled_event_attributes.signal_name for event in turn.events[4:6]]
+    assert names == ["one", "two"]
+
+
 def test_signals_that_wait_for_a_workflow_task_are_told_again_too() -> None:
     given = worked(g.timer("t"))
     given.signal("seen")

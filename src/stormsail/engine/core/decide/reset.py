@@ -224,7 +224,10 @@ def _tell_again(turn: Turn, later: Sequence[HistoryEvent], excluded: frozenset[i
         extras = Extras(links=tuple(event.links))
         match event.event_type:
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED if _SIGNALS not in excluded:
-                turn.emit(event.workflow_execution_signaled_event_attributes, extras=extras)
+                signal = event.workflow_execution_signaled_event_attributes
+                # A client that had no reply may have told the run that followed as well.
+                if signal.request_id not in turn.state.signal_request_ids:
+                    turn.emit(signal, extras=extras)
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED if _UPDATES not in excluded:
                 turn.emit(event.workflow_execution_update_admitted_event_attributes)
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED if _UPDATES not in excluded:
