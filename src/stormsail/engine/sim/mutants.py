@@ -238,6 +238,11 @@ _ALL: Final = (
         "the less urgent task goes out first",
         Tampering(engine=planted_late.turns_urgency_round),
     ),
+    Mutant(
+        "deadline-kept",
+        "an activity's deadline is remembered over a change of it",
+        Tampering(core=deciding(planted_late.keeps_deadlines)),
+    ),
 )
 
 MUTANTS: Final[Mapping[str, Mutant]] = {mutant.name: mutant for mutant in _ALL}

@@ -1,4 +1,4 @@
-"""Bugs planted in schedules, pauses, resets, deletions and priorities."""
+"""Bugs planted in schedules, pauses, resets, deletions, priorities and deadlines."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -118,3 +118,13 @@ def turns_urgency_round(engine: Engine) -> None:
         add(key, replace(task, priority=TaskPriority(engine.matching.levels + 1 - level)))
 
     engine.matching.add = reversing  # type: ignore[method-assign]
+
+
+def keeps_deadlines(state: RunState, request: RunRequest, now_ms: int, ids: Ids, limits: Limits) -> Turn:
+    """When something of an activity is due is remembered in a copy of it, for which it is wrong."""
+    turn = decide(state, request, now_ms, ids, limits)
+    for event_id, activity in turn.state.activities.items():
+        old = state.activities.get(event_id)
+        if old is not None and old.first_due_ms >= 0:
+            object.__setattr__(activity, "first_due_ms", old.first_due_ms)
+    return turn

@@ -27,6 +27,7 @@ from stormsail.engine.sim.network import Network, Violated
 from stormsail.engine.sim.node import EPOCH_S, Node
 from stormsail.engine.sim.people import Administrator, let_go
 from stormsail.engine.sim.planner import Planner
+from stormsail.engine.sim.punctuality import LOOKS_EVERY_S, Punctuality
 from stormsail.engine.sim.swarm import NAMESPACES, RETENTION_S, Swarm, draw
 from stormsail.engine.sim.tampering import Tampering
 from stormsail.engine.sim.trace import Trace, Violation
@@ -77,13 +78,15 @@ def simulate(seed: int, tampering: Tampering | None = None, show: Callable[[str]
         violation = Violation("B1", str(endless))
     finally:
         world.node.bury()
+        world.trace.note(f"the disk has {world.disk.digest}")  # so that whatever differs there is seen as well
         world.vfs.unregister()
+        digest = world.trace.digest  # before the collector runs whatever it finds
         if was_enabled:
             gc.enable()
     return Outcome(
         seed=seed,
         violation=violation,
-        digest=world.trace.digest,
+        digest=digest,
         tail=world.trace.tail,
         calls=world.network.calls,
         commits=world.watch.commits,
@@ -159,13 +162,16 @@ class World:
         chance = random.Random(f"{name}/nemesis")
         self.nemesis = Nemesis(self.node, self.trace, self.swarm, chance, self._lose_worker, self.coverage)
         self.watch.heard = self.nemesis.hear
+        self.punctuality = Punctuality(self.watch, self.violated, lambda: self.node.engine if self.node.up else None)
         self.finals = Finals(self.network, self.ledger, self.watch, self.violated, self._chance)
 
     async def play(self) -> None:
         """Work under faults, come to rest, cut the power once more, and check everything."""
         loop = asyncio.get_running_loop()
         keeping = loop.create_task(self.nemesis.keep_up())
-        keeping.add_done_callback(self.violated.raised)
+        looking = loop.create_task(self._look_on())
+        for task in (keeping, looking):
+            task.add_done_callback(self.violated.raised)
         for namespace in NAMESPACES:
             for _ in range(self.swarm.workers):
                 self._hire(namespace)
@@ -188,8 +194,14 @@ class World:
         for worker in self._workers:
             worker.die()
         keeping.cancel()
+        looking.cancel()
         if "rot" in self.swarm.features:
             await self._rot()
+
+    async def _look_on(self) -> None:
+        while True:
+            await asyncio.sleep(LOOKS_EVERY_S)
+            self.punctuality.look()
 
     async def _rot(self) -> None:
         """D8: where bits of the file have changed, a history is served as it was, or refused."""
