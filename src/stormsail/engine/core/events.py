@@ -89,7 +89,7 @@ def attributes_of(event: HistoryEvent) -> Message:
 
 def frame(event: HistoryEvent) -> bytes:
     """Serialise an event as one element of a History message: tag, length, bytes."""
-    body = event.SerializeToString()
+    body = event.SerializeToString(deterministic=True)
     return EVENT_TAG + varint(len(body)) + body
 
 

@@ -196,7 +196,7 @@ def _names(key: RunKey) -> list[str]:
 
 
 def _packed(value: Any) -> Any:
-    return b64encode(value.SerializeToString()).decode("ascii") if isinstance(value, Proto) else value
+    return b64encode(value.SerializeToString(deterministic=True)).decode("ascii") if isinstance(value, Proto) else value
 
 
 def _restored(kind: Any, value: Any) -> Any:

@@ -166,4 +166,4 @@ def _restored(event: str) -> HistoryEvent:
 
 
 def _message(message: Message) -> str:
-    return b64encode(message.SerializeToString()).decode("ascii")
+    return b64encode(message.SerializeToString(deterministic=True)).decode("ascii")

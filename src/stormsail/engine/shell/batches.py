@@ -97,7 +97,7 @@ class Batches:
         try:
             concerned = self._concerned(request)
             begun_ms = self._clock.now_ms()
-            packed = request.SerializeToString()
+            packed = request.SerializeToString(deterministic=True)
             batch = Batch(*name, RUNNING, begun_ms, None, len(concerned), 0, 0, packed)
             await self._store.batches.begin(batch, concerned)
         except StorageFailed as error:

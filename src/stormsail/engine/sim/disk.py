@@ -4,6 +4,7 @@ Every write is pending until the file is synced. A power cut keeps each pending 
 half: a long write may so be torn. A file's name is on disk once the file was synced, as SQLite sees to on Unix.
 """
 
+import hashlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -152,6 +153,16 @@ class SimDisk:
             self._note(f"{doing} {name} fails")
             raise apsw.IOError(f"{doing} {name}: simulated I/O error")
 
+    @property
+    def digest(self) -> str:
+        """The hash of every byte that a reader sees."""
+        hashed = hashlib.blake2b(digest_size=8)
+        for name in sorted(self._files):
+            data = self._files[name].data
+            hashed.update(f"{name} {len(data)} ".encode())
+            hashed.update(data)
+        return hashed.hexdigest()
+
     def open(self, name: str) -> _Stored:
         """Find a file, or make one whose name is not on disk yet."""
         return self._files.setdefault(name, _Stored())
@@ -195,12 +206,19 @@ class SimDisk:
 
 
 class SimVfs(apsw.VFS):
-    """SQLite's door to a SimDisk. Registered under its name for as long as it lives."""
+    """SQLite's door to a SimDisk, and its default until it is unregistered: one at a time."""
 
     def __init__(self, name: str, disk: SimDisk) -> None:
         self.name = name
         self.disk = disk
-        super().__init__(name, "", exclude=_LEFT_OUT)
+        # SQLite asks its default disk alone for chance, and once a process: what it drew for others must be forgotten.
+        super().__init__(name, "", makedefault=True, exclude=_LEFT_OUT)
+        apsw.randomness(0)
+
+    def unregister(self) -> None:
+        """Be SQLite's disk no more; what it draws from now on is by real chance again."""
+        super().unregister()
+        apsw.randomness(0)
 
     def xOpen(self, name: Any, flags: list[int]) -> "SimFile":  # type: ignore[override]  # noqa: N802 - SQLite's name
         """Open a file; temporary ones stay in memory, by PRAGMA temp_store."""

@@ -131,6 +131,7 @@ class Node:
             hold=lambda _directory: _Held(),
             prepare=lambda path: disk.prepare(str(path)),
             writer=lambda write: LoopWriter(write, chance, writing_s),
+            fresh_id=SeededIds(random.Random(f"{seed}/file")).uuid,
         )
         self.disk = disk
         disk.on_end = lambda: self._die("at a disk call")

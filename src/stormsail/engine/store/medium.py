@@ -3,6 +3,7 @@
 There are two: the file system with a thread, and the simulator's disk, which loses what was not synced.
 """
 
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,8 @@ class Medium:
     prepare: Callable[[Path], None] = prepare_files
     """Makes an empty file where there is none, and syncs what is there of it and of its log."""
     writer: "Callable[[Callable[[Sequence[Member], bool], None]], Writer]" = WriterThread
+    fresh_id: Callable[[], str] = lambda: str(uuid.uuid4())
+    """Draws the id of a file that is made."""
 
 
 FILE_SYSTEM: Final = Medium()

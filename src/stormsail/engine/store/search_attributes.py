@@ -157,7 +157,7 @@ class SearchAttributes:
             return []
         rows: list[tuple[Statement, Row]] = [(DELETE_INDEXED, (rid,))] if before else []
         custom = self.custom(namespace)
-        for name, packed in after.items():
+        for name, packed in sorted(after.items()):  # a protobuf map has another order in every process
             registered = custom.get(name)
             if registered is not None:
                 value_type, number = registered.value_type, registered.number

@@ -1,6 +1,5 @@
 """The store: the one file of a data directory, and its parts."""
 
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -28,7 +27,7 @@ class Store:
     Used from one event loop at a time. Every method may raise StorageFailed, after which the process must stop.
     """
 
-    def __init__(self, lock: Hold, database: Database, limits: Limits, now_ms: Callable[[], int]) -> None:
+    def __init__(self, lock: Hold, database: Database, limits: Limits, now_ms: int, fresh_id: str) -> None:
         """Use `open`."""
         self._lock = lock
         self._database = database
@@ -41,7 +40,7 @@ class Store:
         self.visibility = Visibility(database.list_reader, self.search_attributes, page_max=limits.visibility_page_max)
         self.outbox = Outbox(database)
         self.schedules = Schedules(database, self.search_attributes, page_max=limits.visibility_page_max)
-        self.cluster_id = database.identify(str(uuid.uuid4()), now_ms())
+        self.cluster_id = database.identify(fresh_id, now_ms)
         """Drawn when the file was made; what GetClusterInfo answers."""
 
     @classmethod
@@ -61,7 +60,7 @@ class Store:
             lock.release()
             raise
         try:
-            return cls(lock, database, limits, now_ms)
+            return cls(lock, database, limits, now_ms(), medium.fresh_id())
         except BaseException:
             database.close()
             lock.release()
