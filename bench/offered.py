@@ -65,7 +65,7 @@ async def offer(port: int, queue: str, rate: float, seconds: float) -> dict[str,
             running.add(task)
             task.add_done_callback(running.discard)
             sent += 1
-        await asyncio.sleep(_TICK_S)
+        await asyncio.sleep(max(_TICK_S, due - now))
     if running:
         await asyncio.wait(running, timeout=_PATIENCE_S)
     for client in clients:

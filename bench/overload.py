@@ -24,6 +24,8 @@ KEPT_UP: Final = 0.9
 PAST_PEAK: Final = 2
 """So many rates past it are tried: one may have met with a bad moment of the machine."""
 OVERLOAD: Final = 3.0
+PROBES_A_S: Final = 50.0
+"""Starts of a process beside that does nothing else: who offers thousands a second is late in reading what it is told."""
 _SETTLE_S: Final = 0.5
 _DRAIN_S: Final = 60.0
 
@@ -110,13 +112,17 @@ async def overload(place: Path, seconds: float, pollers: int) -> dict[str, Any]:
         best = max(steps, key=lambda step: float(step["goodput"]))
         peak = best["goodput"]
         refused_before = workers.refused
-        over = await offered(server, port, OVERLOAD * peak, 3 * seconds, workers)
-        await workers.until_done(accepted + over["accepted"])
+        over, probed = await asyncio.gather(
+            offered(server, port, OVERLOAD * peak, 3 * seconds, workers),
+            offered(server, port, PROBES_A_S, 3 * seconds, workers),
+        )
+        await workers.until_done(accepted + over["accepted"] + probed["accepted"])
         return {
             "pollers": pollers,
             "steps": steps,
             "peak": peak,
             "over": over,
+            "probed": probed,
             "goodput_ratio": over["goodput"] / peak,
             "cpu_ms_each": {"at the peak": best["server_cpu_ms_each"], "past it": over["server_cpu_ms_each"]},
             "completions_refused": workers.refused - refused_before,

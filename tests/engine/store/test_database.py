@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from engine.store.given import AT_MS, key, signaled, started
 from stormsail.engine.core.limits import Limits
+from stormsail.engine.store.database import TOLD_AT_ONCE
 from stormsail.engine.store.errors import (
     CommitQueueFull,
     DataDirInUse,
@@ -242,6 +244,28 @@ async def test_more_commits_than_may_wait_are_refused(tmp_path: Path) -> None:
     assert outcomes[-1].status == "RESOURCE_EXHAUSTED"
     await store.commit([turns[-1]])
     assert store.load(key("w7")) == turns[-1].state
+    store.close()
+
+
+async def test_of_a_large_group_so_many_callers_go_on_in_one_round_of_the_event_loop(tmp_path: Path) -> None:
+    store, loop = open_store(tmp_path), asyncio.get_running_loop()
+    rounds, went_on = 0, list[tuple[int, int]]()
+
+    def count() -> None:
+        nonlocal rounds
+        rounds += 1
+        if len(went_on) < 200:
+            loop.call_soon(count)
+
+    async def commit(number: int) -> None:
+        await store.commit([started(key(f"w{number}"))])
+        went_on.append((rounds, number))
+
+    commits = [asyncio.ensure_future(commit(number)) for number in range(200)]
+    count()
+    await asyncio.gather(*commits)
+    assert list(Counter(at for at, _ in went_on).values()) == [TOLD_AT_ONCE] * 3 + [200 - 3 * TOLD_AT_ONCE]
+    assert [number for _, number in went_on] == list(range(200))
     store.close()
 
 

@@ -17,6 +17,7 @@ from stormsail.engine.api.front.health import SERVICE_NAME as HEALTH
 from stormsail.engine.api.front.health import Health
 from stormsail.engine.api.front.line import Line
 from stormsail.engine.api.front.reflection import Reflection
+from stormsail.engine.api.front.rounds import Rounds
 from stormsail.engine.api.front.tls import Tls, TlsUnusable, load, server_context
 from stormsail.engine.core.errors import ResourceExhausted, Unimplemented
 
@@ -43,6 +44,7 @@ class Transport:
         bounds: Bounds,
         tls: Tls | None = None,
         line: Line | None = None,
+        rounds: Rounds | None = None,
         new_work: Collection[str] = (),
     ) -> None:
         """Take the methods by `/service/Method` and the full names of the services that they make up. Calls of those in
@@ -55,7 +57,11 @@ class Transport:
         routes += self._health.routes()
         routes += Reflection((*services, HEALTH)).routes()
         self._front = Front(
-            {route.method.encode(): route for route in routes}, _unknown, bounds, line or Line(_busy, turns=lambda: 0)
+            {route.method.encode(): route for route in routes},
+            _unknown,
+            bounds,
+            line or Line(_busy, turns=lambda: 0),
+            rounds or Rounds(),
         )
         self._tls = tls
         self._context: ssl.SSLContext | None = None if tls is None else server_context(tls)

@@ -28,6 +28,9 @@ from stormsail.engine.store.reader import Reader, Row
 
 QUEUE_BYTES_MAX: Final = 512 * 1024 * 1024
 """Bytes that may wait for the disk, besides the number of commits: few large ones fill memory as well."""
+TOLD_AT_ONCE: Final = 64
+"""Commits of a group whose callers go on in the same round of the event loop. What they do then takes longer than the
+commit took, and others wait meanwhile."""
 CHUNKS: Final = (64, 32, *range(16, 0, -1))
 """Rows a statement takes at once. Few sizes, so that all of them stay prepared; but all small ones, for most groups are
 small, and each step of SQLite's hands the interpreter to another thread and back."""
@@ -261,10 +264,14 @@ class Database:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._resolve, outcomes)
 
-    def _resolve(self, outcomes: list[tuple[Member, Exception | None]]) -> None:
-        """On the event loop: wake the whole group at once."""
-        self._waiting -= len(outcomes)
-        for member, error in outcomes:
+    def _resolve(self, outcomes: list[tuple[Member, Exception | None]], begin: int = 0) -> None:
+        """On the event loop: wake a group in its order, so many in a round."""
+        told = outcomes[begin : begin + TOLD_AT_ONCE]
+        if begin + len(told) < len(outcomes):
+            assert self._loop is not None
+            self._loop.call_soon(self._resolve, outcomes, begin + len(told))
+        self._waiting -= len(told)
+        for member, error in told:
             self._waiting_bytes -= member.size
             done = member.done
             assert done is not None

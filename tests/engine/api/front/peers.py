@@ -18,6 +18,7 @@ from ngh2 import (
     TrailersReceived,
 )
 
+from stormsail.engine.api.front.rounds import Rounds
 from stormsail.engine.api.transport import Bounds, Call, Rpc, Tls, Transport
 
 PATIENCE_S = 10.0
@@ -56,10 +57,10 @@ class Hanging:
 
 @asynccontextmanager
 async def serving(
-    methods: Mapping[str, Rpc], *, bounds: Bounds | None = None, tls: Tls | None = None
+    methods: Mapping[str, Rpc], *, bounds: Bounds | None = None, tls: Tls | None = None, rounds: Rounds | None = None
 ) -> AsyncIterator[int]:
     """Serve the methods; yields the port."""
-    transport = Transport(methods, ["s"], bounds=bounds or Bounds(message_size_max=4 * MIB), tls=tls)
+    transport = Transport(methods, ["s"], bounds=bounds or Bounds(message_size_max=4 * MIB), tls=tls, rounds=rounds)
     try:
         yield await transport.start("127.0.0.1", 0)
     finally:

@@ -2,16 +2,17 @@
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-import structlog
 from google.rpc.code_pb2 import Code
 from ngh2 import (
     Configuration,
     DataReceived,
     DenialOfServiceError,
     ErrorCode,
+    Event,
     NGH2Error,
     PingAcknowledged,
     PingReceived,
@@ -24,28 +25,19 @@ from ngh2 import (
 from ngh2 import Connection as Http
 
 from stormsail.engine.api.front.deadlines import Deadlines
-from stormsail.engine.api.front.exchange import Exchange, Request, StreamExchange, UnaryExchange
-from stormsail.engine.api.front.framing import ACCEPTED_ENCODINGS, framed
+from stormsail.engine.api.front.exchange import Exchange, Request, StreamExchange, UnaryExchange, not_grpc
+from stormsail.engine.api.front.farewell import close_once_read, goaway
+from stormsail.engine.api.front.framing import framed
 from stormsail.engine.api.front.front import UNAVAILABLE_TEXT, Front
 from stormsail.engine.api.front.greeting import PREFACE, TEXT, peer_of, stranger
-from stormsail.engine.api.front.statuses import OK_TRAILERS, Ending, Header, ending_of
-from stormsail.engine.core.errors import Refused, ResourceExhausted
+from stormsail.engine.api.front.liveness import Liveness
+from stormsail.engine.api.front.statuses import GZIP_HEAD, HEAD, OK_TRAILERS, Ending, ending_of, unread
+from stormsail.engine.core.errors import Refused
 
-log = structlog.get_logger(__name__)
-
-_HEAD: Final[tuple[Header, ...]] = (
-    (b":status", b"200"),
-    (b"content-type", b"application/grpc"),
-    (b"grpc-accept-encoding", ACCEPTED_ENCODINGS),
-)
-_GZIP_HEAD: Final[tuple[Header, ...]] = (*_HEAD, (b"grpc-encoding", b"gzip"))
-_GOAWAY: Final = b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + (0).to_bytes(4, "big")
-"""By hand, with no stream seen: for the one error after which the library will write nothing."""
 _DRAIN_PING: Final = b"draining"
 _DRAIN_PING_S: Final = 0.5
 """How long a drained peer may take to show that it has read the first GOAWAY."""
 _HEADERS_COUNT_MAX: Final = 256
-_LINGER_S: Final = 1.0
 
 
 class Connection(asyncio.Protocol):
@@ -72,6 +64,10 @@ class Connection(asyncio.Protocol):
         self._calls: dict[int, Exchange] = {}
         """Calls that are not answered."""
         self.deadlines = Deadlines(self.loop, self._calls, self._late)
+        self._rest: deque[Event] = deque()
+        """What was read and is not handled."""
+        self._put_off = False
+        """Whether that is for later rounds of the event loop. Nothing more is read until then."""
         self._compress = False
         self._begun: set[int] = set()
         """Streaming calls whose answer has begun."""
@@ -79,16 +75,13 @@ class Connection(asyncio.Protocol):
         self._unsent = 0
         """Of replies that wait for the peer, when it was counted last."""
         self._flushing = False
-        self._heard = True
-        self._pinged = False
         self._pings = 0
         self._draining = False
         self._said_goodbye = False
         self._deaf = False
         """Nothing that still comes counts."""
-        self._tick: asyncio.TimerHandle | None = None
+        self._liveness: Liveness | None = None
         self._on: dict[type, Callable[[Any], None]] = {
-            RequestReceived: self._request,
             DataReceived: self._data,
             TrailersReceived: self._trailers,
             StreamClosed: self._stream_closed,
@@ -117,39 +110,45 @@ class Connection(asyncio.Protocol):
             }
         )
         self._http.set_local_window_size(bounds.connection_window_size)
-        self._tick = self.loop.call_later(bounds.keepalive_s, self._look)
-        self._heard = False
+        self._liveness = Liveness(
+            self.loop,
+            silence_s=bounds.keepalive_s,
+            answer_s=bounds.keepalive_timeout_s,
+            ping=self._ping_peer,
+            give_up=self.abort,
+        )
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
         if self._deaf:
             return
-        self._heard = True
-        self._pinged = False
+        if self._liveness is not None:
+            self._liveness.heard()
         if self._greeting is not None:
             data = self._greet(self._greeting + data)
             if not data:
                 return
-        self._flushing = True  # below, once for all that is answered at once
         try:
             self._http.receive_data(data)
-            for event in self._http.events():
-                on = self._on.get(type(event))
-                if on is not None:
-                    on(event)
-        except DenialOfServiceError:
-            self._break_off(ErrorCode.ENHANCE_YOUR_CALM)
-        except NGH2Error:
-            self._break_off(ErrorCode.PROTOCOL_ERROR)
-        else:
-            self._flush()
+            self._sort(self._http.events())
+        except NGH2Error as error:
+            self._spoilt(error)
+            return
+        rounds = self._front.rounds
+        if not self._put_off and (rounds.over() or not self.go_on()):
+            self._put_off = True
+            rounds.put_off(self)
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         del exc
-        if self._tick is not None:
-            self._tick.cancel()
+        if self._liveness is not None:
+            self._liveness.stop()
         self.deadlines.stop()
+        self._deaf = True
+        self._rest.clear()
         calls = list(self._calls.values())
         self._calls.clear()
         for call in calls:
@@ -168,6 +167,32 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._flush()
 
+    # What the rounds of the event loop tell us.
+
+    def go_on(self) -> bool:
+        """See Unfinished: handle what was read."""
+        self._flushing = True  # below, once for all that is answered at once
+        rest, rounds = self._rest, self._front.rounds
+        try:
+            while rest:
+                event = rest.popleft()
+                on = self._on.get(type(event))
+                if on is not None:
+                    on(event)
+                if rounds.over():
+                    break
+        except NGH2Error as error:
+            self._spoilt(error)
+        else:
+            self._flush()
+        if rest:
+            return False
+        if self._put_off:
+            self._put_off = False
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.resume_reading()
+        return True
+
     # What calls tell us.
 
     def answer(self, stream_id: int, message: bytes, accepts: bytes) -> None:
@@ -176,11 +201,11 @@ class Connection(asyncio.Protocol):
             return
         http = self._http
         if self._reads_too_slowly():
-            self._end_stream(stream_id, ending_of("", _unread()))
+            self._end_stream(stream_id, ending_of("", unread()))
             return
         gzip = self._compress and len(message) >= self._front.bounds.compress_from_size and b"gzip" in accepts
         try:
-            http.send_response(stream_id, _GZIP_HEAD if gzip else _HEAD)
+            http.send_response(stream_id, GZIP_HEAD if gzip else HEAD)
             http.send_data(stream_id, framed(message, gzip=gzip))
             http.send_trailers(stream_id, OK_TRAILERS)
         except NGH2Error:
@@ -197,11 +222,11 @@ class Connection(asyncio.Protocol):
         if stream_id not in self._calls:
             return
         if self._reads_too_slowly():
-            raise _unread()
+            raise unread()
         try:
             if stream_id not in self._begun:
                 self._begun.add(stream_id)
-                self._http.send_response(stream_id, _HEAD)
+                self._http.send_response(stream_id, HEAD)
             self._http.send_data(stream_id, framed(message))
         except NGH2Error:
             return
@@ -216,7 +241,7 @@ class Connection(asyncio.Protocol):
                 self._begun.discard(stream_id)
                 self._http.send_trailers(stream_id, OK_TRAILERS)
             else:
-                self._http.send_response(stream_id, [*_HEAD, *OK_TRAILERS], end_stream=True)
+                self._http.send_response(stream_id, [*HEAD, *OK_TRAILERS], end_stream=True)
         except NGH2Error:
             return
         self._flush_soon()
@@ -259,13 +284,26 @@ class Connection(asyncio.Protocol):
 
     # HTTP/2's events.
 
+    def _sort(self, events: list[Event]) -> None:
+        """Look at the heads of calls at once, and lay the rest down in its order. So who is turned away hears of it
+        before anything is done for the others that came with it."""
+        self._flushing, refused = True, self._front.line.refused
+        for event in events:
+            if type(event) is RequestReceived:
+                self._request(event)
+            else:
+                self._rest.append(event)
+        self._flushing = False
+        if self._front.line.refused != refused:
+            self._flush()
+
     def _request(self, event: RequestReceived) -> None:
         stream_id = event.stream_id
         fields = dict(event.headers)
         self._pings = 0
         path = fields.get(b":path", b"")
         route = self._front.routes.get(path)
-        odd = _not_grpc(fields)
+        odd = not_grpc(fields)
         if odd:
             self._send_http(stream_id, odd)
             return
@@ -336,7 +374,7 @@ class Connection(asyncio.Protocol):
         who = stranger(data)
         if who is not None:
             if who.told:
-                self._tell_once(who.told)
+                self._front.tell_once(who.told, self.peer)
             self._write(who.answer)
             self._close()
             return b""
@@ -354,7 +392,7 @@ class Connection(asyncio.Protocol):
                 self._begun.discard(stream_id)
                 http.send_trailers(stream_id, ending.trailers())
             else:
-                http.send_response(stream_id, [*_HEAD, *ending.trailers()], end_stream=True)
+                http.send_response(stream_id, [*HEAD, *ending.trailers()], end_stream=True)
                 if not self._paused:
                     # A peer that is still sending may stop. First out with the status: a reset drops what is queued.
                     self._flush()
@@ -366,7 +404,7 @@ class Connection(asyncio.Protocol):
     def _turn_away(self, stream_id: int) -> None:
         """Refuse before the body is there, without a word to the socket yet: others come with the same bytes."""
         with contextlib.suppress(NGH2Error):
-            self._http.send_response(stream_id, [*_HEAD, *self._front.line.told], end_stream=True)
+            self._http.send_response(stream_id, [*HEAD, *self._front.line.told], end_stream=True)
 
     def _send_http(self, stream_id: int, status: bytes) -> None:
         """Answer what is HTTP/2 but not gRPC as HTTP does."""
@@ -423,25 +461,19 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
     def _close(self) -> None:
-        """Close once the peer has had a chance to read why: to close over unread bytes would reset the connection, and
-        a reset throws away what the peer has not read."""
-        transport = self._transport
-        if transport is None or self._deaf:
-            return
-        self._deaf = True
-        if transport.is_closing() or not transport.can_write_eof():
-            transport.close()
-            return
-        try:
-            transport.write_eof()
-        except OSError:  # the peer is gone already
-            transport.abort()
-            return
-        self.loop.call_later(_LINGER_S, transport.close)
+        if self._transport is not None and not self._deaf:
+            self._deaf = True
+            close_once_read(self._transport, self.loop)
+
+    def _spoilt(self, error: NGH2Error) -> None:
+        """End a connection whose peer does what it must not."""
+        self._rest.clear()
+        flood = isinstance(error, DenialOfServiceError)
+        self._break_off(ErrorCode.ENHANCE_YOUR_CALM if flood else ErrorCode.PROTOCOL_ERROR)
 
     def _break_off(self, code: ErrorCode) -> None:
         """After an error that leaves the library unusable."""
-        self._write(_GOAWAY + int(code).to_bytes(4, "big"))
+        self._write(goaway(code))
         self._close()
 
     def _say_goodbye(self) -> None:
@@ -455,39 +487,13 @@ class Connection(asyncio.Protocol):
             return
         self._flush()
 
-    def _look(self) -> None:
-        """Find out whether a silent peer is still there."""
-        bounds = self._front.bounds
-        wait_s = bounds.keepalive_s
-        if not self._heard:
-            if self._pinged or self._greeting is not None:
-                self.abort()
-                return
-            self._pinged = True
-            wait_s = bounds.keepalive_timeout_s
-            try:
-                self._http.ping(b"liveness")
-            except NGH2Error:
-                self.abort()
-                return
-            self._flush()
-        self._heard = False
-        self._tick = self.loop.call_later(wait_s, self._look)
-
-    def _tell_once(self, what: str) -> None:
-        if what not in self._front.told:
-            self._front.told.add(what)
-            log.warning(what, peer=self.peer)
-
-
-def _not_grpc(fields: dict[bytes, bytes]) -> bytes:
-    """Return HTTP's status for a request that is no gRPC call; empty when it is one."""
-    if fields.get(b":method") != b"POST":
-        return b"405"
-    if not fields.get(b"content-type", b"").startswith(b"application/grpc"):
-        return b"415"
-    return b""
-
-
-def _unread() -> ResourceExhausted:
-    return ResourceExhausted("this connection does not read the replies that it has: read them first")
+    def _ping_peer(self) -> bool:
+        """Ask a silent peer for a sign of life; return whether that can be done."""
+        if self._greeting is not None:
+            return False
+        try:
+            self._http.ping(b"liveness")
+        except NGH2Error:
+            return False
+        self._flush()
+        return True

@@ -206,3 +206,12 @@ class StreamExchange(_Running):
         except Exception as error:
             connection.end(self._stream_id, ending_of(request.method, error))
         self._over()
+
+
+def not_grpc(fields: dict[bytes, bytes]) -> bytes:
+    """Return HTTP's status for a request that is no gRPC call; empty when it is one."""
+    if fields.get(b":method") != b"POST":
+        return b"405"
+    if not fields.get(b"content-type", b"").startswith(b"application/grpc"):
+        return b"415"
+    return b""

@@ -5,12 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from stormsail.engine.api.front.calls import Rpc, StreamRpc
 from stormsail.engine.api.front.line import Line
+from stormsail.engine.api.front.rounds import Rounds
 from stormsail.engine.core.errors import ResourceExhausted
 
 if TYPE_CHECKING:
     from stormsail.engine.api.front.connection import Connection
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,7 @@ class Front:
     """Answers calls of methods that are not there."""
     bounds: Bounds
     line: Line
+    rounds: Rounds
     connections: "set[Connection]" = field(default_factory=set)
     draining: bool = False
     bodies_size: int = 0
@@ -87,6 +93,12 @@ class Front:
     def release(self, size: int) -> None:
         """Count it no longer."""
         self.bodies_size -= size
+
+    def tell_once(self, what: str, peer: str) -> None:
+        """Log an oddity, unless it was logged before."""
+        if what not in self.told:
+            self.told.add(what)
+            log.warning(what, peer=peer)
 
 
 UNAVAILABLE_TEXT: Final = "the server is shutting down"

@@ -1,4 +1,4 @@
-"""How a call ended, as gRPC writes it into the trailers."""
+"""How an answer begins, and how a call ended, as gRPC writes it into headers and trailers."""
 
 import base64
 import uuid
@@ -10,14 +10,20 @@ from google.protobuf.message import Message
 from google.rpc.code_pb2 import Code
 from google.rpc.status_pb2 import Status
 
-from stormsail.engine.api.front.framing import header_text
-from stormsail.engine.core.errors import InvalidTransition, Refused
+from stormsail.engine.api.front.framing import ACCEPTED_ENCODINGS, header_text
+from stormsail.engine.core.errors import InvalidTransition, Refused, ResourceExhausted
 
 log = structlog.get_logger(__name__)
 
 Header = tuple[bytes, bytes]
 _DETAILS_SIZE_MAX: Final = 256 * 1024
 """Of an error's detail. A larger one is left out: it would not pass as a header, and the status would go with it."""
+HEAD: Final[tuple[Header, ...]] = (
+    (b":status", b"200"),
+    (b"content-type", b"application/grpc"),
+    (b"grpc-accept-encoding", ACCEPTED_ENCODINGS),
+)
+GZIP_HEAD: Final[tuple[Header, ...]] = (*HEAD, (b"grpc-encoding", b"gzip"))
 OK_TRAILERS: Final[tuple[Header, ...]] = ((b"grpc-status", b"0"),)
 
 
@@ -57,3 +63,8 @@ def _details(code: int, text: str, detail: Message | None) -> bytes:
     status.details.add().Pack(detail)
     packed: bytes = status.SerializeToString()
     return packed if len(packed) <= _DETAILS_SIZE_MAX else b""
+
+
+def unread() -> ResourceExhausted:
+    """Return the refusal for a peer that does not read."""
+    return ResourceExhausted("this connection does not read the replies that it has: read them first")
