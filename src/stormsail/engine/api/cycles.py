@@ -9,7 +9,7 @@ import gc
 from collections.abc import Callable
 from typing import Final
 
-_THRESHOLDS: Final = (5_000, 20, 200)
+_THRESHOLDS: Final = (5_000, 10, 400)
 """Each turn makes hundreds of objects: Python would look for cycles all the time. But to look through twenty thousand
 new ones stops every call for ten or twenty milliseconds, so it is rather done four times as often."""
 _STEP: Final = 25_000
