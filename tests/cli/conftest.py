@@ -67,7 +67,7 @@ class Place:
 
     def until_ready(self, process: "subprocess.Popen[str]", name: str) -> None:
         """Wait for a started process to leave its note."""
-        eventually(lambda: self.note(name) or process.poll() is not None, seconds=60)
+        eventually(lambda: self.note(name) or process.poll() is not None)
         assert process.poll() is None, process.communicate()
 
     def environment(self) -> dict[str, str]:
@@ -91,7 +91,7 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "stormsail.cli", *arguments]
 
 
-def eventually(condition: Callable[[], object], seconds: float = 30) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait for a condition with a bounded deadline."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -106,6 +106,13 @@ def end_services(data_dir: Path) -> None:
     eventually(lambda: not [os.kill(pid, signal.SIGKILL) for pid in processes_of(data_dir)])
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """Have Ctrl-C mean what it means at a terminal: shells start what runs in the background with it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """`stormsail up` on a free port, for all tests of a module."""
@@ -116,6 +123,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield place
     finally:
         up.terminate()
-        said, errors = up.communicate(timeout=40)
+        said, errors = up.communicate(timeout=100)
         end_services(place.data_dir)
     assert up.returncode == 0, said + errors

@@ -86,7 +86,7 @@ def test_a_demo_that_is_kept_can_be_looked_at_and_stopped() -> None:
         [page] = re.findall(r"^  (http://127\.0\.0\.1:\d+)$", err, re.MULTILINE)
         assert "<html" in httpx.get(page, timeout=60).text
         [engine] = re.findall(r"stormsail status --engine (\S+)", err)
-        eventually((data_dir / "worker.json").exists, seconds=60)
+        eventually((data_dir / "worker.json").exists)
         status = subprocess.run(
             command("status", "--engine", engine, "-o", "json"),
             capture_output=True,
@@ -104,9 +104,9 @@ def test_a_demo_that_is_kept_can_be_looked_at_and_stopped() -> None:
 
 def test_ctrl_c_leaves_nothing_behind() -> None:
     demo, data_dir = start_demo("--seed", "23")
-    eventually(lambda: processes_per_group(data_dir)["hello-v000"] == 2, seconds=60)
+    eventually(lambda: processes_per_group(data_dir)["hello-v000"] == 2)
     demo.send_signal(signal.SIGINT)
-    demo.communicate(timeout=60)
+    demo.communicate(timeout=120)
     assert demo.returncode == 130
     assert processes_of(data_dir) == []
     assert not data_dir.exists()

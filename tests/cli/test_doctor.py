@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ports import free_port
 from stormsail.cli.doctor import check_data_dir, check_fsync, check_haproxy, nearest_existing, something_listens
 from stormsail.cli.main import run
 
@@ -57,8 +58,3 @@ def test_a_port_is_taken_when_something_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert something_listens(f"127.0.0.1:{server.getsockname()[1]}")
     assert not something_listens(f"127.0.0.1:{free_port()}")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

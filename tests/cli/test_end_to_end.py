@@ -17,11 +17,11 @@ import pytest
 from stormsail.cli.demo.census import processes_per_group
 from tests.cli.conftest import Place, end_services, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def version_at(address: str) -> str:
-    with urllib.request.urlopen(f"http://{address}/", timeout=10) as reply:
+    with urllib.request.urlopen(f"http://{address}/", timeout=60) as reply:
         return str(json.load(reply)["version"])
 
 
@@ -222,7 +222,7 @@ def test_the_end_of_waiting_is_not_the_end_of_the_operation(running: Place) -> N
     assert watching.stderr is not None
     assert "determineSourceServerGroup" in watching.stderr.readline()
     watching.send_signal(signal.SIGINT)
-    _, said = watching.communicate(timeout=20)
+    _, said = watching.communicate(timeout=60)
     assert watching.returncode == 130
     assert f"detached: operation {operation_id[:13]} goes on" in said
     assert f"stormsail operation watch {operation_id[:13]}" in said
@@ -333,11 +333,11 @@ def test_an_engine_without_a_worker_is_told_apart(tmp_path: Path) -> None:
             assert (status.code, status.json["worker_polling"]) == (0, True)
         finally:
             worker.terminate()
-            worker.communicate(timeout=20)
+            worker.communicate(timeout=60)
             end_services(place.data_dir)
     finally:
         engine.terminate()
-        engine.communicate(timeout=20)
+        engine.communicate(timeout=60)
     assert engine.returncode == 0
     assert not (tmp_path / "engine.json").exists()
 
@@ -354,7 +354,7 @@ def test_up_says_where_page_api_and_engine_are_and_each_answers(tmp_path: Path) 
         assert view["task_queue"]["has_worker"]
     finally:
         up.terminate()
-        _, said = up.communicate(timeout=40)
+        _, said = up.communicate(timeout=100)
     for line in (f"engine: {engine}", f"page:   {page}", f"API:    {page}/api/v1"):
         assert line in said
 
@@ -367,11 +367,11 @@ def test_children_do_not_outlive_an_up_that_is_killed(tmp_path: Path) -> None:
         pids = [place.note(name)["pid"] for name in ("engine.json", "worker.json", "web.json")]
     finally:
         up.kill()
-        up.communicate(timeout=20)
+        up.communicate(timeout=60)
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
 def test_a_reader_that_goes_away_is_no_failure_to_shout_about(tmp_path: Path) -> None:
     line = f"{sys.executable} -m stormsail.cli completion bash | true; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=100, check=True)
     assert done.stderr == ""

@@ -43,7 +43,7 @@ def imported_by(*arguments: str, of: tuple[str, ...] = HEAVY) -> set[str]:
         f"run({list(arguments)!r})\n"
         f"print('IMPORTED', *[name for name in {of!r} if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=True)
     return set(done.stdout.splitlines()[-1].split()[1:])
 
 

@@ -23,7 +23,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield place
     finally:
         server.terminate()
-        server.communicate(timeout=30)
+        server.communicate(timeout=60)
 
 
 def test_a_running_engines_file_is_shown_copied_and_checked(engine: Place, tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_backup_starts_as_an_engine_with_all_that_was_there(engine: Place, tmp
         assert sorted(listed.out.split()) == ["w0", "w1", "w2"]
     finally:
         server.terminate()
-        server.communicate(timeout=30)
+        server.communicate(timeout=60)
 
 
 def test_a_damaged_file_is_told_with_the_runs_and_exit_code_1(engine: Place, tmp_path: Path) -> None:

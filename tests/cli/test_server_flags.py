@@ -88,6 +88,6 @@ def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path, capsys: p
 @pytest.mark.slow
 def test_the_engine_does_not_run_without_its_assertions(tmp_path: Path) -> None:
     command = [sys.executable, "-O", "-m", "stormsail.cli", "server", "start", "--data-dir", str(tmp_path / "d")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 1
     assert "does not run under `python -O`" in done.stderr

@@ -17,20 +17,34 @@ from stormsail.engine.api.dynamic_config import SETTINGS, apply_settings
 from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.limits import DEFAULT_LIMITS
 
+STARTS_MAX = 10
+
+
+async def started_by_an_sdk(executable: Path, kept: Path) -> WorkflowEnvironment:
+    """Start it as SDKs do. They wait for five seconds and no longer: on a starved machine it is started once more."""
+    starts = 0
+    while True:
+        starts += 1
+        try:
+            return await WorkflowEnvironment.start_local(
+                dev_server_existing_path=str(executable),
+                dev_server_extra_args=["--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=50"],
+                dev_server_database_filename=str(kept),
+                search_attributes=[SearchAttributeKey.for_keyword_list("Tags")],
+                namespace="mine",
+            )
+        except RuntimeError as late:
+            if "did not start within" not in str(late) or starts == STARTS_MAX:
+                raise
+
 
 @pytest.mark.e2e
+@pytest.mark.slow
 async def test_an_sdk_starts_it_with_its_search_attributes_and_settings(tmp_path: Path) -> None:
     executable = tmp_path / "stormsail"
     executable.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m stormsail.cli "$@"\n')
     executable.chmod(0o755)
-    environment = await WorkflowEnvironment.start_local(
-        dev_server_existing_path=str(executable),
-        dev_server_extra_args=["--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=50"],
-        dev_server_database_filename=str(tmp_path / "kept"),
-        search_attributes=[SearchAttributeKey.for_keyword_list("Tags")],
-        namespace="mine",
-    )
-    async with environment:
+    async with await started_by_an_sdk(executable, tmp_path / "kept") as environment:
         service = environment.client.operator_service
         for namespace in ("mine", "default"):
             listed = await service.list_search_attributes(ListSearchAttributesRequest(namespace=namespace))

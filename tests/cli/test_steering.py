@@ -39,7 +39,7 @@ def test_what_people_asked_is_told_in_a_line_each() -> None:
 @pytest.mark.e2e
 @pytest.mark.slow
 def test_a_deployment_that_waits_is_rerun_and_skipped_from_the_command_line(running: Place) -> None:
-    eventually(lambda: running.note("web.json"), seconds=60)  # The page makes the records as it starts.
+    eventually(lambda: running.note("web.json"))  # The page makes the records as it starts.
     words = ["deploy", "steered", "--command", "no-such-command-anywhere", "--on-failure", "pause", "--no-wait"]
     started = running.run(*words, "--health-timeout", "2", "-o", "name")
     assert started.code == 0, started.err

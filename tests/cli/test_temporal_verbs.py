@@ -95,7 +95,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             worker.join(30)
     finally:
         server.terminate()
-        server.communicate(timeout=30)
+        server.communicate(timeout=60)
 
 
 async def _work(address: str, stop: threading.Event) -> None:

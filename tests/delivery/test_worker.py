@@ -18,9 +18,12 @@ async def test_an_operation_goes_on_while_workers_are_replaced_and_does_everythi
     request = stage.request("createServerGroup", strategy="redblack", capacity=CAPACITY, launch=launch)
     handle = await stage.client.start(request)
     ending = asyncio.create_task(stage.client.result(handle.operation_id))
+    lives = 0
     while not ending.done():
         await stage.restart_worker()
-        await asyncio.wait({ending}, timeout=0.7)
+        # Each lives longer than the one before, so that on any machine one gets something done.
+        await asyncio.wait({ending}, timeout=0.7 * 1.1**lives)
+        lives += 1
     result = await ending
 
     assert result.ok, result.errors

@@ -21,6 +21,9 @@ from stormsail.web.state import Web
 NOBODY = "127.0.0.1:1"
 """An address where nothing listens."""
 
+PATIENCE_S = 25.0
+"""How long a page waits for a source: what is late on a busy machine is not away."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test that stands on an engine, so that none is forgotten."""
@@ -96,6 +99,6 @@ async def stage(engine: EngineProcess) -> AsyncIterator[Stage]:
 async def web(stage: Stage, tmp_path: Path, migrated: bytes) -> AsyncIterator[Web]:
     """A web process on the stage."""
     at = EngineAddress(stage.address, task_queue=stage.account)
-    settings = WebSettings(tmp_path, at, accounts=(stage.account,), requests_max=100_000)
+    settings = WebSettings(tmp_path, at, accounts=(stage.account,), requests_max=100_000, deadline_s=PATIENCE_S)
     async with opened(settings, migrated) as web:
         yield web

@@ -42,14 +42,14 @@ async def test_a_source_that_never_answered_gives_nothing_rather_than_an_empty_a
 
 
 async def test_a_slow_source_holds_nobody_longer_than_the_deadline_and_is_asked_once() -> None:
-    held = Held("engine", Clock())
+    held = Held("engine", Clock(), deadline_s=0.01)
     late = asyncio.Event()
 
     async def slow() -> list[str]:
         await late.wait()
         return ["late"]
 
-    readings = await asyncio.gather(*(held.read("k", slow, deadline_s=0.01) for _ in range(50)))
+    readings = await asyncio.gather(*(held.read("k", slow) for _ in range(50)))
     assert {reading.source.status for reading in readings} == {"failed"}
     assert held.asked == 1
     late.set()

@@ -16,8 +16,10 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from delivery.stage import Stage
-from web.conftest import client_of
-from web.process import at_stage, served
+from stormsail.web.settings import WebSettings
+from stormsail.web.sources.engine import EngineAddress
+from web.conftest import PATIENCE_S, client_of
+from web.test_serve import serving
 
 EXAMPLES_MAX = 3
 """For each route, as it should be asked and as it should not: about 200 requests in all."""
@@ -46,7 +48,7 @@ def probe(address: str) -> list[str]:
             )
             @given(case=operation.as_strategy(generation_mode=mode))
             def ask(case: schemathesis.Case) -> None:
-                case.call_and_validate(checks=CHECKS, timeout=30)
+                case.call_and_validate(checks=CHECKS, timeout=60)
 
             # Not every route can be asked wrongly.
             with contextlib.suppress(Unsatisfiable):
@@ -57,8 +59,10 @@ def probe(address: str) -> list[str]:
 
 async def test_no_request_that_the_document_allows_is_answered_with_a_5xx(stage: Stage, tmp_path: Path) -> None:
     assert (await stage.deploy("v1")).ok
-    with served(tmp_path, *at_stage(stage), "--rate-limit=100000") as process:
-        asked = await asyncio.to_thread(probe, process.address)
+    at = EngineAddress(stage.address, task_queue=stage.account)
+    served = WebSettings(tmp_path, at, port=0, accounts=(stage.account,), requests_max=100_000, deadline_s=PATIENCE_S)
+    async with serving(served) as address:
+        asked = await asyncio.to_thread(probe, address)
     assert len(asked) >= 30
 
 

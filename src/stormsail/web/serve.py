@@ -44,7 +44,7 @@ async def serve(settings: WebSettings, *, stop: asyncio.Event, started: Callable
             "anybody who reaches it could change what is deployed"
         )
     listening = bound(settings)
-    sources = await open_sources(settings.engine, settings.accounts)
+    sources = await open_sources(settings.engine, settings.accounts, deadline_s=settings.deadline_s)
     web = open_web(settings, sources, database)
     server = _Server(
         uvicorn.Config(

@@ -7,6 +7,7 @@ from stormsail.delivery.records.audit import RETENTION_DAYS
 from stormsail.web.guard.door import is_loopback
 from stormsail.web.guard.limits import REQUESTS, SPAN_S
 from stormsail.web.sources.engine import EngineAddress
+from stormsail.web.sources.held import DEADLINE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class WebSettings:
     requests_max: int = REQUESTS
     requests_span_s: float = SPAN_S
     audit_days: int = RETENTION_DAYS
+    deadline_s: float = DEADLINE_S
+    """How long a viewer waits for a source before it is shown the last good answer."""
 
     @property
     def is_local(self) -> bool:

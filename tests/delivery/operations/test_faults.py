@@ -63,9 +63,9 @@ async def test_a_permanent_refusal_to_enable_is_rolled_back(stage: Stage) -> Non
 async def test_a_cloud_that_stays_away_fails_the_operation_when_its_retry_time_is_over(stage: Stage) -> None:
     stage.faults = ScriptedFaults({"observe": [Fault.TRANSIENT] * 1000})
     await stage.restart_worker()
-    result = await stage.deploy("v1", retryTimeout=2)
+    result = await stage.deploy("v1", retryTimeout=5)
     assert [error.kind for error in result.errors] == ["Transient"]
-    assert "tried again for up to 2 s and still fails: observe: the model cloud throttles" in result.errors[0].message
+    assert "tried again for up to 5 s and still fails: observe: the model cloud throttles" in result.errors[0].message
 
 
 async def test_what_could_not_be_put_back_is_named(stage: Stage) -> None:

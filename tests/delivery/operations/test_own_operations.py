@@ -26,7 +26,7 @@ from stormsail.delivery.providers.model.cloud import ModelCloud
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "own_operation"
-STOP_MAX_S = 20.0
+STOP_MAX_S = 60.0
 
 
 def entry(name: str, value: str) -> EntryPoint:

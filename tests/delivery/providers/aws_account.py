@@ -19,7 +19,7 @@ CREDENTIALS = {
 
 def settings(cloud: StrictCloud, **more: str) -> dict[str, str]:
     """Return the settings of an account on the strict cloud."""
-    quick = {"calls_per_second": "1000", "burst": "1000", "poll_s": "0", "read_timeout_s": "10"}
+    quick = {"calls_per_second": "1000", "burst": "1000", "poll_s": "0", "read_timeout_s": "60"}
     return {"region": REGION, "endpoint_url": cloud.proxy.url, **quick, **more}
 
 

@@ -3,8 +3,10 @@
 The caller of a call can be killed before or after the call's effect: see `at_call`.
 """
 
+import contextlib
 import http.client
 import random
+import select
 import socket
 import threading
 import urllib.parse
@@ -18,8 +20,8 @@ from moto.server import ThreadedMotoServer
 
 REGION = "eu-west-1"
 SERVICES = {"autoscaling": "2011-01-01", "ec2": "2016-11-15", "elasticloadbalancing": "2015-12-01"}
-HELD_S = 1.5
-"""How long a call that is to time out is held; clients of such tests wait for less."""
+HELD_MAX_S = 60.0
+"""How long a call that is to time out is held at most: its client is to go before."""
 
 Parameters = Mapping[str, str]
 
@@ -39,7 +41,8 @@ class Fault(StrEnum):
 
 
 BEFORE = {Fault.THROTTLED, Fault.UNAVAILABLE, Fault.INTERNAL_BEFORE, Fault.CUT_BEFORE, Fault.TIMEOUT_BEFORE}
-QUICK = tuple(fault for fault in Fault if not fault.name.startswith("TIMEOUT"))
+TIMEOUTS = {Fault.TIMEOUT_BEFORE, Fault.TIMEOUT_AFTER}
+QUICK = tuple(fault for fault in Fault if fault not in TIMEOUTS)
 
 
 class Refusal(Exception):
@@ -86,7 +89,7 @@ class Moto:
         self._server.stop()
 
     def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(self.address, timeout=30)
+        connection = http.client.HTTPConnection(self.address, timeout=60)
         try:
             connection.request("POST", path, body, dict(headers))
             answer = connection.getresponse()
@@ -149,7 +152,9 @@ class Proxy:
         self._server.server_close()
         self._thread.join()
 
-    def answer(self, call: Call, send: Callable[[int, bytes], None], cut: Callable[[bytes], None]) -> None:
+    def answer(
+        self, call: Call, send: Callable[[int, bytes], None], cut: Callable[[bytes], None], hold: Callable[[], None]
+    ) -> None:
         """Answer one call, or do not."""
         with self._lock:
             self.calls.append(call)
@@ -183,7 +188,7 @@ class Proxy:
             case Fault.HALF:
                 cut(body[: len(body) // 2])
             case Fault.TIMEOUT_BEFORE | Fault.TIMEOUT_AFTER:
-                threading.Event().wait(HELD_S)
+                hold()
                 cut(b"")
 
     def _served(self, call: Call) -> tuple[int, bytes]:
@@ -204,7 +209,7 @@ class Proxy:
                 parameters = dict(urllib.parse.parse_qsl(body, keep_blank_values=True))
                 scope = self.headers["Authorization"].partition("Credential=")[2].partition(",")[0]
                 call = Call(scope.split("/")[3], parameters["Action"], parameters)
-                proxy.answer(call, self._send, self._cut)
+                proxy.answer(call, self._send, self._cut, self._hold)
 
             def _send(self, status: int, body: bytes) -> None:
                 self.send_response(status)
@@ -221,7 +226,12 @@ class Proxy:
                     self.wfile.write(begun)
                     self.wfile.flush()
                 self.close_connection = True
-                self.connection.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):  # The client may have gone first.
+                    self.connection.shutdown(socket.SHUT_RDWR)
+
+            def _hold(self) -> None:
+                """Wait until the client has given up, which shows by its end of the connection."""
+                select.select([self.connection], [], [], HELD_MAX_S)
 
             def log_message(self, format: str, *arguments: object) -> None:
                 """Say nothing."""

@@ -15,7 +15,7 @@ from delivery.providers.aws_cloud import GOOD, StrictCloud
 from delivery.stage import until_answered
 
 COMMAND = [sys.executable, "-m", "stormsail.cli"]
-STOP_MAX_S = 30.0
+STOP_MAX_S = 60.0
 
 
 async def test_a_deployment_goes_to_the_account_that_is_named(
@@ -57,7 +57,7 @@ async def run(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
     command = await asyncio.create_subprocess_exec(
         *COMMAND, *arguments, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    out, err = await asyncio.wait_for(command.communicate(), 60)
+    out, err = await asyncio.wait_for(command.communicate(), 120)
     assert command.returncode is not None
     return command.returncode, out.decode() if command.returncode == 0 else out.decode() + err.decode()
 

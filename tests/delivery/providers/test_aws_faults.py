@@ -11,7 +11,7 @@ import pytest
 from contracts.provider_contract import finish, finish_cancel
 from delivery.providers.aws_account import CREDENTIALS, launch, opened, settings
 from delivery.providers.aws_cloud import UNLAUNCHABLE, StrictCloud
-from delivery.providers.aws_proxy import Fault, Refusal
+from delivery.providers.aws_proxy import TIMEOUTS, Fault, Refusal
 from delivery.providers.aws_story import life, persist, token_of
 from stormsail.delivery.model.server_group import Capacity, Health
 from stormsail.delivery.providers.aws.provider import TOKEN_LIFE_MS, AwsProvider, open_provider
@@ -39,6 +39,10 @@ from stormsail.delivery.providers.provider import (
 pytestmark = [pytest.mark.long, pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
 
 QUICK_TO_GIVE_UP = {"read_timeout_s": "1.0"}
+"""For calls that are never answered. On a busy machine others may be given up too: then nobody counts how many."""
+
+GIVES_UP = {"read_timeout_s": "5.0"}
+"""Where only those calls may be given up that are never answered."""
 
 
 def create(cloud: StrictCloud, name: str, count: int = 2, **more: str) -> CreateServerGroup:
@@ -51,23 +55,25 @@ def blue(cloud: StrictCloud) -> str:
 
 
 async def test_one_group_is_made_under_every_fault_at_every_call_of_its_making(cloud: StrictCloud, blue: str) -> None:
-    provider = await opened(cloud, **QUICK_TO_GIVE_UP)
+    patient, hasty = await opened(cloud), await opened(cloud, **QUICK_TO_GIVE_UP)
     before = len(cloud.proxy.calls)
-    await persist(provider, "clean", create(cloud, "clean-v000"))
+    await persist(patient, "clean", create(cloud, "clean-v000"))
     calls = len(cloud.proxy.calls) - before
     assert calls > 8
     for fault in Fault:
+        provider = hasty if fault in TIMEOUTS else patient
         for number in range(1, calls + 1):
             name = f"shop-{fault.name.lower()}-{number}-v000"
             cloud.proxy.fail(number, fault)
             _, faults = await persist(provider, name, create(cloud, name))
             cloud.proxy.be_well()
-            assert faults <= 1
+            assert faults <= 1 or fault in TIMEOUTS
             assert cloud.created.count(name) == 1, f"{fault} at call {number}: {cloud.created}"
             assert cloud.running(name) == 2, f"{fault} at call {number}"
             await persist(provider, f"{name}-x", DestroyServerGroup(name=name))
     assert cloud.names("shop") == []
-    await provider.close()
+    for one in (patient, hasty):
+        await one.close()
 
 
 async def test_every_change_comes_to_its_end_with_a_fault_at_every_call_in_turn(cloud: StrictCloud, blue: str) -> None:
@@ -137,8 +143,8 @@ async def test_every_change_has_its_effect_once_although_aws_tells_late_of_its_g
 async def test_single_instances_go_and_come_back_once_with_a_fault_at_every_call_in_turn(
     cloud: StrictCloud, blue: str
 ) -> None:
-    provider = await opened(cloud, **QUICK_TO_GIVE_UP)
-    faults = [fault for fault in Fault if not fault.name.startswith("TIMEOUT")]
+    provider = await opened(cloud)
+    faults = [fault for fault in Fault if fault not in TIMEOUTS]
     number, hit = 0, True
     while hit:
         number += 1
@@ -174,13 +180,12 @@ async def test_single_instances_go_and_come_back_once_with_a_fault_at_every_call
 
 
 async def test_errors_are_sorted_by_what_may_have_happened(cloud: StrictCloud, blue: str) -> None:
-    provider = await opened(cloud, **QUICK_TO_GIVE_UP)
+    provider = await opened(cloud, **GIVES_UP)
     await finish(provider, "t", create(cloud, "shop-v000"))
     start = len(cloud.proxy.calls)
     await finish(provider, "r", ResizeServerGroup(name="shop-v000", capacity=Capacity.fixed(3)))
     write = cloud.proxy.actions[start:].index("UpdateAutoScalingGroup") + 1
-    uncertain = {Fault.INTERNAL_BEFORE, Fault.INTERNAL_AFTER, Fault.CUT_BEFORE, Fault.CUT_AFTER, Fault.HALF}
-    uncertain |= {Fault.TIMEOUT_BEFORE, Fault.TIMEOUT_AFTER}
+    uncertain = {Fault.INTERNAL_BEFORE, Fault.INTERNAL_AFTER, Fault.CUT_BEFORE, Fault.CUT_AFTER, Fault.HALF, *TIMEOUTS}
     for size, fault in enumerate(Fault, start=4):
         cloud.proxy.fail(write, fault)
         with pytest.raises(UnknownOutcome if fault in uncertain else Transient, match="update_auto_scaling_group"):
@@ -370,7 +375,7 @@ async def test_credentials_appear_in_no_log_and_no_error(
     cloud: StrictCloud, blue: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    provider = await opened(cloud, **QUICK_TO_GIVE_UP)
+    provider = await opened(cloud, **GIVES_UP)
     said = []
     for fault in Fault:
         cloud.proxy.fail(1, fault)

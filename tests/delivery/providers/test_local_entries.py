@@ -1,6 +1,5 @@
 """Load balancers as the local provider has them: one for each application, with a port that people may choose."""
 
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 
 from contracts.provider_contract import finish
 from delivery.providers.local_account import get, hello
+from ports import free_port
 from stormsail.delivery.model.network import Listener, LoadBalancer, Pool, SecurityGroup
 from stormsail.delivery.model.server_group import Capacity
 from stormsail.delivery.providers.errors import Conflict, InvalidLaunch, Permanent
@@ -31,12 +31,6 @@ async def provider(tmp_path: Path) -> AsyncIterator[LocalProvider]:
     yield opened
     await opened.close()
     await stop_everything(tmp_path)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wish(port: int, name: str = "shop", **more: Any) -> UpsertLoadBalancer:

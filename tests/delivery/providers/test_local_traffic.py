@@ -35,6 +35,9 @@ from stormsail.delivery.providers.provider import (
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
+SLOW_BYTES = 120
+SLOW_PAUSE_S = 0.5
+
 
 @pytest.fixture
 async def provider(tmp_path: Path) -> AsyncIterator[LocalProvider]:
@@ -90,7 +93,8 @@ async def test_a_request_in_flight_is_finished_before_its_instance_stops(
     await finish(provider, "e1", EnableServerGroup(name="shop-v001"))
     address = (await provider.observe("shop")).address
     answers: list[str] = []
-    slow = threading.Thread(target=lambda: answers.append(_get_slow(address)))
+    sent = threading.Event()
+    slow = threading.Thread(target=lambda: answers.append(_post_slowly(address, sent)))
     slow.start()
     await _in_flight(tmp_path)
     await finish(provider, "c2", CreateServerGroup(name="shop-v002", capacity=Capacity.fixed(1), launch=hello("v2")))
@@ -98,6 +102,7 @@ async def test_a_request_in_flight_is_finished_before_its_instance_stops(
     destroy = DestroyServerGroup(name="shop-v001")
     progress = await provider.begin("x1", destroy)
     assert not progress.done
+    sent.set()
     await finish(provider, "x1", destroy)
     slow.join()
     assert answers == ["v1"]
@@ -109,14 +114,12 @@ async def test_requests_that_outlast_the_drain_limit_are_cut_off(provider: Local
     await finish(provider, "e1", EnableServerGroup(name="shop-v001"))
     address = (await provider.observe("shop")).address
     answers: list[str] = []
-    slow = threading.Thread(target=lambda: answers.append(_get_slow(address, seconds=20)))
+    slow = threading.Thread(target=lambda: answers.append(_post_slowly(address, threading.Event())))
     slow.start()
     await _in_flight(tmp_path)
-    started = time.monotonic()
     await finish(provider, "x1", DestroyServerGroup(name="shop-v001"))
     slow.join()
-    assert time.monotonic() - started < 10
-    assert answers == [""]
+    assert answers == [""], "it would have been answered in the end"
 
 
 async def test_an_instance_that_turns_unhealthy_loses_its_traffic_until_it_is_well_again(
@@ -137,6 +140,7 @@ async def test_an_instance_that_turns_unhealthy_loses_its_traffic_until_it_is_we
     assert traffic.failures == []
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("seed", "workers"), [(1, 1), (2, 1), (3, 2), (4, 2)])
 def test_no_request_fails_and_nothing_doubles_when_the_caller_is_killed_again_and_again(
     tmp_path: Path, seed: int, workers: int
@@ -208,10 +212,18 @@ async def _until(met: Callable[[], bool]) -> None:
         await asyncio.sleep(0.02)
 
 
-def _get_slow(address: str, seconds: int = 3) -> str:
-    connection = http.client.HTTPConnection(address, timeout=30)
+def _post_slowly(address: str, sent: threading.Event) -> str:
+    """Send a request whose body ends when `sent` is set, or after a minute; return the version that answered it."""
+    connection = http.client.HTTPConnection(address, timeout=120)
     try:
-        connection.request("GET", f"/slow?{seconds}")
+        connection.putrequest("POST", "/")
+        connection.putheader("Content-Length", str(SLOW_BYTES))
+        connection.endheaders()
+        for left in range(SLOW_BYTES, 0, -1):
+            if sent.wait(SLOW_PAUSE_S):
+                connection.send(b"x" * left)
+                break
+            connection.send(b"x")
         return connection.getresponse().read().decode().partition('"version": "')[2].partition('"')[0]
     except (OSError, http.client.HTTPException):
         return ""

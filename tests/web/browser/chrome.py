@@ -8,6 +8,8 @@ from typing import Final
 
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
+START_MAX_MS: Final = 120_000
+
 HOW_TO_GET_IT: Final = "no chromium on this machine: `apt-get install --no-install-recommends chromium` brings it"
 
 
@@ -23,7 +25,9 @@ async def browser() -> AsyncIterator[Browser]:
     assert path is not None, HOW_TO_GET_IT
     flags = ["--no-sandbox"] if os.geteuid() == 0 else []
     async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=path, args=[*flags, "--disable-gpu"])
+        started = await playwright.chromium.launch(
+            executable_path=path, args=[*flags, "--disable-gpu"], timeout=START_MAX_MS
+        )
         try:
             yield started
         finally:

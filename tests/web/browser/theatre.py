@@ -20,6 +20,7 @@ from stormsail.web.serve import serve
 from stormsail.web.settings import WebSettings
 from stormsail.web.sources.engine import EngineAddress
 from web.browser.plays import plays_worker
+from web.conftest import PATIENCE_S
 
 ACCOUNT: Final = "production"
 
@@ -124,7 +125,7 @@ async def theatre(directory: Path) -> AsyncIterator[Theatre]:
         await stack.enter_async_context(plays)
         addresses: list[str] = []
         at = EngineAddress(engine.address, task_queue=ACCOUNT)
-        settings = WebSettings(directory, at, port=0, accounts=(ACCOUNT,))
+        settings = WebSettings(directory, at, port=0, accounts=(ACCOUNT,), requests_max=100_000, deadline_s=PATIENCE_S)
         serving = asyncio.create_task(serve(settings, stop=stop, started=addresses.append))
 
         async def end() -> None:

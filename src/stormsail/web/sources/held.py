@@ -74,7 +74,9 @@ class _Kept:
 class Held:
     """The answers of one source by key: each at most one question at a time, the last good answer kept."""
 
-    def __init__(self, name: str, now_ms: Callable[[], int], *, keys_max: int = KEYS_MAX) -> None:
+    def __init__(
+        self, name: str, now_ms: Callable[[], int], *, keys_max: int = KEYS_MAX, deadline_s: float = DEADLINE_S
+    ) -> None:
         self.name = name
         self.asked = 0
         """How many questions went to the source since the start."""
@@ -82,6 +84,7 @@ class Held:
         self._era = 0
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
         self._keys_max = keys_max
+        self._deadline_s = deadline_s
 
     async def read(
         self,
@@ -89,7 +92,6 @@ class Held:
         fetch: Callable[[], Awaitable[T]],
         *,
         fresh_ms: int = FRESH_MS,
-        deadline_s: float = DEADLINE_S,
     ) -> Reading[T]:
         """Return the answer, asking unless it is fresh. What `fetch` raises other than SourceFailed passes through."""
         kept = self._of(key)
@@ -100,9 +102,9 @@ class Held:
                 kept.asking = asyncio.create_task(self._ask(kept, fetch))
                 kept.asking.add_done_callback(_looked_at)
             asking = kept.asking
-            await asyncio.wait({asking}, timeout=deadline_s)
+            await asyncio.wait({asking}, timeout=self._deadline_s)
             if not asking.done():
-                return self._shown(kept, kept.error or f"{self.name} has not answered within {deadline_s:g} s")
+                return self._shown(kept, kept.error or f"{self.name} has not answered within {self._deadline_s:g} s")
             await asking
         return self._shown(kept, kept.error)
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from stormsail.web.sources.engine import EngineAddress, EngineSource
 from stormsail.web.sources.followed import Followed
-from stormsail.web.sources.held import Held
+from stormsail.web.sources.held import DEADLINE_S, Held
 from stormsail.web.sources.kept import Kept
 
 HISTORY_PAGES_MAX: Final = 32
@@ -60,15 +60,21 @@ class ReadAt:
     value: int = 0
 
 
-async def open_sources(at: EngineAddress, accounts: Sequence[str], now_ms: Callable[[], int] = wall_ms) -> Sources:
+async def open_sources(
+    at: EngineAddress,
+    accounts: Sequence[str],
+    now_ms: Callable[[], int] = wall_ms,
+    *,
+    deadline_s: float = DEADLINE_S,
+) -> Sources:
     """Return sources for an engine, which need not be there yet."""
     return Sources(
         engine=await EngineSource.open(at),
-        held=Held("engine", now_ms),
-        histories=Held("engine", now_ms, keys_max=HISTORY_PAGES_MAX),
+        held=Held("engine", now_ms, deadline_s=deadline_s),
+        histories=Held("engine", now_ms, keys_max=HISTORY_PAGES_MAX, deadline_s=deadline_s),
         timelines=Kept(),
-        workers=Held("worker", now_ms),
-        accounts={name: Held(f"account {name}", now_ms) for name in accounts},
+        workers=Held("worker", now_ms, deadline_s=deadline_s),
+        accounts={name: Held(f"account {name}", now_ms, deadline_s=deadline_s) for name in accounts},
         followed=Followed(),
         clouds_read_at_ms=ReadAt(),
         now_ms=now_ms,

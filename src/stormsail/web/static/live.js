@@ -159,7 +159,7 @@ function painted() {
 if (state.partial) {
   if (document.querySelector("[data-timeline][data-painted]")) painted();
   document.addEventListener("stormsail:painted", painted);
-  setTimeout(painted, PAINT_MAX_MS);
+  setTimeout(() => { if (state.partial) main.dataset.late = "true"; painted(); }, PAINT_MAX_MS);
 }
 
 lead();
