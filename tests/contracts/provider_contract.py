@@ -29,7 +29,7 @@ from stormsail.delivery.providers.provider import (
     ResizeServerGroup,
 )
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 
 
 @dataclass

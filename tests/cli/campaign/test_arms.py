@@ -113,6 +113,7 @@ print(arms[0].digest)
 """
 
 
+@pytest.mark.timeout(300)
 def test_a_seed_goes_the_same_way_in_every_process() -> None:
     said = [
         subprocess.run(
@@ -121,7 +122,7 @@ def test_a_seed_goes_the_same_way_in_every_process() -> None:
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=120,
         ).stdout
         for seed in ("1", "2")
     ]

@@ -14,7 +14,7 @@ from stormsail.delivery.providers.local.process import count_processes
 
 ROOT = Path(__file__).parents[3]
 HELLO = ROOT / "examples" / "hello.py"
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 
 
 def hello(version: str = "v1", *arguments: str, **settings: object) -> LaunchSpec:
@@ -30,7 +30,7 @@ def running(data_dir: Path, group: str) -> int:
 
 def get(address: str, path: str = "/") -> tuple[int, str]:
     """Send one request; return status and body."""
-    connection = http.client.HTTPConnection(address, timeout=15)
+    connection = http.client.HTTPConnection(address, timeout=60)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -83,7 +83,7 @@ class Traffic:
             time.sleep(0.01)
 
     def _send(self, number: int) -> None:
-        connection = http.client.HTTPConnection(self.address, timeout=15)
+        connection = http.client.HTTPConnection(self.address, timeout=60)
         while not self._stop.is_set():
             method = "POST" if number % 4 >= 2 else "GET"
             try:

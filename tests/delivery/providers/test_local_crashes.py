@@ -236,21 +236,21 @@ def _sleep(data_dir: Path) -> Order:
 
 def _wait_until_started(home: Path, directory: Path) -> None:
     """Launch until it runs: what died on its way may leave nothing, or a process that is only now coming up."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (process.look(directory).alive and count_processes(home)):
         assert time.monotonic() < deadline, f"nothing started in {directory}"
         process.start([directory])
 
 
 def _wait_for_text(path: Path, text: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (path.exists() and text in path.read_text()):
         assert time.monotonic() < deadline, f"{path} never said {text!r}"
         time.sleep(0.01)
 
 
 def _stop(directory: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not process.stop(directory, time.time_ns() // 1_000_000, grace_ms=2_000):
         assert time.monotonic() < deadline, f"what runs in {directory} does not stop"
         time.sleep(0.01)

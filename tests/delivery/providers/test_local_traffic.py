@@ -196,7 +196,7 @@ def _stop(data_dir: Path) -> None:
 
 async def _in_flight(data_dir: Path) -> None:
     """Wait until a request stays in flight; once could be the load balancer's own health check."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     seen = 0
     while seen < 10:
         assert time.monotonic() < deadline, "no request is in flight"
@@ -206,7 +206,7 @@ async def _in_flight(data_dir: Path) -> None:
 
 
 async def _until(met: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not await asyncio.to_thread(met):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
