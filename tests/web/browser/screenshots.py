@@ -13,9 +13,10 @@ from typing import Final
 from PIL import Image
 from playwright.async_api import Page, expect
 
+from stormsail.delivery.providers.model.faults import Fault
 from web.browser.chrome import browser, viewer
 from web.browser.scene import Scene, set_scene
-from web.browser.theatre import theatre
+from web.browser.theatre import Theatre, theatre
 
 IMAGES: Final = Path(__file__).resolve().parents[3] / "docs" / "img"
 SCHEMES: Final = ("light", "dark")
@@ -47,10 +48,34 @@ async def retrying(page: Page) -> None:
     await expect(page.locator("dialog .plan pre")).to_contain_text("--reason")
 
 
-def screens(scene: Scene) -> dict[str, tuple[str, Prepare]]:
+def retrying_several(*operations: str) -> Prepare:
+    """Pick operations and open the dialog that retries them together."""
+
+    async def prepare(page: Page) -> None:
+        for operation_id in operations:
+            await page.locator(f"#waiting #pick-{operation_id}").check()
+        await page.get_by_role("button", name="Retry the picked").first.click()
+        await page.get_by_label("Reason").fill("the quota was raised")
+        await expect(page.locator("dialog .plan pre")).to_contain_text("--reason")
+
+    return prepare
+
+
+async def one_more_that_waits(opened: Theatre) -> str:
+    """Have another deployment fail as the scene's does, so that two can be retried together."""
+    begun = ("begin", "enableServerGroup")
+    opened.weather.faults[begun] = Fault.PERMANENT
+    operation_id = await opened.deploy("shipping", "v3", reason="CHG-1214", wait=False, onFailure="pause")
+    await opened.paused(operation_id)
+    del opened.weather.faults[begun]
+    return operation_id
+
+
+def screens(scene: Scene, other: str) -> dict[str, tuple[str, Prepare]]:
     """Every screen by name, with its address and what is done there first."""
     return {
         "overview": ("/", as_it_is),
+        "overview-retry": ("/", retrying_several(scene.waiting, other)),
         "applications": ("/applications", as_it_is),
         "application": ("/applications/checkout", as_it_is),
         "operations": ("/operations", as_it_is),
@@ -80,9 +105,10 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with theatre(Path(directory)) as opened, browser() as started:
             scene = await set_scene(opened, timers=TIMERS)
+            other = await one_more_that_waits(opened)
             for scheme in SCHEMES:
                 somebody = await viewer(started, scheme)
-                for name, (path, prepare) in screens(scene).items():
+                for name, (path, prepare) in screens(scene, other).items():
                     page = await somebody.new_page()
                     await page.goto(f"{opened.address}{path}")
                     await expect(page.locator("h1")).to_be_visible()

@@ -34,8 +34,10 @@ function ago(ms) {
 
 function until(ms) { return ms <= 500 ? "now" : `in ${length(Math.ceil(ms / 1000) * 1000)}`; }
 
+// Of what was lately the time is enough; of what is to come only today.
 function clock(at, now) {
-  return (Math.abs(now - at) < 20 * 36e5 ? CLOCK : DATE).format(at);
+  const near = at <= now ? now - at < 20 * 36e5 : new Date(at).toDateString() === new Date(now).toDateString();
+  return (near ? CLOCK : DATE).format(at);
 }
 
 ages();
