@@ -66,7 +66,7 @@ def _masked(value: Any, number: Callable[[re.Match[str]], str]) -> Any:
         return {
             _UUID.sub("<id>", key): _masked(_READABLE.get(key, _as_it_is)(each), number)
             for key, each in sorted(value.items())
-            if key not in _DROPPED and not (key == "indexedFields" and each.keys() <= _DROPPED)
+            if not _dropped(key, each)
         }
     if isinstance(value, list):
         shown = [_masked(each, number) for each in value]
@@ -76,6 +76,12 @@ def _masked(value: Any, number: Callable[[re.Match[str]], str]) -> Any:
     return value
 
 
+def _dropped(key: str, value: Any) -> bool:
+    if key == "firstWorkflowTaskBackoff":
+        return _seconds(value) <= 1  # A run that follows another waits until a second has passed since that began.
+    return key in _DROPPED or (key == "indexedFields" and value.keys() <= _DROPPED)
+
+
 def _payload_text(data: Any) -> Any:
     """Show a payload's text, with the times masked that a local activity's marker holds."""
     if not isinstance(data, str):
@@ -83,8 +89,12 @@ def _payload_text(data: Any) -> Any:
     return _CLOCK.sub("<time>", base64.b64decode(data).decode(errors="backslashreplace"))
 
 
+def _seconds(duration: Any) -> float:
+    return float(str(duration).removesuffix("s"))
+
+
 def _whole_seconds(duration: Any) -> str:
-    return f"{round(float(str(duration).removesuffix('s')))}s"
+    return f"{round(_seconds(duration))}s"
 
 
 def _as_it_is(value: Any) -> Any:

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from conformance import workflows as w
 from conformance.servers import EngineProcess
+from conformance.workers import worker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -31,16 +31,6 @@ async def engine(tmp_path: Path) -> AsyncIterator[EngineProcess]:
     yield engine
     assert await engine.stop() == 0
     assert "internal error" not in engine.log()
-
-
-def worker(client: Client) -> Worker:
-    return Worker(
-        client,
-        task_queue="q",
-        workflows=w.WORKFLOWS,
-        activities=w.ACTIVITIES,
-        workflow_runner=UnsandboxedWorkflowRunner(),
-    )
 
 
 async def insist(call: Any, *arguments: Any, **options: Any) -> Any:

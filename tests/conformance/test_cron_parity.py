@@ -1,22 +1,23 @@
 """Cron schedules on both servers: the same next times, and the same words for those that are none."""
 
-import asyncio
 import re
-import tempfile
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from conformance.servers import DevServer, EngineProcess
+from conformance.reference import alike
+from conformance.servers import both_servers
+from stormsail.engine.core.cron import backoff_ms
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+
+ROUNDED_MS = 1_000
+"""Waits are whole seconds."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,9 @@ class Pair:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pair() -> AsyncIterator[Pair]:
-    with tempfile.TemporaryDirectory() as directory:
-        engine, dev = EngineProcess(Path(directory) / "data"), DevServer()
-        await asyncio.gather(engine.start(), dev.start())
-        try:
-            yield Pair(await engine.connect(), await dev.connect())
-        finally:
-            await asyncio.gather(engine.stop(), dev.stop())
+async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
+    async with both_servers(tmp_path_factory.mktemp("cron")) as (engine, dev):
+        yield Pair(await engine.connect(), await dev.connect())
 
 
 @pytest.mark.parametrize(
@@ -57,17 +53,21 @@ async def pair() -> AsyncIterator[Pair]:
     ],
 )
 async def test_both_servers_find_the_same_next_time(pair: Pair, schedule: str) -> None:
-    waits = []
-    for client in (pair.temporals, pair.ours):
+    """The two are started at instants of their own, so each is held against what the core finds from its instant."""
+
+    async def off(client: Client) -> str:
         handle = await client.start_workflow(
             "Ticks", id=f"cron {uuid.uuid4()}", task_queue="nobody", cron_schedule=schedule
         )
         first = (await handle.fetch_history()).events[0]
-        wait = first.workflow_execution_started_event_attributes.first_workflow_task_backoff.ToTimedelta()
-        waits.append(first.event_time.ToDatetime() + wait)
         await handle.terminate()
-    apart = abs(waits[0] - waits[1])
-    assert apart <= timedelta(seconds=2) or (schedule.startswith("@every") and apart < timedelta(seconds=5))
+        wait = first.workflow_execution_started_event_attributes.first_workflow_task_backoff.ToMilliseconds()
+        started_at_ms = first.event_time.ToMilliseconds()
+        expected = backoff_ms(schedule, started_at_ms, started_at_ms)
+        assert expected is not None
+        return "the core's" if abs(wait - expected) <= ROUNDED_MS else f"{wait} ms from {started_at_ms}, not {expected}"
+
+    assert await alike(lambda: off(pair.temporals), off(pair.ours)) == "the core's"
 
 
 @pytest.mark.parametrize(
@@ -75,15 +75,14 @@ async def test_both_servers_find_the_same_next_time(pair: Pair, schedule: str) -
     ["", "nonsense", "60 * * * *", "* * * * 7", "* * * *", "0 0 30 2 *", "TZ=No/Where * * * * *", "@every x"],
 )
 async def test_both_servers_refuse_the_same_schedules(pair: Pair, schedule: str) -> None:
-    texts = []
-    for client in (pair.temporals, pair.ours):
+    async def said(client: Client) -> str:
         try:
             handle = await client.start_workflow(
                 "Ticks", id=f"cron {uuid.uuid4()}", task_queue="nobody", cron_schedule=schedule
             )
         except RPCError as refused:
-            texts.append(re.sub(r"\s+", " ", refused.message))
-        else:
-            texts.append("started")
-            await handle.terminate()
-    assert texts[0] == texts[1]
+            return re.sub(r"\s+", " ", refused.message)
+        await handle.terminate()
+        return "started"
+
+    await alike(lambda: said(pair.temporals), said(pair.ours))

@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,25 +32,25 @@ from temporalio.api.workflowservice.v1 import (
     UpdateWorkflowExecutionRequest,
 )
 
-from conformance.servers import DevServer, EngineProcess
+from conformance.reference import alike
+from conformance.servers import both_servers
 from engine.api.limit_scripts import Run
 from engine.api.rpc import Rpc, status
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 _READY_S = 30.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Rpc, Rpc]]:
     """Clients of both servers, Temporal's first."""
-    data: Path = tmp_path_factory.mktemp("lifecycle") / "data"
-    theirs, ours = DevServer("frontend.WorkflowPauseEnabled=true"), EngineProcess(data)
-    try:
-        await asyncio.gather(theirs.start(), ours.start())
-        async with aio.insecure_channel(theirs.address) as one, aio.insecure_channel(ours.address) as other:
-            yield Rpc(one), Rpc(other)
-    finally:
-        await asyncio.gather(theirs.stop(), ours.stop())
+    directory = tmp_path_factory.mktemp("lifecycle")
+    async with (
+        both_servers(directory, "frontend.WorkflowPauseEnabled=true") as (ours, theirs),
+        aio.insecure_channel(theirs.address) as one,
+        aio.insecure_channel(ours.address) as other,
+    ):
+        yield Rpc(one), Rpc(other)
 
 
 class Told:
@@ -237,10 +236,13 @@ SCENARIOS: dict[str, Scenario] = {
 
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_both_servers_do_the_same(pair: tuple[Rpc, Rpc], name: str) -> None:
-    told = [Told(rpc) for rpc in pair]
-    await asyncio.gather(*(SCENARIOS[name](each) for each in told))
-    theirs, ours = (each.lines for each in told)
-    assert [_plain(line) for line in theirs] == [_plain(line) for line in ours]
+    async def lines(rpc: Rpc) -> list[Any]:
+        told = Told(rpc)
+        await SCENARIOS[name](told)
+        return [_plain(line) for line in told.lines]
+
+    temporals, ours = pair
+    await alike(lambda: lines(temporals), lines(ours))
 
 
 def _plain(line: Any) -> Any:

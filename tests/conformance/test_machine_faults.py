@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from temporalio.client import Client
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from conformance import workflows as w
 from conformance.servers import EngineProcess
+from conformance.workers import worker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -45,16 +45,6 @@ async def engine(tmp_path: Path, faults: Path) -> AsyncIterator[EngineProcess]:
     yield engine
     assert await engine.stop() == 0
     assert "internal error" not in engine.log()
-
-
-def worker(client: Client) -> Worker:
-    return Worker(
-        client,
-        task_queue="q",
-        workflows=w.WORKFLOWS,
-        activities=w.ACTIVITIES,
-        workflow_runner=UnsandboxedWorkflowRunner(),
-    )
 
 
 def let_next_sync_fail(engine: EngineProcess) -> None:

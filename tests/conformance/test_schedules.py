@@ -2,12 +2,10 @@
 
 import asyncio
 import random
-import tempfile
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,13 +39,14 @@ from temporalio.client import (
     ScheduleState,
 )
 from temporalio.client import ScheduleSpec as SdkScheduleSpec
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from conformance import workflows as w
-from conformance.servers import DevServer, EngineProcess
+from conformance.reference import alike, confirmed
+from conformance.servers import EngineProcess, both_servers
+from conformance.workers import worker
 from stormsail.engine.core.schedule_spec import canonical, compile_spec, shown
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 ZONES = (
     "",
@@ -81,14 +80,9 @@ class Pair:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pair() -> AsyncIterator[Pair]:
-    with tempfile.TemporaryDirectory() as directory:
-        engine, dev = EngineProcess(Path(directory) / "data"), DevServer()
-        await asyncio.gather(engine.start(), dev.start())
-        try:
-            yield Pair(await engine.connect(), await dev.connect(), engine)
-        finally:
-            await asyncio.gather(engine.stop(), dev.stop())
+async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
+    async with both_servers(tmp_path_factory.mktemp("schedules")) as (engine, dev):
+        yield Pair(await engine.connect(), await dev.connect(), engine)
 
 
 def creation(schedule_id: str, spec: ScheduleSpec, policy: int = 0, *, paused: bool = True) -> CreateScheduleRequest:
@@ -144,12 +138,13 @@ async def test_times_and_canonical_forms_are_those_of_temporal(pair: Pair) -> No
     described = await pair.temporals.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace="default"))
     places = asyncio.Semaphore(8)
 
-    async def difference(spec: ScheduleSpec, day: str) -> str:
+    async def compare(spec: ScheduleSpec, day: str) -> None:
         async with places:
-            return await _difference(pair.temporals, described.namespace_info.id, spec, day)
+            await confirmed("", lambda: _difference(pair.temporals, described.namespace_info.id, spec, day))
 
-    found = await asyncio.gather(*(difference(spec, day) for spec, day in specs()))
-    assert not [each for each in found if each]
+    async with asyncio.TaskGroup() as group:
+        for spec, day in specs():
+            group.create_task(compare(spec, day))
 
 
 async def _difference(temporals: Client, namespace_id: str, spec: ScheduleSpec, day: str) -> str:
@@ -190,50 +185,49 @@ def backfilling(policy: int, minutes: int) -> SchedulePatch:
     return SchedulePatch(backfill_request=[backfill])
 
 
-HAPPENINGS: dict[str, tuple[int, list[SchedulePatch]]] = {
+HAPPENINGS: dict[str, tuple[int, list[tuple[SchedulePatch, int]]]] = {
     "created": (0, []),
-    "paused and on again": (0, [SchedulePatch(unpause="on"), SchedulePatch(pause="off")]),
-    "skipped": (1, [backfilling(0, 4)]),
-    "one in the buffer": (2, [backfilling(0, 4)]),
-    "all in the buffer": (3, [backfilling(0, 4)]),
-    "the last instead of the first": (4, [backfilling(0, 4)]),
-    "terminated": (5, [backfilling(1, 0), triggering(5)]),
-    "side by side": (6, [backfilling(0, 4)]),
-    "as the patch says": (1, [backfilling(6, 3), backfilling(3, 2)]),
+    "paused and on again": (0, [(SchedulePatch(unpause="on"), 0), (SchedulePatch(pause="off"), 0)]),
+    "skipped": (1, [(backfilling(0, 4), 1)]),
+    "one in the buffer": (2, [(backfilling(0, 4), 1)]),
+    "all in the buffer": (3, [(backfilling(0, 4), 1)]),
+    "the last instead of the first": (4, [(backfilling(0, 4), 1)]),
+    "terminated": (5, [(backfilling(1, 0), 1), (triggering(5), 2)]),
+    "side by side": (6, [(backfilling(0, 4), 5)]),
+    "as the patch says": (1, [(backfilling(6, 3), 4), (backfilling(3, 2), 4)]),
 }
+"""A policy, and patches with the number of actions that there have been once each is done."""
 
 
 @pytest.mark.parametrize("name", HAPPENINGS)
 async def test_descriptions_are_those_of_temporal(pair: Pair, name: str) -> None:
     policy, patches = HAPPENINGS[name]
-    schedule_id = f"described-{uuid.uuid4()}"
-    both = (_described(client, schedule_id, policy, patches) for client in (pair.ours, pair.temporals))
-    ours, temporals = await asyncio.gather(*both)
-    assert ours == temporals
+    await alike(lambda: _described(pair.temporals, policy, patches), _described(pair.ours, policy, patches))
 
 
-async def _described(client: Client, schedule_id: str, policy: int, patches: Sequence[SchedulePatch]) -> str:
+async def _described(client: Client, policy: int, patches: Sequence[tuple[SchedulePatch, int]]) -> str:
     service = client.workflow_service
+    schedule_id = f"described-{uuid.uuid4()}"
     every = IntervalSpec()
     every.interval.seconds = 60
     await service.create_schedule(creation(schedule_id, ScheduleSpec(interval=[every]), policy))
     named: dict[str, Any] = {"namespace": "default", "schedule_id": schedule_id}
-    for patch in patches:
+    shown_ = await _quiet(client, named, 0)
+    for patch, actions in patches:
         await service.patch_schedule(PatchScheduleRequest(**named, patch=patch, request_id=str(uuid.uuid4())))
-        await _quiet(client, named)
-    shown_ = await _quiet(client, named)
+        shown_ = await _quiet(client, named, actions)
     await service.delete_schedule(DeleteScheduleRequest(**named))
-    return _comparable(shown_)
+    return shown_.replace(schedule_id, "described")
 
 
-async def _quiet(client: Client, named: dict[str, Any]) -> DescribeScheduleResponse:
-    """Describe a schedule once it has done what it had to: the same three times, a moment apart."""
-    last, same = DescribeScheduleResponse(), 0
-    async with asyncio.timeout(30):
+async def _quiet(client: Client, named: dict[str, Any], actions: int) -> str:
+    """Describe a schedule once it has had so many actions and is the same three times, a moment apart."""
+    last, same = "", 0
+    async with asyncio.timeout(60):
         while same < 3:
             found = await client.workflow_service.describe_schedule(DescribeScheduleRequest(**named))
-            same = same + 1 if found.info.action_count == last.info.action_count and last.conflict_token else 0
-            last = found
+            done, shown_ = found.info.action_count == actions, _comparable(found)
+            last, same = shown_, same + 1 if done and shown_ == last else 0
             await asyncio.sleep(0.3)
     return last
 
@@ -265,7 +259,7 @@ async def test_the_sdk_drives_a_schedule_through_a_kill_of_the_server(pair: Pair
     handle = await client.create_schedule(f"killed-{uuid.uuid4()}", Schedule(action, every, state=limited))
 
     async def actions(count: int) -> list[ScheduleActionExecutionStartWorkflow]:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 found = [each.action for each in (await handle.describe()).info.recent_actions]
                 if len(found) >= count:
@@ -275,8 +269,7 @@ async def test_the_sdk_drives_a_schedule_through_a_kill_of_the_server(pair: Pair
     [first] = await actions(1)
     await pair.engine.kill()
     await pair.engine.start()
-    worker = Worker(client, task_queue="scheduled", workflows=w.WORKFLOWS, workflow_runner=UnsandboxedWorkflowRunner())
-    async with worker:
+    async with worker(client, "scheduled"):
         run = client.get_workflow_handle(first.workflow_id, run_id=first.first_execution_run_id)
         await run.signal(w.Waiter.end)
         await run.result()

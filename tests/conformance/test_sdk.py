@@ -34,10 +34,11 @@ from temporalio.exceptions import (
     WorkflowAlreadyStartedError,
 )
 from temporalio.service import RPCError, RPCStatusCode
-from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from conformance import workflows as w
 from conformance.servers import EngineProcess
+from conformance.workers import worker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 
@@ -60,15 +61,6 @@ async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clie
     # What SDK and worker call of themselves is served; one test calls something that is not.
     unserved = re.findall(r"event='method_not_served' method='(\w+)'", engine.log())
     assert set(unserved) <= {"ListWorkflowRules"}
-
-
-def worker(client: Client, queue: str, **options: Any) -> Worker:
-    defaults: dict[str, Any] = {
-        "workflows": w.WORKFLOWS,
-        "activities": w.ACTIVITIES,
-        "workflow_runner": UnsandboxedWorkflowRunner(),
-    }
-    return Worker(client, task_queue=queue, **{**defaults, **options})
 
 
 def new_id() -> str:
@@ -374,14 +366,15 @@ async def test_what_a_workflow_upserts_is_shown_and_found(client: Client) -> Non
 
 
 async def test_a_broken_workflow_goes_on_once_it_is_repaired(client: Client) -> None:
-    w.Flaw.times = 1000
-    handle = await begin(client, w.Flawed.run)
+    workflow_id = new_id()
+    w.FLAWS[workflow_id] = ["a bug"] * 1000
+    handle = await begin(client, w.Flawed.run, id=workflow_id)
 
     async def failed_twice() -> bool:
         return (await handle.describe()).raw_description.pending_workflow_task.attempt >= 2
 
     await until(failed_twice)
-    w.Flaw.times = 0
+    w.FLAWS[workflow_id].clear()
     assert await result(handle) == "repaired"
 
 

@@ -85,7 +85,7 @@ async def complete_elsewhere(_: str) -> str:
 class Greet:
     @workflow.run
     async def run(self, name: str) -> str:
-        return await workflow.execute_activity(greet, name, start_to_close_timeout=10 * SECOND)
+        return await workflow.execute_activity(greet, name, start_to_close_timeout=60 * SECOND)
 
 
 @workflow.defn
@@ -94,7 +94,7 @@ class ManyActivities:
     async def run(self, count: int) -> int:
         done = await asyncio.gather(
             *(
-                workflow.execute_activity(greet, str(each), activity_id=str(each), start_to_close_timeout=10 * SECOND)
+                workflow.execute_activity(greet, str(each), activity_id=str(each), start_to_close_timeout=60 * SECOND)
                 for each in range(count)
             )
         )
@@ -106,7 +106,7 @@ class RetriedActivity:
     @workflow.run
     async def run(self, _: str) -> int:
         return await workflow.execute_activity(
-            fail_until_third, "", start_to_close_timeout=10 * SECOND, retry_policy=FAST
+            fail_until_third, "", start_to_close_timeout=60 * SECOND, retry_policy=FAST
         )
 
 
@@ -114,7 +114,7 @@ class RetriedActivity:
 class FailedActivity:
     @workflow.run
     async def run(self, _: str) -> None:
-        await workflow.execute_activity(fail_for_good, "", start_to_close_timeout=10 * SECOND)
+        await workflow.execute_activity(fail_for_good, "", start_to_close_timeout=60 * SECOND)
 
 
 @workflow.defn
@@ -172,7 +172,7 @@ class CancelsActivity:
             beat_until_cancelled,
             "",
             start_to_close_timeout=60 * SECOND,
-            heartbeat_timeout=2 * SECOND,
+            heartbeat_timeout=30 * SECOND,
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
         await workflow.wait_condition(lambda: self._go)
@@ -197,7 +197,7 @@ class Forever:
         try:
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
-            await workflow.execute_activity(greet, "cleanup", start_to_close_timeout=10 * SECOND)
+            await workflow.execute_activity(greet, "cleanup", start_to_close_timeout=60 * SECOND)
             raise
 
 
@@ -236,7 +236,7 @@ class TimesOutActivity:
                 "start_to_close_timeout": SECOND,
                 "task_queue": "nobody",
             },
-            "schedule_to_close": {"schedule_to_close_timeout": 0.5 * SECOND, "start_to_close_timeout": 10 * SECOND},
+            "schedule_to_close": {"schedule_to_close_timeout": 3 * SECOND, "start_to_close_timeout": 60 * SECOND},
         }[kind]
         try:
             await workflow.execute_activity(hang, "", **options)
@@ -275,7 +275,7 @@ class BacksOff:
         await workflow.execute_activity(
             fail_and_wait,
             "",
-            start_to_close_timeout=10 * SECOND,
+            start_to_close_timeout=60 * SECOND,
             schedule_to_close_timeout=3600 * SECOND,
             summary="an activity",
         )
@@ -286,7 +286,7 @@ class Resumes:
     @workflow.run
     async def run(self, _: str) -> list[Any]:
         return await workflow.execute_activity(
-            resume_from_heartbeat, "", start_to_close_timeout=10 * SECOND, retry_policy=FAST
+            resume_from_heartbeat, "", start_to_close_timeout=60 * SECOND, retry_policy=FAST
         )
 
 
@@ -297,29 +297,26 @@ class Markers:
     @workflow.run
     async def run(self, _: str) -> str:
         patched = workflow.patched("second-version")
-        word = await workflow.execute_local_activity(greet, "local", start_to_close_timeout=10 * SECOND)
+        word = await workflow.execute_local_activity(greet, "local", start_to_close_timeout=60 * SECOND)
         workflow.upsert_memo({"word": word, "gone": None})
         workflow.upsert_search_attributes([SearchAttributeKey.for_keyword("BatcherUser").value_set("me")])
         await asyncio.sleep(0.01)
         return f"{word} {patched}"
 
 
-class Flaw:
-    """How often the workflow's code still fails."""
-
-    times = 0
+FLAWS: dict[str, list[str]] = {}
+"""The bugs that are left in a `Flawed`, by workflow id."""
 
 
 @workflow.defn(sandboxed=False)
 class Flawed:
-    """Its workflow tasks fail while `Flaw.times` are left: a bug that a deployment repairs."""
+    """Its workflow tasks fail, each of one bug, until a deployment repairs those that are left."""
 
     @workflow.run
     async def run(self, _: str) -> str:
         await asyncio.sleep(0.01)
-        if Flaw.times > 0:
-            Flaw.times -= 1
-            raise RuntimeError("a bug")
+        if bugs := FLAWS.get(workflow.info().workflow_id):
+            raise RuntimeError(bugs.pop())
         return "repaired"
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from conformance.servers import DevServer, EngineProcess
+from conformance.servers import both_servers
 from parity.compare import Outcome, compare
 from parity.known import Known, every_known
 from parity.language import Trace, every_trace
@@ -29,12 +29,8 @@ SETTINGS: Final = ("frontend.WorkflowPauseEnabled=true", "frontend.enableCancelW
 async def run(traces: Sequence[Trace], known: Sequence[Known]) -> list[Outcome]:
     """Start both servers, take the traces to them, and stop them."""
     with tempfile.TemporaryDirectory() as directory:
-        engine, dev = EngineProcess(Path(directory) / "data"), DevServer(*SETTINGS)
-        await asyncio.gather(engine.start(), dev.start())
-        try:
+        async with both_servers(Path(directory), *SETTINGS) as (engine, dev):
             return await compare(traces, engine.address, dev.address, known)
-        finally:
-            await asyncio.gather(engine.stop(), dev.stop())
 
 
 def report(outcomes: Sequence[Outcome], known: Sequence[Known], *, verbose: bool) -> tuple[str, bool]:
@@ -44,7 +40,7 @@ def report(outcomes: Sequence[Outcome], known: Sequence[Known], *, verbose: bool
         if each.unexplained:
             parts += [f"{each.trace.name}", *(f"    {line}" for line in each.unexplained)]
         elif each.first:
-            parts += [f"{each.trace.name}: as listed when it was taken again, alone; the first time", *each.first[:3]]
+            parts += [f"{each.trace.name}: as listed when Temporal's took it again; the first time", *each.first[:3]]
         elif verbose:
             parts.append(f"{'agrees' if each.agrees else 'known '} {each.seconds:5.1f} s  {each.trace.name}")
     differing = [each for each in outcomes if not each.agrees]

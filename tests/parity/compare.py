@@ -2,13 +2,16 @@
 
 import asyncio
 import difflib
+import itertools
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from grpc import aio
 
+from conformance.reference import asked_again
 from engine.api.rpc import Rpc
 from parity.core import Core
 from parity.known import Known, unexplained
@@ -18,7 +21,6 @@ from parity.server import Server, TooLate
 from parity.side import Driver, Side
 
 AT_ONCE = 10
-TAKES_MAX = 3
 
 
 @dataclass
@@ -42,8 +44,10 @@ class Outcome:
     """What Temporal's server told."""
     seconds: float
     """How long it took."""
+    ours: list[tuple[str, Told]]
+    """What our drivers told, by their names: each took the trace once."""
     first: list[str] = field(default_factory=list)
-    """What was unexplained the first time, of a trace that was taken again, alone."""
+    """What was unexplained the first time, of a trace that Temporal's server took again, alone."""
 
     @property
     def agrees(self) -> bool:
@@ -105,25 +109,33 @@ def _diff(before: Sequence[str], after: Sequence[str], what: str) -> list[str]:
     return [f"{what}: {line}" for line in changes if not line.startswith(("---", "+++", "@@"))]
 
 
-async def outcome(trace: Trace, ours: Rpc, temporals: Rpc, namespace: str, known: Iterable[Known]) -> Outcome:
+async def outcome(trace: Trace, ours: Rpc, temporals: Rpc, namespace: str, known: Sequence[Known]) -> Outcome:
     """Take a trace to all drivers that take part in it, and compare."""
-    ours_side, temporals_side, core_side = (Side(trace, namespace) for _ in range(3))
-    running = [told(Server(temporals, temporals_side), trace), told(Server(ours, ours_side), trace)]
+    names = ["server"]
+    running = [
+        told(Server(temporals, Side(trace, namespace)), trace),
+        told(Server(ours, Side(trace, namespace)), trace),
+    ]
     if not trace.without_core:
-        core_side.namespace = "default"
-        running.append(told(Core(core_side), trace))
+        names.append("core")
+        running.append(told(Core(Side(trace)), trace))
     begun = time.monotonic()
-    reference, mine, *core = await asyncio.gather(*running)
-    found = differences(trace.steps, reference, mine, "server")
-    for each in core:
-        found += differences(trace.steps, reference, each, "core")
+    reference, *mine = await asyncio.gather(*running)
+    found = Outcome(trace, [], [], [], time.monotonic() - begun, list(zip(names, mine, strict=True)))
+    return _judged(found, reference, known)
+
+
+def _judged(outcome: Outcome, reference: Told, known: Sequence[Known]) -> Outcome:
+    """Hold what ours told against the reference's account."""
+    trace = outcome.trace
+    found = [line for name, mine in outcome.ours for line in differences(trace.steps, reference, mine, name)]
     found = unexplained(found, [each for each in known if each.everywhere])
     about = [each for each in known if each.trace == trace.name]
-    return Outcome(trace, found, unexplained(found, about), account(trace, reference), time.monotonic() - begun)
+    return replace(outcome, differences=found, unexplained=unexplained(found, about), account=account(trace, reference))
 
 
 async def compare(traces: Sequence[Trace], ours: str, temporals: str, known: Sequence[Known]) -> list[Outcome]:
-    """Take all traces to both servers, many at a time."""
+    """Take all traces to both servers, many at a time; then to Temporal's again, alone, those that differ."""
     places = asyncio.Semaphore(AT_ONCE)
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     async with aio.insecure_channel(ours, options) as one, aio.insecure_channel(temporals, options) as other:
@@ -136,14 +148,17 @@ async def compare(traces: Sequence[Trace], ours: str, temporals: str, known: Seq
             [_namespace(each, n) for n, each in enumerate(traces) if each.own_namespace], Rpc(one), Rpc(other)
         )
         found = list(await asyncio.gather(*(run(number, trace) for number, trace in enumerate(traces))))
-        for take in range(1, TAKES_MAX):
-            for number, each in enumerate(found):
-                if each.unexplained:
-                    # Under load Temporal's server loses a task now and then; it comes again when that has timed out.
-                    namespace = _namespace(each.trace, take * len(traces) + number)
-                    await prepare([namespace] if each.trace.own_namespace else [], Rpc(one), Rpc(other))
-                    again = await outcome(each.trace, Rpc(one), Rpc(other), namespace, known)
-                    found[number] = replace(again, first=each.first or each.unexplained)
+        numbers = itertools.count(len(traces))
+
+        async def again(first: Outcome) -> Outcome:
+            namespace = _namespace(first.trace, next(numbers))
+            await prepare([namespace] if first.trace.own_namespace else [], Rpc(other))
+            reference = await told(Server(Rpc(other), Side(first.trace, namespace)), first.trace)
+            return replace(_judged(first, reference, known), first=first.unexplained)
+
+        for number, each in enumerate(found):
+            takes = await asked_again(partial(again, each), each, lambda taken: not taken.unexplained)
+            found[number] = takes[-1]
         return found
 
 

@@ -46,10 +46,12 @@ _UNORDERED: Final = frozenset({"pending_activities", "pending_children"})
 
 
 class Names:
-    """What one side calls by a name of its own: the trace's prefix and its runs, numbered as they were met."""
+    """What one side calls by a name of its own: the trace's prefix, its namespace where that is its own, and its runs,
+    numbered as they were met."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, namespace: str) -> None:
         self.prefix = prefix
+        self._namespace = namespace
         self._runs: dict[str, str] = {}
 
     def run(self, run_id: str) -> None:
@@ -60,6 +62,8 @@ class Names:
         """Return a text without what is this side's alone."""
         text = _DELETED.sub("-deleted-<id>", text)
         text = UUID.sub(lambda found: self._runs.get(found[0], "<id>"), text.replace(self.prefix, "~"))
+        if self._namespace != "default":
+            text = text.replace(self._namespace, "<namespace>")
         return re.sub(r" +", " ", _TIME.sub("<time>", text))  # Go lays protocol messages out with one space or two
 
 

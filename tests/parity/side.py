@@ -53,7 +53,7 @@ class Side:
     """Run ids that answers told, by workflow id."""
 
     def __post_init__(self) -> None:
-        self.names = Names(self.prefix)
+        self.names = Names(self.prefix, self.namespace)
 
     def resolve(self, text: str) -> Any:
         """Return what a word stands for."""

@@ -7,7 +7,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from temporalio.api.command.v1 import Command
 from temporalio.api.common.v1 import WorkflowExecution, WorkflowType
@@ -26,6 +26,7 @@ from engine.api.rpc import Rpc, status
 
 Answer = tuple[str, str]
 _AT_ONCE: Final = 50
+_READY_S: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,16 @@ class Run:
         await self.rpc.call(request)
 
     async def poll(self) -> bytes:
+        """Take its workflow task; return the token."""
+        token = (await self.task()).task_token
+        assert isinstance(token, bytes)
+        assert token, "no workflow task came"
+        return token
+
+    async def task(self) -> Any:
         """Take its workflow task."""
         poll = PollWorkflowTaskQueueRequest(namespace="default", task_queue=TaskQueue(name=self.name))
-        token = (await self.rpc.call(poll)).task_token
-        assert isinstance(token, bytes)
-        return token
+        return await self.rpc.call(poll, timeout=_READY_S)
 
     async def complete(self, token: bytes, *commands: Command) -> Answer:
         """Complete its workflow task."""
@@ -148,7 +154,7 @@ async def _buffered(rpc: Rpc, many: int) -> Answer:
 
 
 async def _updates(rpc: Rpc, many: int) -> Answer:
-    """Updates that nobody takes; the first ones wait, what is said at once is said of one too many."""
+    """Updates that a worker takes and does not answer; what is said at once is said of one too many."""
     one = Run(rpc)
     await one.start()
     asking = []
@@ -158,7 +164,8 @@ async def _updates(rpc: Rpc, many: int) -> Answer:
         asking.append(asyncio.ensure_future(status(rpc, request)))
     # A run takes its calls in order: once this signal is in its history, all of them have been looked at.
     assert {answer[0] for answer in await one.signal(1)} == {"OK"}
-    await asyncio.wait(asking, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
+    if len((await one.task()).messages) < many:
+        await asyncio.wait(asking, timeout=_READY_S, return_when=asyncio.FIRST_COMPLETED)
     said = [each.result() for each in asking if each.done()]
     for each in asking:
         each.cancel()
