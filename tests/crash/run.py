@@ -115,6 +115,9 @@ async def reckon(directory: Path, kills: int, seed: int, told: Callable[[str], N
             for n in range(SENDERS)
         ]
         await _kill(engine, workers, kills, chance, reckoning, told)
+        async with asyncio.timeout(END_S):  # on a busy machine little may have come through between the kills
+            while reckoning.entries <= kills:  # noqa: ASYNC110 - senders count
+                await asyncio.sleep(0.05)
         stop.set()
         await asyncio.gather(*senders)
         by = time.monotonic() + END_S

@@ -10,7 +10,7 @@ KILLS = 30
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_nothing_acknowledged_is_lost_or_doubled_through_thirty_kills(tmp_path: Path) -> None:
     found = await reckon(tmp_path, KILLS, 7, print)
     assert found.wrong == []

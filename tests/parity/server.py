@@ -25,7 +25,7 @@ from parity.side import Side
 from parity.vocabulary import Words, split
 from stormsail.engine.core import events
 
-WAIT_S: Final = 20.0
+WAIT_S: Final = 45.0
 _PAUSE_S: Final = 0.05
 
 

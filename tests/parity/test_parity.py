@@ -88,7 +88,7 @@ def test_words_become_fields() -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(900)
 def test_the_core_our_server_and_temporals_agree(tmp_path: Path) -> None:
     known = every_known()
     text, good = report(asyncio.run(run(TRACES, known)), known, verbose=False)

@@ -29,4 +29,4 @@ async def serving(directory: Path, limits: Limits = DEFAULT_LIMITS) -> AsyncIter
     async with aio.insecure_channel(await listening) as channel:
         yield Rpc(channel)
     stop.set()
-    await asyncio.wait_for(serving, 30)
+    await asyncio.wait_for(serving, 60)

@@ -51,7 +51,7 @@ async def described(rpc: Rpc, job_id: str = "job") -> Any:
 
 
 async def ended(rpc: Rpc, job_id: str = "job") -> Any:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (found := await described(rpc, job_id)).state == RUNNING:  # noqa: ASYNC110 - only the server knows
             await asyncio.sleep(0.02)
     return found
@@ -204,7 +204,7 @@ async def test_one_batch_runs_at_a_time_no_faster_than_told_and_may_be_stopped(r
     await rpc.call(batch(**TERMINATE, max_operations_per_second=0.01))
     refusal = await rpc.refused(batch(job_id="other", **TERMINATE))
     assert (refusal.code, refusal.text) == ("RESOURCE_EXHAUSTED", "Max concurrent batch operations is reached")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await count(rpc, OPEN) != 3 or (await described(rpc)).complete_operation_count != 1:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     await rpc.call(StopBatchOperationRequest(namespace="default", job_id="job", reason="enough"))

@@ -65,7 +65,7 @@ async def test_a_deleted_namespace_loses_its_name_at_once_and_all_that_it_had_so
     for request in (start("w"), DescribeNamespaceRequest(namespace="shop"), DeleteNamespaceRequest(namespace="shop")):
         refusal = await rpc.refused(request)
         assert (refusal.code, refusal.text) == ("NOT_FOUND", "Namespace shop is not found.")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while answer.deleted_namespace in await listed(rpc):  # noqa: ASYNC110 - only the server knows
             await asyncio.sleep(0.02)
     await rpc.call(registration("shop"))

@@ -36,7 +36,7 @@ from stormsail.engine.store.store import Store
 
 NAMESPACE = "default"
 STARTED_AT_MS = 1_700_000_000_000
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 T = TypeVar("T")
 
 

@@ -30,7 +30,7 @@ async def closed(engine: Engine) -> None:
 
 
 async def until_done(engine: Engine, at_least: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             batch = engine.store.batches.get("default", "job")
             assert batch is not None
@@ -85,7 +85,7 @@ async def test_an_ended_batch_is_forgotten_with_its_namespaces_retention(tmp_pat
     request = StartBatchOperationRequest(namespace="default", job_id="job", reason="r", visibility_query="")
     request.signal_operation.signal = "s"
     await engine.batches.begin(request)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (batch := engine.store.batches.get("default", "job")) is not None and batch.running:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert batch is not None

@@ -75,11 +75,11 @@ async def test_the_poller_that_has_waited_longest_gets_the_task(matching: Matchi
     first, second = (asyncio.create_task(take(matching, timeout_ms=1_000)) for _ in range(2))
     await asyncio.sleep(0)
     matching.add(KEY, task(5))
-    found = await asyncio.wait_for(first, 1)
+    found = await asyncio.wait_for(first, 30)
     assert isinstance(found, WaitingTask) and not found.backlog
     assert not second.done()
     matching.add(KEY, task(6))
-    await asyncio.wait_for(second, 1)
+    await asyncio.wait_for(second, 30)
 
 
 async def test_an_undelivered_response_is_given_only_while_it_counts(matching: Matching) -> None:
@@ -195,7 +195,7 @@ async def test_a_queue_limited_to_nothing_hands_out_nothing_until_the_limit_is_r
     assert not poll.done()
     matching.limit(Q, 10)
     await clock.advance(1_100)
-    assert (await asyncio.wait_for(poll, 1)).task.scheduled_event_id == 5
+    assert (await asyncio.wait_for(poll, 30)).task.scheduled_event_id == 5
 
 
 async def test_a_poll_that_asks_for_no_limit_ends_the_limit(matching: Matching, clock: Any) -> None:
@@ -203,7 +203,7 @@ async def test_a_poll_that_asks_for_no_limit_ends_the_limit(matching: Matching, 
     matching.add(KEY, task(5))
     (poll,) = await hand_out(matching, clock, 1)
     matching.limit(Q, None)
-    assert (await asyncio.wait_for(poll, 1)).task.scheduled_event_id == 5
+    assert (await asyncio.wait_for(poll, 30)).task.scheduled_event_id == 5
 
 
 async def test_what_went_out_in_vain_does_not_count_against_the_limit(matching: Matching, clock: Any) -> None:

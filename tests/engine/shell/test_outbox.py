@@ -120,9 +120,14 @@ def what_a_worker_does(world: Any, workflow_id: str, events: list[HistoryEvent])
     return [world.complete_workflow()] if all(seen[name] >= count for name, count in ANSWERS.items()) else []
 
 
+PATIENCE_S = 60.0
+
+
 async def live(world: Any) -> None:
     """Work until the parent has closed and nobody has anything to tell any more; die and live on meanwhile."""
-    for _ in range(400):
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE_S
+    while loop.time() < deadline:
         try:
             polling = world.polling("q")
             done, _ = await asyncio.wait([polling], timeout=0.02)
@@ -206,6 +211,7 @@ async def runs_of(world: Any, workflow_id: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 async def test_effects_happen_once_whichever_write_the_process_dies_at(closed_world: Any, tmp_path: Path) -> None:
     make_world = type(closed_world)
     writes = 0

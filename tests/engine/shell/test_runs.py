@@ -135,9 +135,9 @@ async def test_a_place_in_the_order_passed_to_a_call_that_is_just_being_cancelle
     await asyncio.sleep(0)
     order.release(workflow)
     cancelled.cancel()
-    await asyncio.wait_for(next_one, 1)
+    await asyncio.wait_for(next_one, 30)
     order.release(workflow)
-    await asyncio.wait_for(order.acquire(workflow), 1)
+    await asyncio.wait_for(order.acquire(workflow), 30)
 
 
 async def test_a_full_disk_refuses_the_turn_and_leaves_the_run_as_it_was(closed_world: Any) -> None:

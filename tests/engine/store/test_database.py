@@ -366,7 +366,7 @@ def test_after_a_failed_write_nothing_is_written_and_what_was_acknowledged_is_th
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=True,
     )
     acknowledged, first, later = json.loads(found.stdout)

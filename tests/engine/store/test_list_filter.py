@@ -308,7 +308,9 @@ Filled = tuple[Store, list[VisibilityRow]]
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(query=QUERIES)
 @example(query=("TaskQueue STARTS_WITH ''", lambda _: True))
 @example(query=("NOT TaskQueue STARTS_WITH 'a'", lambda row: not row.task_queue.startswith("a")))

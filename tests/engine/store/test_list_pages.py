@@ -56,7 +56,9 @@ def pages(store: Store, namespace: str, query: str, size: int) -> Iterator[list[
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     query=st.none() | QUERIES,
     order=st.lists(st.tuples(st.sampled_from(SORTABLE), st.booleans()), max_size=3, unique_by=lambda column: column[0]),
@@ -87,7 +89,9 @@ def changing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, 
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     runs=st.integers(0, 12),
     size=st.integers(1, 5),

@@ -21,7 +21,7 @@ from ngh2 import (
 from stormsail.engine.api.front.rounds import Rounds
 from stormsail.engine.api.transport import Bounds, Call, Rpc, Tls, Transport
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 MIB = 1024 * 1024
 
 

@@ -367,11 +367,13 @@ async def test_a_call_that_comes_while_the_server_stops_is_told_so() -> None:
     transport = Transport({"/s/Hang": hanging}, ["s"], bounds=Bounds(message_size_max=LIMIT))
     port = await transport.start("127.0.0.1", 0)
     async with bare_peer(port) as peer:
-        peer.call("/s/Hang", b"")
+        early = peer.call("/s/Hang", b"")
         peer.flush()
         await hanging.until(1)
-        stopping = asyncio.ensure_future(transport.stop(0.2))
+        stopping = asyncio.ensure_future(transport.stop(PATIENCE_S))
         await asyncio.sleep(0)
         late = peer.call("/s/Hang", b"")
         assert (await peer.answer(late)).status == 14
+        peer.http.reset_stream(early)
+        peer.flush()
         await asyncio.wait_for(stopping, PATIENCE_S)

@@ -38,7 +38,7 @@ async def ask(port: int, client: Pair | None = None, ca: Pair = CA) -> bytes:
         ca.cert_pem, client.key_pem() if client else None, client.cert_pem if client else None
     )
     async with aio.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
-        answer: bytes = await channel.unary_unary("/s/Echo")(b"secret", timeout=5)
+        answer: bytes = await channel.unary_unary("/s/Echo")(b"secret", timeout=60)
         return answer
 
 
@@ -52,7 +52,7 @@ async def test_large_messages_pass_over_tls(files: Tls) -> None:
         credentials = grpc.ssl_channel_credentials(CA.cert_pem)
         options = (("grpc.max_receive_message_length", -1),)
         async with aio.secure_channel(f"127.0.0.1:{port}", credentials, options) as channel:
-            calls = [channel.unary_unary("/s/Echo")(bytes(3 * MIB), timeout=20) for _ in range(4)]
+            calls = [channel.unary_unary("/s/Echo")(bytes(3 * MIB), timeout=60) for _ in range(4)]
             assert [len(await call) for call in calls] == [3 * MIB] * 4
 
 
@@ -81,7 +81,7 @@ async def test_mutual_tls_turns_away(files: Tls, why: str, client: Pair | None) 
 
 def handshake(port: int, context: ssl.SSLContext) -> str | None:
     """Shake hands and return the protocol agreed on."""
-    with socket.create_connection(("127.0.0.1", port), 5) as raw, context.wrap_socket(raw) as wrapped:
+    with socket.create_connection(("127.0.0.1", port), 60) as raw, context.wrap_socket(raw) as wrapped:
         return wrapped.selected_alpn_protocol()
 
 
