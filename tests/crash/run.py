@@ -87,12 +87,14 @@ class Workers:
 
     async def kill_one(self, chance: random.Random) -> None:
         process = self._processes.pop(chance.randrange(len(self._processes)))
+        assert process.returncode is None, f"a worker ended by itself; see {self._log}"
         process.kill()
         await process.wait()
 
     async def stop(self) -> None:
         for process in self._processes:
-            process.kill()
+            if process.returncode is None:
+                process.kill()
             await process.wait()
 
 

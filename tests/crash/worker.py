@@ -10,21 +10,21 @@ from crash.ledger_workflow import QUEUE, Ledger, note
 
 
 async def main(address: str) -> None:
+    """Work for ever. A worker gives up where the server is away for long while it begins: then another begins."""
     while True:
         try:
             client = await Client.connect(address)
-            break
-        except RuntimeError:
+            worker = Worker(
+                client,
+                task_queue=QUEUE,
+                workflows=[Ledger],
+                activities=[note],
+                workflow_runner=UnsandboxedWorkflowRunner(),
+            )
+            await worker.run()
+        except RuntimeError as error:
+            print(error, file=sys.stderr, flush=True)
             await asyncio.sleep(0.1)
-    worker = Worker(
-        client,
-        task_queue=QUEUE,
-        workflows=[Ledger],
-        activities=[note],
-        workflow_runner=UnsandboxedWorkflowRunner(),
-    )
-    print("polling", flush=True)
-    await worker.run()
 
 
 if __name__ == "__main__":
