@@ -6,9 +6,10 @@ import socket
 from typing import Final
 
 FIRST: Final = 10_000
-COUNT: Final = 22_000
+COUNT: Final = 10_000
 """Below 32768, where the kernel begins to take ports for whoever listens on any or connects to somewhere: a port that
-the kernel gave and took back may be some client's own end a moment later, and then its server cannot start."""
+the kernel gave and took back may be some client's own end a moment later, and then its server cannot start. And below
+20000, where the local provider begins to look for its own."""
 
 _asked = itertools.count(os.getpid() * 211)
 """Test processes run side by side: each looks in another place."""

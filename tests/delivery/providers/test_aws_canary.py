@@ -18,7 +18,7 @@ from stormsail.delivery.client_types import OperationDetail
 from stormsail.delivery.model.operation import OperationRequest, OperationResult, StepStatus
 from stormsail.delivery.model.steering import Verb
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 OLD, NEW = "shop-v000", "shop-v001"
 CAPACITY = {"min": 2, "desired": 2, "max": 2}

@@ -36,7 +36,7 @@ from stormsail.delivery.providers.provider import (
     TerminateInstances,
 )
 
-pytestmark = [pytest.mark.long, pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 QUICK_TO_GIVE_UP = {"read_timeout_s": "1.0"}
 """For calls that are never answered. On a busy machine others may be given up too: then nobody counts how many."""

@@ -16,7 +16,7 @@ from delivery.providers.aws_cloud import StrictCloud
 from delivery.providers.aws_story import CHANGES, carry, life
 from stormsail.delivery.providers.provider import Change
 
-pytestmark = [pytest.mark.long, pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.long, pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 STARTS_WITHIN_S = 20.0
 

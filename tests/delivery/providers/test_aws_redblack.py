@@ -21,7 +21,7 @@ from stormsail.delivery.model.server_group import LaunchSpec
 from stormsail.delivery.providers.aws.provider import open_provider
 from stormsail.delivery.worker import run_worker
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 CALLS_A_LIFE = 14
 """Calls to AWS that a worker makes before it is killed: less than any change with its waiting takes."""

@@ -20,7 +20,7 @@ from stormsail.delivery.model.operation import OperationRequest
 from stormsail.delivery.model.server_group import Health, LaunchSpec
 from stormsail.delivery.providers.local.provider import stop_everything
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 OLD, NEW = "shop-v000", "shop-v001"
 CAPACITY = {"min": 1, "desired": 2, "max": 3}
