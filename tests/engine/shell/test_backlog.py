@@ -158,6 +158,15 @@ def test_the_oldest_task_is_known_whatever_goes_out_first() -> None:
     assert (backlog.oldest_ms(3), backlog.oldest_ms(1)) == (10, 0)
 
 
+def test_the_oldest_task_is_known_in_whatever_order_tasks_are_put_back() -> None:
+    backlog = Backlog(LEVELS)
+    put(backlog, *(waiting(number, TaskPriority(3, key), 10 + number) for number, key in enumerate("abc")))
+    old, young = taken(backlog, 2)
+    backlog.put_back(old)
+    backlog.put_back(young)
+    assert backlog.oldest_ms(3) == 10
+
+
 def test_keys_that_come_once_are_not_remembered_for_ever() -> None:
     backlog = Backlog(LEVELS)
     for number in range(room.KEYS_REMEMBERED_MAX * 2):

@@ -71,7 +71,7 @@ async def costs_beside(directory: Path, rows: int) -> Costs:
         await world.open()
     await world.terminate("pattern")
     await world.until(lambda: world.engine.recovery.done)
-    assert len(world.engine.matching._tasks) == rows
+    assert world.engine.matching.waiting == rows
     costs.clear()
     await life(world)
     await world.close()

@@ -81,11 +81,11 @@ async def test_a_run_that_moved_on_before_it_was_read_has_its_new_task_alone(tmp
     await world.terminate("w0019")
     await world.start("w0019")
     await world.until(lambda: world.engine.recovery.done)
-    assert len(world.engine.matching._tasks) == 20
+    assert world.engine.matching.waiting == 20
     for _ in range(20):
         task = await world.poll()
         await world.complete(task, [world.complete_workflow()])
-    assert len(world.engine.matching._tasks) == 0
+    assert world.engine.matching.waiting == 0
     await world.close()
 
 
@@ -116,5 +116,5 @@ async def test_a_page_that_cannot_be_read_is_read_a_little_later(tmp_path: Path)
     assert not world.engine.recovery.done
     await world.clock.advance(1_000)
     await world.until(lambda: world.engine.recovery.done)
-    assert len(world.engine.matching._tasks) == 20
+    assert world.engine.matching.waiting == 20
     await world.close()

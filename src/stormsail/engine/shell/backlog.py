@@ -3,17 +3,19 @@
 Within a priority each fairness key has turns (*passes*) in the measure of its weight, by stride scheduling: a task's
 pass is its key's last one and a stride more, and no less than the pass that went out last. So a key with a hundred
 thousand tasks holds up another key's first one by a turn at most. Each step costs O(log n) of the keys, however many
-tasks wait.
+tasks wait. Of each key's tasks the first few hundred are held as they are, and the others folded (folded.py).
 """
 
 import heapq
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.work import Task, TaskKind
+from stormsail.engine.shell.folded import Folded, FoldedLine, Unfolded
 
 TaskName = tuple[RunKey, TaskKind, int]
 Place = tuple[int, int]
@@ -21,6 +23,9 @@ Place = tuple[int, int]
 
 KEYS_REMEMBERED_MAX: Final = 10_000
 """Fairness keys whose last turn is remembered although nothing of them waits. A forgotten one begins anew."""
+UNFOLDED_MAX: Final = 500
+"""Tasks at the head of a key's line that are held as they are."""
+_GONE_MIN: Final = 64
 _STRIDE: Final = 1_000
 
 
@@ -50,7 +55,20 @@ class WaitingTask:
         self.name = (self.key, *self.task.ref)
 
 
-_Line = OrderedDict[TaskName, WaitingTask]
+_Tasks = OrderedDict[TaskName, WaitingTask]
+
+
+@dataclass(slots=True, eq=False)
+class _Line:
+    """The tasks of one fairness key, in the order of their places. The head is never empty."""
+
+    head: _Tasks = field(default_factory=OrderedDict)
+    tail: deque[bytes] = field(default_factory=deque)
+    """Folded, and behind all of the head; some of it may have been dropped since."""
+    folded: int = 0
+    """How many of the tail wait still."""
+    number: int = 0
+    """By which `Folded` knows it, while any do."""
 
 
 @dataclass(slots=True)
@@ -59,10 +77,13 @@ class _Level:
     there beside is out of date, and passed over."""
 
     lines: dict[str, _Line] = field(default_factory=dict)
-    """By fairness key; in the order of their places."""
+    """By fairness key."""
+    long_lines: dict[str, _Line] = field(default_factory=dict)
+    """Those of which some was folded: what is unfolded stands behind younger ones in `arrivals`."""
+    folded: int = 0
     heads: list[tuple[int, int, str]] = field(default_factory=list)
-    arrivals: _Line = field(default_factory=OrderedDict)
-    """All of them, the oldest first."""
+    arrivals: _Tasks = field(default_factory=OrderedDict)
+    """All that are not folded, the oldest first, but for those of long lines."""
     last_pass: dict[str, int] = field(default_factory=dict)
     """By fairness key."""
     gone_pass: int = 0
@@ -74,8 +95,20 @@ class _Level:
 class Backlog:
     """The waiting tasks of one queue."""
 
-    def __init__(self, levels: int, *, fair: bool = True) -> None:
-        """Order by that many priorities. Where it is not `fair`, the age alone decides within one."""
+    def __init__(
+        self,
+        levels: int,
+        *,
+        fair: bool = True,
+        folded: Folded | None = None,
+        unfolded: Callable[[WaitingTask], None] = lambda _: None,
+        unfolded_max: int = UNFOLDED_MAX,
+    ) -> None:
+        """Order by that many priorities. Where it is not `fair`, the age alone decides within one. What is far back is
+        kept in `folded`, and `unfolded` is told what is not any more."""
+        self._folded = folded if folded is not None else Folded()
+        self._unfolded = unfolded
+        self._unfolded_max = unfolded_max
         self._levels = [_Level() for _ in range(levels)]
         self._fair = fair
         self._drawn = 0
@@ -95,33 +128,35 @@ class Backlog:
         """Yield all that waits, level by level, the oldest first; not in the order in which they go out."""
         for level in self._levels:
             yield from level.arrivals.values()
+            for line in level.long_lines.values():
+                yield from map(_waiting, map(self._folded.unfold, filter(self._folded.holds, line.tail)))
 
-    def add(self, waiting: WaitingTask, weight: float) -> None:
-        """Put a task in. `weight`: how many turns its fairness key has where others have one."""
+    def add(self, waiting: WaitingTask, weight: float) -> bool:
+        """Put a task in; return whether it was folded. `weight`: how many turns its fairness key has where others have
+        one."""
         level = self._at(self._level_of(waiting))
         self._drawn += 1
         waiting.place = (self._turn(level, waiting.task.priority.fairness_key, weight), self._drawn)
-        level.arrivals[waiting.name] = waiting
         self._size += 1
         key = waiting.task.priority.fairness_key
-        line = level.lines.setdefault(key, OrderedDict())
-        line[waiting.name] = waiting
-        if len(line) == 1:
+        line = level.lines.get(key)
+        if line is None:
+            line = level.lines[key] = _Line()
+        elif line.folded or len(line.head) >= self._unfolded_max:
+            self._fold(level, line, waiting)
+            return True
+        level.arrivals[waiting.name] = waiting
+        line.head[waiting.name] = waiting
+        if len(line.head) == 1:
             self._offer(level, key)
+        return False
 
     def put_back(self, waiting: WaitingTask) -> None:
         """Take back what was taken out, to where it stood."""
         level = self._at(self._level_of(waiting))
-        key, name = waiting.task.priority.fairness_key, waiting.name
-        line = level.lines.setdefault(key, OrderedDict())
-        ahead: list[WaitingTask] = []
-        while line and _first(line).place < waiting.place:
-            ahead.append(line.popitem(last=False)[1])
-        for other in (waiting, *reversed(ahead)):
-            line[other.name] = other
-            line.move_to_end(other.name, last=False)
-        level.arrivals[name] = waiting
-        level.arrivals.move_to_end(name, last=False)
+        key = waiting.task.priority.fairness_key
+        _insert(level.lines.setdefault(key, _Line()).head, waiting, lambda other: other.place)
+        _insert(level.arrivals, waiting, lambda other: other.place[1])
         self._size += 1
         self._offer(level, key)
 
@@ -147,7 +182,7 @@ class Backlog:
                 level.held.add(key)
                 heapq.heappush(self._held, (ready_at_ms, number, key))
                 continue
-            waiting = _first(level.lines[key])
+            waiting = _first(level.lines[key].head)
             self._take_out(level, waiting)
             level.gone_pass = max(level.gone_pass, waiting.place[0])
             return waiting
@@ -167,12 +202,16 @@ class Backlog:
 
     def count(self, level: int) -> int:
         """Return how many tasks of a priority wait."""
-        return len(self._at(level).arrivals)
+        at = self._at(level)
+        return len(at.arrivals) + at.folded
 
     def oldest_ms(self, level: int) -> int:
         """Return when the oldest task of a priority became ready; 0 when none waits."""
-        arrivals = self._at(level).arrivals
-        return _first(arrivals).task.ready_at_ms if arrivals else 0
+        at = self._at(level)
+        if not at.arrivals:
+            return 0
+        ahead = [_first(at.arrivals), *(_first(line.head) for line in at.long_lines.values())]
+        return min(ahead, key=lambda one: one.place[1]).task.ready_at_ms
 
     def _level_of(self, waiting: WaitingTask) -> int:
         return waiting.task.priority.level(len(self._levels))
@@ -200,7 +239,7 @@ class Backlog:
             while level.heads:
                 turn, drawn, key = level.heads[0]
                 line = level.lines.get(key)
-                if line and key not in level.held and _first(line).place == (turn, drawn):
+                if line is not None and key not in level.held and _first(line.head).place == (turn, drawn):
                     return number, key
                 heapq.heappop(level.heads)
         return None
@@ -208,28 +247,79 @@ class Backlog:
     def _offer(self, level: _Level, key: str) -> None:
         """Let the head of a key's line stand among the heads."""
         line = level.lines.get(key)
-        if not line or key in level.held:
+        if line is None or key in level.held:
             return
         if len(level.heads) > 2 * len(level.lines) + 64:
             level.heads = [
-                (*_first(other).place, each) for each, other in level.lines.items() if each not in level.held
+                (*_first(other.head).place, each) for each, other in level.lines.items() if each not in level.held
             ]
             heapq.heapify(level.heads)
         else:
-            heapq.heappush(level.heads, (*_first(line).place, key))
+            heapq.heappush(level.heads, (*_first(line.head).place, key))
 
     def _take_out(self, level: _Level, waiting: WaitingTask) -> None:
         name, key = waiting.name, waiting.task.priority.fairness_key
         del level.arrivals[name]
         self._size -= 1
         line = level.lines[key]
-        was_first = _first(line) is waiting
-        del line[name]
-        if not line:
+        was_first = _first(line.head) is waiting
+        del line.head[name]
+        if line.folded and len(line.head) <= self._unfolded_max * 9 // 10:
+            self._unfold(level, line)
+        if not line.head:
             del level.lines[key]
+            level.long_lines.pop(key, None)
         elif was_first:
             self._offer(level, key)
 
+    def _fold(self, level: _Level, line: _Line, waiting: WaitingTask) -> None:
+        if not line.folded:
+            key = waiting.task.priority.fairness_key
+            level.long_lines[key] = line
+            line.number = self._folded.open_line(FoldedLine(waiting.queue, key, partial(self._dropped, level, line)))
+        line.tail.append(self._folded.fold(line.number, waiting.key, waiting.task, waiting.place))
+        line.folded += 1
+        level.folded += 1
 
-def _first(line: _Line) -> WaitingTask:
-    return next(iter(line.values()))
+    def _unfold(self, level: _Level, line: _Line) -> None:
+        """Hold as many of a line as they are as may be."""
+        while line.folded and len(line.head) < self._unfolded_max:
+            one = self._folded.take_back(line.tail.popleft())
+            if one is None:
+                continue
+            self._less_folded(level, line)
+            waiting = _waiting(one)
+            line.head[waiting.name] = level.arrivals[waiting.name] = waiting
+            self._unfolded(waiting)
+
+    def _dropped(self, level: _Level, line: _Line) -> None:
+        """A folded task waits no longer. Its record goes when enough others have gone, too."""
+        self._size -= 1
+        self._less_folded(level, line)
+        if len(line.tail) > 2 * line.folded + _GONE_MIN:
+            line.tail = deque(filter(self._folded.holds, line.tail))
+
+    def _less_folded(self, level: _Level, line: _Line) -> None:
+        line.folded -= 1
+        level.folded -= 1
+        if not line.folded:
+            line.tail.clear()
+            self._folded.close_line(line.number)
+
+
+def _insert(tasks: _Tasks, waiting: WaitingTask, order: Callable[[WaitingTask], Any]) -> None:
+    """Put one that came long ago before the first that comes after it. Few, or none, come before it."""
+    ahead: list[WaitingTask] = []
+    while tasks and order(_first(tasks)) < order(waiting):
+        ahead.append(tasks.popitem(last=False)[1])
+    for other in (waiting, *reversed(ahead)):
+        tasks[other.name] = other
+        tasks.move_to_end(other.name, last=False)
+
+
+def _first(tasks: _Tasks) -> WaitingTask:
+    return next(iter(tasks.values()))
+
+
+def _waiting(one: Unfolded) -> WaitingTask:
+    return WaitingTask(one.key, one.task, one.queue, backlog=True, place=one.place)

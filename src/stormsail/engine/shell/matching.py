@@ -16,6 +16,7 @@ from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.work import Task
 from stormsail.engine.shell.backlog import Backlog, QueueName, TaskName, WaitingTask
 from stormsail.engine.shell.clock import Clock
+from stormsail.engine.shell.folded import Folded
 from stormsail.engine.shell.overload import overloaded
 from stormsail.engine.shell.task_queue import Found, Poll, QueryTask, TaskQueue, Undelivered
 
@@ -50,7 +51,9 @@ class Matching:
         self._opened_at_ms = clock.now_ms()
         self._queues: dict[QueueName, TaskQueue] = {}
         self._tasks: dict[TaskName, WaitingTask] = {}
-        """Every task, in a queue or in hand."""
+        """Every task in hand, and those in a queue that are not far back in it."""
+        self._folded = Folded()
+        """The others."""
         self._undelivered_bytes = 0
         self._looked_at_ms = 0
         self._closed = False
@@ -63,19 +66,27 @@ class Matching:
         waiting = WaitingTask(key, task, queue_name)
         queue = self._queue(queue_name)
         queue.flow(task.priority).added.count(self._clock.now_ms())
+        if queue.backlog.add(waiting, queue.limit.weight(task.priority)):
+            self._drain(queue)
+            return
         self._tasks[waiting.name] = waiting
-        queue.backlog.add(waiting, queue.limit.weight(task.priority))
         self._drain(queue)
         waiting.backlog = waiting in queue.backlog
 
     def knows(self, name: TaskName) -> bool:
         """Whether a task is in a queue or in hand."""
-        return name in self._tasks
+        return name in self._tasks or self._folded.knows(*name)
+
+    def names(self) -> set[TaskName]:
+        """Return the names of all tasks, for a look from outside: it takes long."""
+        return {*self._tasks, *self._folded.names()}
 
     def drop(self, name: TaskName) -> None:
         """Forget a task that waits no longer."""
         waiting = self._tasks.pop(name, None)
-        if waiting is not None and (queue := self._queues.get(waiting.queue)) is not None:
+        if waiting is None:
+            self._folded.drop(*name)
+        elif (queue := self._queues.get(waiting.queue)) is not None:
             queue.backlog.remove(waiting)
 
     def done(self, waiting: WaitingTask) -> None:
@@ -232,7 +243,7 @@ class Matching:
     @property
     def waiting(self) -> int:
         """How many tasks are in queues or in hand."""
-        return len(self._tasks)
+        return len(self._tasks) + len(self._folded)
 
     def queue(self, name: QueueName) -> TaskQueue | None:
         """Return a queue to look at, if it is known."""
@@ -323,12 +334,15 @@ class Matching:
         queue = self._queues.get(name)
         if queue is None:
             self._sweep()
-            backlog = Backlog(self.levels, fair=self._limits.fairness)
+            backlog = Backlog(self.levels, fair=self._limits.fairness, folded=self._folded, unfolded=self._unfolded)
             queue = self._queues[name] = TaskQueue(backlog, self.levels)
             if (config := self._configured(name)) is not None:
                 queue.limit.configure(config, self._clock.now_ms())
         queue.last_use_ms = self._clock.now_ms()
         return queue
+
+    def _unfolded(self, waiting: WaitingTask) -> None:
+        self._tasks[waiting.name] = waiting
 
     def _keep(self, queue: TaskQueue, undelivered: Undelivered) -> None:
         """Keep a response for the next poller while there is room. What is dropped times out and comes again."""

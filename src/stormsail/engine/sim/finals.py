@@ -58,7 +58,7 @@ class Finals:
         wanted = {
             (key, *task.ref) for key, known in self._watch.runs.items() for task in work.tasks(known.state).values()
         }
-        found = set(engine.matching._tasks)
+        found = engine.matching.names()
         if wanted != found:
             self._broken("L1", f"matching holds other tasks than the runs have: {sorted(map(str, wanted ^ found))[:3]}")
         for queue in engine.matching._queues.values():
