@@ -78,7 +78,7 @@ class Limits:
     """Task queues that may be in memory: those with tasks or polls, and those used in the last minutes. Past that polls
     of others are refused. Ours, as are the next ones."""
     waiting_tasks_max: int = 2_000_000
-    """Tasks that wait for workers, past which no run is started: each takes about 220 bytes of memory in a long queue."""
+    """Tasks that wait for workers, past which no run is started. Each takes about 220 bytes in a long queue."""
     undelivered_bytes_max: int = 64 * 1024 * 1024
     """Responses kept for the next poller after one went away. One more is dropped, and its task times out."""
     quarantined_max: int = 10_000
