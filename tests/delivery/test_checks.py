@@ -37,7 +37,7 @@ def test_a_path_to_nowhere_names_the_part_that_is_missing(path: str) -> None:
 )
 async def test_a_url_is_asked_for_the_value_at_a_path(answer: str, path: str, measured: Measurement) -> None:
     with metrics(answer) as (url, _):
-        assert await ask_web(WebCheck(url=url, json_path=path), 5) == measured
+        assert await ask_web(WebCheck(url=url, json_path=path), 60) == measured
 
 
 @pytest.mark.slow
@@ -67,7 +67,7 @@ def series(*values: str) -> str:
 )
 async def test_prometheus_must_give_one_series(answer: str, measured: Measurement) -> None:
     with metrics(answer) as (url, asked):
-        assert await ask_prometheus(PrometheusCheck(address=url, query='rate{g="x"}'), 5) == measured
+        assert await ask_prometheus(PrometheusCheck(address=url, query='rate{g="x"}'), 60) == measured
     assert asked == ["/api/v1/query?query=rate%7Bg%3D%22x%22%7D"]
 
 
@@ -87,7 +87,7 @@ async def test_prometheus_must_give_one_series(answer: str, measured: Measuremen
 async def test_what_a_program_prints_is_the_value_and_its_exit_code_may_fail_it(
     code: str, measured: Measurement
 ) -> None:
-    assert await run_command(CommandCheck(command=(sys.executable, "-c", code)), 20) == measured
+    assert await run_command(CommandCheck(command=(sys.executable, "-c", code)), 60) == measured
 
 
 @pytest.mark.slow
