@@ -1,27 +1,75 @@
 """Batches over the ends of servers, and what is kept of them."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from temporalio.api.batch.v1 import BatchOperationSignal
 from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse, StartBatchOperationRequest
 
 from engine.store.given import AT_MS, key, started
-from stormsail.engine.core.errors import InvalidArgument
+from stormsail.engine.core.errors import InvalidArgument, NotFound
 from stormsail.engine.core.limits import DEFAULT_LIMITS
-from stormsail.engine.shell.clock import RealClock
+from stormsail.engine.shell.batches import COMPLETED, FAILED
+from stormsail.engine.shell.clock import Alarm, RealClock
 from stormsail.engine.shell.engine import Engine
 from stormsail.engine.shell.ids import RandomIds
+from stormsail.engine.store.batches import Batch
+from stormsail.engine.store.errors import StorageFull
 from stormsail.engine.store.namespaces import StoredNamespace
 from stormsail.engine.store.store import Store
 
 RUNS = 25
 
 
-async def opened(directory: Path) -> Engine:
-    store = Store.open(directory, now_ms=lambda: AT_MS)
-    return await Engine.open(store, clock=RealClock(), ids=RandomIds(), limits=DEFAULT_LIMITS)
+async def opened(directory: Path, full: int = 0) -> Engine:
+    """Open an engine; `full`: how often its disk is full when a batch notes how far it got."""
+    store: Any = Store.open(directory, now_ms=lambda: AT_MS)
+    if full:
+        store = FullAtFirst(store, full)
+    return await Engine.open(store, clock=HastyClock(), ids=RandomIds(), limits=DEFAULT_LIMITS)
+
+
+class HastyClock(RealClock):
+    """Lets nobody wait for more than a tenth of what they ask for."""
+
+    def call_later(self, delay_ms: float, callback: Callable[[], None]) -> Alarm:
+        return super().call_later(delay_ms / 10, callback)
+
+
+class FullAtFirst:
+    """A store in whose file there is no space for a while, but for the beginnings of batches."""
+
+    def __init__(self, store: Any, times: int) -> None:
+        self._store = store
+        self._left = times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    @property
+    def batches(self) -> Any:
+        return self
+
+    def get(self, *name: str) -> Any:
+        return self._store.batches.get(*name)
+
+    def runs(self, *which: Any) -> Any:
+        return self._store.batches.runs(*which)
+
+    def running(self) -> Any:
+        return self._store.batches.running()
+
+    async def begin(self, *what: Any) -> None:
+        await self._store.batches.begin(*what)
+
+    async def move(self, batch: Batch) -> None:
+        if self._left:
+            self._left -= 1
+            raise StorageFull(Path("engine.db"))
+        await self._store.batches.move(batch)
 
 
 async def closed(engine: Engine) -> None:
@@ -71,9 +119,82 @@ async def test_a_run_that_was_done_and_not_noted_is_not_signalled_again(tmp_path
     request = StartBatchOperationRequest(
         namespace="default", job_id="job", reason="r", signal_operation=BatchOperationSignal(signal="s")
     )
+    never = asyncio.get_running_loop().create_future()
     for _ in range(2):
-        assert await engine.batches._try(request, "w", "w-1")
+        assert await engine.batches._try(request, "w", "w-1", never)
     assert engine.read("default", "w", "").signals == 1
+    await closed(engine)
+
+
+def signalling(per_s: float = 0) -> StartBatchOperationRequest:
+    return StartBatchOperationRequest(
+        namespace="default",
+        job_id="job",
+        reason="why",
+        visibility_query="WorkflowType = 'Deploy'",
+        signal_operation=BatchOperationSignal(signal="s"),
+        max_operations_per_second=per_s,
+    )
+
+
+async def ended(engine: Engine) -> Batch:
+    async with asyncio.timeout(30):
+        while True:
+            batch = engine.store.batches.get("default", "job")
+            if batch is not None and not batch.running:
+                return batch
+            await asyncio.sleep(0.01)
+
+
+async def test_a_batch_goes_on_although_its_caller_has_gone(tmp_path: Path) -> None:
+    engine = await opened(tmp_path)
+    await engine.store.commit([started(key(f"w{n}")) for n in range(3)])
+    asking = asyncio.create_task(engine.batches.begin(signalling()))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert (await ended(engine)).completed == 3
+    await closed(engine)
+
+
+async def test_a_batch_goes_on_once_there_is_space_on_the_disk_again(tmp_path: Path) -> None:
+    engine = await opened(tmp_path, full=3)
+    await engine.store.commit([started(key(f"w{n}")) for n in range(RUNS)])
+    await engine.batches.begin(signalling())
+    batch = await ended(engine)
+    assert (batch.state, batch.completed, batch.failed) == (COMPLETED, RUNS, 0)
+    await closed(engine)
+
+
+@pytest.mark.parametrize("patient", [True, False], ids=["who waits", "who goes away"])
+async def test_a_batch_that_is_stopped_counts_what_it_did_and_does_no_more(tmp_path: Path, patient: bool) -> None:
+    engine = await opened(tmp_path, full=1)
+    await engine.store.commit([started(key(f"w{n}")) for n in range(RUNS)])
+    await engine.batches.begin(signalling(per_s=2))
+    stopping = asyncio.create_task(engine.batches.end("default", "job"))
+    await asyncio.sleep(0)
+    if not patient:
+        stopping.cancel()
+    await asyncio.gather(stopping, return_exceptions=True)
+    batch = await ended(engine)
+    told = [engine.read("default", f"w{n}", "").signals for n in range(RUNS)]
+    assert (batch.state, batch.completed, batch.failed) == (FAILED, sum(told), 0)
+    assert 0 < sum(told) < RUNS
+    assert max(told) == 1
+    with pytest.raises(NotFound):
+        await engine.batches.end("default", "job")
+    await closed(engine)
+
+
+async def test_a_run_that_two_delete_at_once_is_gone_for_both(tmp_path: Path) -> None:
+    engine = await opened(tmp_path)
+    await engine.store.commit([started(key("w"))])
+    both = [engine.delete("default", "w", "w-1", who) for who in ("one", "two")]
+    outcomes = await asyncio.gather(*both, return_exceptions=True)
+    assert None in outcomes
+    assert all(isinstance(one, NotFound | None) for one in outcomes)
+    with pytest.raises(NotFound, match="not found for"):
+        engine.read("default", "w", "w-1")
     await closed(engine)
 
 

@@ -8,7 +8,7 @@ to cancel, terminate or delete twice is to do it once.
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -33,6 +33,7 @@ from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.state import RunState
 from stormsail.engine.shell.batch_requests import asked_of_run
 from stormsail.engine.shell.clock import Clock, wait_until
+from stormsail.engine.shell.driven import Undertakings
 from stormsail.engine.shell.runs import Runs
 from stormsail.engine.store.batches import RUNNING, Batch
 from stormsail.engine.store.errors import StorageFailed
@@ -47,6 +48,19 @@ RUNS_AT_ONCE: Final = 10
 _TRIES: Final = 20
 _RETRY_MS: Final = 1_000
 _PASSES: Final = ("RESOURCE_EXHAUSTED", "UNAVAILABLE")
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A batch that is under way, and how it is told to end."""
+
+    task: "asyncio.Task[None]"
+    ending: "asyncio.Future[None]"
+
+    def end(self) -> None:
+        """Have it end itself, with what is being done done and noted."""
+        if not self.ending.done():
+            self.ending.set_result(None)
 
 
 class Batches:
@@ -67,8 +81,10 @@ class Batches:
         self._clock = clock
         self._limits = limits
         self._delete = delete
-        self._working: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._working: dict[tuple[str, str], _Work] = {}
         self._beginning: set[tuple[str, str]] = set()
+        self._begins = Undertakings()
+        self._stopped = False
 
     def open(self) -> None:
         """Go on with those that a server before this one had not ended."""
@@ -94,17 +110,7 @@ class Batches:
                 ),
             )
         self._beginning.add(name)
-        try:
-            concerned = self._concerned(request)
-            begun_ms = self._clock.now_ms()
-            packed = request.SerializeToString(deterministic=True)
-            batch = Batch(*name, RUNNING, begun_ms, None, len(concerned), 0, 0, packed)
-            await self._store.batches.begin(batch, concerned)
-        except StorageFailed as error:
-            raise self._runs.storage_failed(error) from error
-        finally:
-            self._beginning.discard(name)
-        self._work_on(batch)
+        await self._begins.carried_out(self._begin(request))
 
     async def end(self, namespace: str, job_id: str) -> None:
         """Stop a batch; what it has done stays done. Returns once that is on disk."""
@@ -114,9 +120,13 @@ class Batches:
             raise NotFound(f"workflow not found for ID: {job_id}")
         working = self._working.get(batch.name)
         if working is not None:
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
+            # It ends itself, whether or not we go on waiting: else it might be noted as running, and nobody at work.
+            working.end()
+            await asyncio.wait((working.task,))
+            self._runs.check_serving()
             batch = self._store.batches.get(namespace, job_id)
+            if batch is not None and batch.state == FAILED:
+                return
         if batch is None or not batch.running:
             raise NotFound("workflow execution already completed")
         try:
@@ -131,10 +141,27 @@ class Batches:
 
     async def stop(self) -> None:
         """Stop working, with what is being written written; the next server goes on."""
-        working = list(self._working.values())
+        self._stopped = True
+        await self._begins.over()
+        working = [each.task for each in self._working.values()]
         for each in working:
             each.cancel()
         await asyncio.gather(*working, return_exceptions=True)
+
+    async def _begin(self, request: StartBatchOperationRequest) -> None:
+        """No caller can cancel it: a batch that is on disk is worked on."""
+        name = (request.namespace, request.job_id)
+        try:
+            concerned = self._concerned(request)
+            packed = request.SerializeToString(deterministic=True)
+            batch = Batch(*name, RUNNING, self._clock.now_ms(), None, len(concerned), 0, 0, packed)
+            await self._store.batches.begin(batch, concerned)
+        except StorageFailed as error:
+            raise self._runs.storage_failed(error) from error
+        finally:
+            self._beginning.discard(name)
+        if not self._stopped:
+            self._work_on(batch)
 
     def _concerned(self, request: StartBatchOperationRequest) -> list[tuple[str, str]]:
         if not request.visibility_query:
@@ -158,39 +185,54 @@ class Batches:
                 return found
 
     def _work_on(self, batch: Batch) -> None:
-        task = asyncio.get_running_loop().create_task(self._work(batch))
-        self._working[batch.name] = task
+        loop = asyncio.get_running_loop()
+        ending: asyncio.Future[None] = loop.create_future()
+        task = loop.create_task(self._work(batch, ending))
+        self._working[batch.name] = _Work(task, ending)
         task.add_done_callback(lambda _: self._working.pop(batch.name, None))
 
-    async def _work(self, batch: Batch) -> None:
+    async def _work(self, batch: Batch, ending: "asyncio.Future[None]") -> None:
         try:
             request = StartBatchOperationRequest.FromString(batch.request)
             wanted = request.max_operations_per_second
             most = float(self._limits.batch_operations_per_s_max)
             per_s = wanted if 0 < wanted <= most else most
-            while (done := batch.completed + batch.failed) < batch.total:
+            while (done := batch.completed + batch.failed) < batch.total and not ending.done():
                 began_ms = self._clock.now_ms()
                 few = self._store.batches.runs(batch, done, min(RUNS_AT_ONCE, max(1, int(per_s))))
                 assert few, f"batch {batch.job_id}: {done} of {batch.total} runs are done, and the others are not kept"
-                went_well = await asyncio.gather(*(self._try(request, *run) for run in few))
-                good = sum(went_well)
-                batch = replace(batch, completed=batch.completed + good, failed=batch.failed + len(few) - good)
-                if batch.completed + batch.failed >= batch.total:
+                went = await asyncio.gather(*(self._try(request, *run, ending) for run in few))
+                batch = replace(
+                    batch, completed=batch.completed + went.count(True), failed=batch.failed + went.count(False)
+                )
+                if batch.completed + batch.failed >= batch.total or ending.done():
                     break
-                # What was done is written down also where the server stops just now.
-                await asyncio.shield(self._store.batches.move(batch))
-                await self._sleep(len(few) / per_s * 1_000 - (self._clock.now_ms() - began_ms))
-            await asyncio.shield(
-                self._store.batches.move(replace(batch, state=COMPLETED, closed_ms=self._clock.now_ms()))
-            )
+                await self._keep(batch)
+                await self._sleep(len(few) / per_s * 1_000 - (self._clock.now_ms() - began_ms), ending)
+            state = COMPLETED if batch.completed + batch.failed >= batch.total else FAILED
+            await self._keep(replace(batch, state=state, closed_ms=self._clock.now_ms()))
         except StorageFailed as error:
             self._runs.storage_failed(error)
         except Exception:
             _log.exception("batch_interrupted", namespace=batch.namespace, job=batch.job_id)
 
-    async def _try(self, request: StartBatchOperationRequest, workflow_id: str, run_id: str) -> bool:
-        """Do it to one run. Returns whether it is done, as it also is where there is nothing left to do it to."""
+    async def _keep(self, batch: Batch) -> None:
+        """Write down how far it got, as often as it takes; also where the server stops just now."""
+        while True:
+            try:
+                return await asyncio.shield(self._store.batches.move(batch))
+            except Refused as refused:
+                _log.warning("batch_not_noted", job=batch.job_id, refused=refused.message)
+                await self._sleep(_RETRY_MS, asyncio.get_running_loop().create_future())
+
+    async def _try(
+        self, request: StartBatchOperationRequest, workflow_id: str, run_id: str, ending: "asyncio.Future[None]"
+    ) -> bool | None:
+        """Do it to one run. Returns whether it is done, as it also is where there is nothing left to do it to; None
+        where the batch ends before."""
         for _ in range(_TRIES):
+            if ending.done():
+                return None
             try:
                 await self._do(request, workflow_id, run_id)
             except NotFound:
@@ -199,7 +241,7 @@ class Batches:
                 if refused.status not in _PASSES:
                     _log.info("batch_run_refused", job=request.job_id, workflow=workflow_id, refused=refused.message)
                     return False
-                await self._sleep(_RETRY_MS)
+                await self._sleep(_RETRY_MS, ending)
             else:
                 return True
         return False
@@ -269,9 +311,9 @@ class Batches:
             if not at:
                 return found
 
-    async def _sleep(self, length_ms: float) -> None:
+    async def _sleep(self, length_ms: float, ending: "asyncio.Future[None]") -> None:
         if length_ms > 0:
-            await wait_until(self._clock, asyncio.get_running_loop().create_future(), length_ms)
+            await wait_until(self._clock, ending, length_ms)
 
 
 _ALSO_CLOSED: Final = ("deletion_operation", "reset_operation")

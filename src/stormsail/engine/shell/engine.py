@@ -5,6 +5,7 @@ what changed. All of that is in memory and can be rebuilt from the store, which 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,7 +28,7 @@ from temporalio.api.workflowservice.v1 import (
     TerminateWorkflowExecutionRequest,
 )
 
-from stormsail.engine.core.errors import InvalidArgument, NamespaceNotFound, Refused
+from stormsail.engine.core.errors import InvalidArgument, NamespaceNotFound, NotFound, Refused
 from stormsail.engine.core.ids import Ids, RunKey
 from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.requests import (
@@ -215,7 +216,9 @@ class Engine:
         while not await self.runs.delete(key):
             if self.runs.read(namespace, workflow_id, key.run_id).open:
                 end = TerminateWorkflowExecutionRequest(reason="Delete workflow execution", identity=identity)
-                await self.runs.execute(namespace, workflow_id, key.run_id, Terminate(end))
+                # Who else deletes it may have ended it just now; it is there to be deleted all the same.
+                with contextlib.suppress(NotFound):
+                    await self.runs.execute(namespace, workflow_id, key.run_id, Terminate(end))
         self.timers.set(key, None)
         self.waiters.wake(key, closed=True)
 
