@@ -189,7 +189,7 @@ def _short(told: dict[str, Any]) -> str:
 def _past_capacity(given: argparse.Namespace) -> None:
     titles = {
         "overload": "Three times as much as can be done",
-        "bulkhead": "One queue beside a long backlog in another",
+        "backlog": "One queue beside a long backlog in another",
     }
     given.report.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="stormsail-overload-", dir=given.directory) as place:
@@ -198,7 +198,7 @@ def _past_capacity(given: argparse.Namespace) -> None:
             name, lines = "overload", overload_told(found)
         else:
             found = asyncio.run(bulkhead(Path(place), given.backlog, given.rounds or 10))
-            name, lines = "bulkhead", bulkhead_told(found)
+            name, lines = "backlog", bulkhead_told(found)
     (given.report / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
     page = [
         f"# {titles[name]}\n",

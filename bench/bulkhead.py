@@ -81,13 +81,14 @@ async def bulkhead(place: Path, rows: int, rounds: int) -> dict[str, Any]:
         await _start(client, PATTERN)
     write_backlog(full / "engine.db", PATTERN, "backlog", rows)
     async with (
-        answering(ours, empty, log) as (_, port, _),
+        answering(ours, empty, log) as (without, port, _),
         BareClient(port) as alone,
         answering(ours, full, log) as (server, port, answers_s),
         BareClient(port) as beside,
     ):
         await _finish(beside)
         await _quiet(server)
+        taken = server.resident_bytes() - without.resident_bytes()
         took: dict[str, list[float]] = {"alone": [], "beside": []}
         for number in range(rounds + 1):
             for name, client in (("alone", alone), ("beside", beside)):
@@ -98,6 +99,7 @@ async def bulkhead(place: Path, rows: int, rounds: int) -> dict[str, Any]:
             "alone_ms": spread(took["alone"]),
             "beside_ms": spread(took["beside"]),
             "answers_s": answers_s,
+            "bytes_a_task": taken / rows,
             "memory_mib": server.resident_bytes() / 2**20,
         }
 
@@ -110,5 +112,6 @@ def told(found: dict[str, Any]) -> list[str]:
         f"a workflow alone       p50 {alone['p50']:.1f} ms, p99 {alone['p99']:.1f} ms",
         f"a workflow beside it   p50 {beside['p50']:.1f} ms, p99 {beside['p99']:.1f} ms:"
         f" {beside['p99'] / alone['p99']:.2f} times (target: 1.2 at most)",
+        f"memory                 {found['bytes_a_task']:.0f} bytes a waiting task, beyond what the engine beside it holds",
         f"server's memory        {found['memory_mib']:.0f} MiB; first answer after {found['answers_s']:.1f} s",
     ]

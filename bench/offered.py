@@ -37,6 +37,7 @@ async def offer(port: int, queue: str, rate: float, seconds: float) -> dict[str,
     """Offer starts at a rate; tell what became of them and how long each answer took."""
     accepted: list[float] = []
     refused: list[float] = []
+    refused_since_sent: list[float] = []
     late: list[float] = []
     failed: dict[str, int] = {}
 
@@ -46,12 +47,14 @@ async def offer(port: int, queue: str, rate: float, seconds: float) -> dict[str,
         )
         request.workflow_type.name = "Offered"
         request.task_queue.name = queue
+        began = time.perf_counter()
         try:
             await client.call("StartWorkflowExecution", request, StartWorkflowExecutionResponse)
             accepted.append(time.perf_counter() - due)
         except CallFailed as error:
             if error.status == RESOURCE_EXHAUSTED:
                 refused.append(time.perf_counter() - due)
+                refused_since_sent.append(time.perf_counter() - began)
             else:
                 failed[str(error)] = failed.get(str(error), 0) + 1
 
@@ -78,6 +81,7 @@ async def offer(port: int, queue: str, rate: float, seconds: float) -> dict[str,
         "failed": failed,
         "unanswered": len(running),
         "refusal_ms": spread(refused),
+        "refusal_since_sent_ms": spread(refused_since_sent),
         "accepted_ms": spread(accepted),
         "own_lateness_ms": spread(late),
     }

@@ -132,21 +132,30 @@ async def overload(place: Path, seconds: float, pollers: int) -> dict[str, Any]:
 
 def told(found: dict[str, Any]) -> list[str]:
     """Return the figures as lines for a person."""
-    over = found["over"]
-    refusal = over["refusal_ms"].get("p99")
+    over, probed = found["over"], found["probed"]
     return [
         f"peak goodput           {found['peak']:.0f} workflows/s with {found['pollers']} pollers",
         f"offered                {over['rate']:.0f} starts/s, three times as many",
         f"goodput then           {over['goodput']:.0f} workflows/s, {found['goodput_ratio']:.0%} of the peak"
         " (target: 80% at least)",
-        f"starts turned away     {over['refused']} of {over['sent']}; p99 of the time to be told"
-        f" {'none were' if refusal is None else f'{refusal:.1f} ms'} (target: under 50 ms)",
+        f"starts turned away     {over['refused']} of {over['sent']}",
+        f"time to be told so     {_spread(probed['refusal_since_sent_ms'])}: {probed['refused']} starts of a process that"
+        " does little else (target: p99 under 50 ms)",
+        f"the same, busy caller  {_spread(over['refusal_ms'])}, by the process that offers all the others, counted from"
+        " when each was due",
         f"starts accepted        {over['accepted']}, p50 {over['accepted_ms'].get('p50', 0):.0f} ms,"
         f" p99 {over['accepted_ms'].get('p99', 0):.0f} ms, all of them completed",
         f"server CPU             {found['cpu_ms_each']['at the peak']:.2f} ms a completed workflow at the peak,"
         f" {found['cpu_ms_each']['past it']:.2f} ms past it, with all that was turned away",
         f"completions refused    {found['completions_refused']} (target: 0)",
         f"other failures         {sum(over['failed'].values()) + over['unanswered']}",
-        f"lateness of the load   p99 {over['own_lateness_ms']['p99']:.1f} ms: is part of the times above",
+        f"lateness of callers    p99 {probed['own_lateness_ms']['p99']:.1f} ms of who does little else,"
+        f" {over['own_lateness_ms']['p99']:.1f} ms of the busy one: how much the machine itself holds them up",
         f"server's memory        {found['server_memory_mib']:.0f} MiB at the end",
     ]
+
+
+def _spread(figures: dict[str, float]) -> str:
+    if not figures:
+        return "none were"
+    return f"p50 {figures['p50']:.1f} ms, p99 {figures['p99']:.1f} ms, longest {figures['max']:.1f} ms"
