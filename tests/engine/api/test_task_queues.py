@@ -1,5 +1,6 @@
 """Configurations of task queues over gRPC: what they may say, and how they are shown."""
 
+import asyncio
 from typing import Any
 
 from temporalio.api.enums.v1 import (
@@ -63,12 +64,16 @@ async def test_what_is_unset_is_gone_and_says_why(rpc: Rpc) -> None:
 async def test_the_limit_that_a_worker_asks_for_is_shown_until_a_configuration_overrides_it(rpc: Rpc) -> None:
     poll = PollActivityTaskQueueRequest(namespace="default", task_queue=TaskQueue(name="q"), identity="worker")
     poll.task_queue_metadata.max_tasks_per_second.value = 7
-    await rpc.call(poll, timeout=1.5)
+    polling = asyncio.ensure_future(rpc.call(poll, timeout=60))
+    async with asyncio.timeout(60):
+        while not (await rpc.call(describe())).pollers:  # noqa: ASYNC110 - it is the server that knows
+            await asyncio.sleep(0.01)
     shown = (await rpc.call(describe())).effective_rate_limit
     assert (shown.requests_per_second, shown.rate_limit_source) == (7, RateLimitSource.RATE_LIMIT_SOURCE_WORKER)
     await rpc.call(update(update_queue_rate_limit=rate(3)))
     shown = (await rpc.call(describe())).effective_rate_limit
     assert (shown.requests_per_second, shown.rate_limit_source) == (3, RateLimitSource.RATE_LIMIT_SOURCE_API)
+    polling.cancel()
 
 
 async def test_weights_are_bounded_over_all_requests(rpc: Rpc) -> None:
