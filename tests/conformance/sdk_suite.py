@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from conformance.sdk_known import every_failure
-from conformance.servers import free_port
+from ports import free_port
 
 TEST_S: Final = 30
 SLICE: Final = 40

@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import itertools
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -17,13 +15,11 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, Describe
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from ports import free_port
+
 START_S: Final = 90.0
 STOP_S: Final = 60.0
 _STARTS_MAX: Final = 3
-_OURS: Final = 10_000, 256, 85
-"""The ports of `free_port`: the first, how many each process has, and how many processes have some of their own. All
-are below those that the kernel gives to who asks for any and to calls that go out."""
-_PORTS: Final = itertools.cycle(range(_OURS[1]))
 
 
 class EngineProcess:
@@ -182,21 +178,3 @@ async def both_servers(directory: Path, *settings: str) -> AsyncIterator[tuple[E
         await temporals.stop()
         if ours.running:
             await ours.stop()
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens and that nobody takes meanwhile, while a server starts or is down.
-
-    Port 0 would give one that the kernel may give away again: to another's call that goes out, or to the client's own
-    that looks for the server.
-    """
-    first, many, processes = _OURS
-    for _ in range(many):
-        port = first + os.getpid() % processes * many + next(_PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
-    raise AssertionError(f"none of {many} ports is free")
