@@ -16,8 +16,9 @@ async def test_only_calls_that_still_run_are_told_that_they_are_late_the_earlies
             over.set()
 
     deadlines = Deadlines(loop, running, late)
+    now = loop.time()
     for stream_id, after_s in ((5, 0.02), (1, 0.001), (7, 0.01), (3, 0.01)):
-        deadlines.add(stream_id, loop.time() + after_s)
+        deadlines.add(stream_id, now + after_s)
     await asyncio.wait_for(over.wait(), 30)
     assert told == [1, 3, 5]
 
