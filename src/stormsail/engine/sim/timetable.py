@@ -80,6 +80,8 @@ class Timetable:
         """For which times a schedule has acted by itself, by incarnation."""
         self._begun: dict[str, RunKey] = {}
         self._asked: set[tuple[ScheduleKey, str, str]] = set()
+        self._acted_on: set[int] = set()
+        """Changes that somebody has read before the store said what became of them."""
 
     def changing(self, before: Schedule | None, after: Schedule | None, due_ms: int | None, now_ms: int) -> int:
         """A schedule goes to the disk; returns what to call that by."""
@@ -99,7 +101,9 @@ class Timetable:
 
     def unchanged(self, number: int) -> None:
         """It is not, the store says."""
-        self._changing.pop(number, None)
+        change = self._changing.pop(number, None)
+        if change is None and number in self._acted_on:
+            self._violated(Violation("K1", "a schedule acted on a change that the store had not made"))
 
     def opened(self, store: Store) -> None:
         """Hold what the disk has against what was committed; what was under way is there whole, or not at all."""
@@ -129,6 +133,8 @@ class Timetable:
         if not started or state.start.continued_execution_run_id or state.reset_at_ms:
             return
         self._coverage.saw("schedule", "run begun")
+        if state.start_request_id not in self._actions:
+            self._read_already(state.start_request_id)
         action = self._actions.get(state.start_request_id)
         if action is None or not action.workflow_id:
             self._violated(Violation("K1", f"{state.key} was begun by a schedule that had not decided it on disk"))
@@ -138,6 +144,16 @@ class Timetable:
             self._broken("K1", action.key, f"one action has begun {before} and {state.key}")
         if action.tracked:
             self._check_overlap(state.key, action, first_open)
+
+    def _read_already(self, request_id: str) -> None:
+        """Take a change under way to the disk for made, where a start is of it: between its commit and its being
+        told it can be read, and who takes a schedule up when an engine opens does read it."""
+        for number, change in sorted(self._changing.items()):
+            after = change.after
+            if after is not None and request_id in {after.request_id(one.action.number) for one in after.starting}:
+                self._acted_on.add(number)
+                self.changed(number)
+                return
 
     def _check_overlap(self, key: RunKey, action: _Action, first_open: Callable[[tuple[str, str]], str]) -> None:
         for request_id, begun in self._begun.items():
