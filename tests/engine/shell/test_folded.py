@@ -41,6 +41,7 @@ def key_of(number: int) -> RunKey:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.text(max_size=20),
@@ -134,6 +135,7 @@ class Queue:
         return len(backlog), waiting, levels, names, backlog.first_level(0), backlog.held_until_ms()
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from([1, 2, 3, 10]),
