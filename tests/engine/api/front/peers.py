@@ -34,6 +34,7 @@ class Hanging:
 
     def __init__(self) -> None:
         self.hanging = 0
+        self.begun = 0
         self.changed = asyncio.Condition()
 
     async def __call__(self, _: Call, __: bytes) -> bytes:
@@ -46,6 +47,7 @@ class Hanging:
 
     async def _count(self, more: int) -> None:
         self.hanging += more
+        self.begun += more > 0
         async with self.changed:
             self.changed.notify_all()
 
@@ -53,6 +55,11 @@ class Hanging:
         """Wait until as many calls hang."""
         async with asyncio.timeout(PATIENCE_S), self.changed:
             await self.changed.wait_for(lambda: self.hanging == count)
+
+    async def until_begun(self, count: int) -> None:
+        """Wait until as many calls have come, whether or not they hang still."""
+        async with asyncio.timeout(PATIENCE_S), self.changed:
+            await self.changed.wait_for(lambda: self.begun >= count)
 
 
 @asynccontextmanager
