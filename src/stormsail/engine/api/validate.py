@@ -26,6 +26,12 @@ INTERNAL_QUEUE_PREFIX: Final = "temporal-sys-per-ns-tq"
 DURATION_MAX_S: Final = 100 * 365 * 24 * 3600
 LINKS_MAX: Final = 10
 LINK_SIZE_MAX: Final = 4_000
+_NORMAL: Final = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
+_STICKY: Final = TaskQueueKind.TASK_QUEUE_KIND_STICKY
+_TERMINATE_EXISTING: Final = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
+_ALLOW_DUPLICATE: Final = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+_REJECT_DUPLICATE: Final = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE
+_TERMINATE_IF_RUNNING: Final = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING
 _TIMEOUT_TYPE_PREFIX: Final = "TemporalTimeout:"
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _LINK_FIELDS: Final = {
@@ -111,9 +117,8 @@ def task_queue(queue: TaskQueue, limits: Limits, *, present: bool, by_user: bool
     if not present:
         raise InvalidArgument("taskQueue is not set")
     task_queue_name(queue.name, limits)
-    if queue.kind == TaskQueueKind.TASK_QUEUE_KIND_UNSPECIFIED:
-        queue.kind = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
-    if queue.kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY and queue.normal_name:
+    queue.kind = queue.kind or _NORMAL
+    if queue.kind == _STICKY and queue.normal_name:
         task_queue_name(queue.normal_name, limits)
     if by_user and queue.name.startswith(INTERNAL_QUEUE_PREFIX):
         raise InvalidArgument(f"cannot use internal per-namespace task queue:{queue.name}")
@@ -220,26 +225,23 @@ def _nanos(length: Duration) -> int:
 def id_policies(request: HasPolicies, default: WorkflowIdConflictPolicy.ValueType) -> None:
     """Fill the default id policies and refuse pairs that contradict each other."""
     reuse, conflict = request.workflow_id_reuse_policy, request.workflow_id_conflict_policy
-    terminate = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
-    if conflict == WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_UNSPECIFIED:
-        if reuse == WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING:
+    if not conflict:
+        if reuse == _TERMINATE_IF_RUNNING:
             # The older way to say it; Temporal records it as the newer one.
-            conflict, reuse = terminate, WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+            conflict, reuse = _TERMINATE_EXISTING, _ALLOW_DUPLICATE
         else:
             conflict = default
-    if reuse == WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING:
+    if reuse == _TERMINATE_IF_RUNNING:
         raise InvalidArgument(
             "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING cannot be used together with"
             " a WorkflowIDConflictPolicy"
         )
-    if reuse == WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE and conflict == terminate:
+    if reuse == _REJECT_DUPLICATE and conflict == _TERMINATE_EXISTING:
         raise InvalidArgument(
             "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE cannot be used together with"
             " WorkflowIdConflictPolicy WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING"
         )
-    if reuse == WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_UNSPECIFIED:
-        reuse = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
-    request.workflow_id_reuse_policy, request.workflow_id_conflict_policy = reuse, conflict
+    request.workflow_id_reuse_policy, request.workflow_id_conflict_policy = reuse or _ALLOW_DUPLICATE, conflict
 
 
 def priority(given: Priority) -> None:

@@ -17,6 +17,7 @@ from stormsail.engine.api.transport import Call
 from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.shell.engine import Engine
 
+_ALL_EVENT: Final = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT
 _FOR_PEOPLE: Final = ("temporal-cli", "temporal-ui")
 
 
@@ -27,8 +28,7 @@ async def get_workflow_execution_history(
     validate.execution(request.execution, present=request.HasField("execution"))
     if request.maximum_page_size <= 0 or request.maximum_page_size > engine.limits.history_page_events_max:
         request.maximum_page_size = engine.limits.history_page_events_max
-    if request.history_event_filter_type == HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_UNSPECIFIED:
-        request.history_event_filter_type = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT
+    request.history_event_filter_type = request.history_event_filter_type or _ALL_EVENT
     # GetWorkflowExecutionHistory: people are shown what is in history; SDKs must have what a worker would replay.
     unwritten = call.metadata.get("client-name") not in _FOR_PEOPLE
     return await engine.history(request, call.deadline_s, unwritten=unwritten)

@@ -25,6 +25,7 @@ from stormsail.engine.core.state import Activity, Pause, RunState, Timer, Workfl
 from stormsail.engine.core.values import replace
 
 _STICKY: Final = TaskQueueKind.TASK_QUEUE_KIND_STICKY
+_RUN_FAILED: Final = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED
 WAITING_TYPES: Final = frozenset(
     {
         "WorkflowExecutionSignaled",
@@ -84,7 +85,7 @@ def waits_for_task_end(state: RunState, attributes: Message) -> bool:
     task = state.workflow_task
     if task is None or not task.started_at_ms:
         return False
-    event_type, _ = events.KINDS[attributes.DESCRIPTOR.full_name]
+    event_type, _ = events.KINDS[type(attributes)]
     return events.NAME_OF_TYPE[event_type] in WAITING_TYPES
 
 
@@ -181,7 +182,7 @@ def _run_closed(state: RunState, event: HistoryEvent) -> None:
     state.closed_at_ms = _at_ms(event)
     state.close_event_id = event.event_id
     state.new_run_id = getattr(attributes, "new_execution_run_id", "")
-    if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED:
+    if event.event_type == _RUN_FAILED:
         state.result_failure = attributes.failure
     state.activities.clear()
     state.activity_by_id.clear()

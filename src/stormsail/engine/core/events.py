@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import Link
 from temporalio.api.enums.v1 import EventType
@@ -17,13 +18,13 @@ EVENT_TAG: Final = b"\x0a"
 """Field 1, length-delimited: `temporal.api.history.v1.History.events`. Frames laid end to end are a History message."""
 
 
-def _kinds() -> dict[str, tuple[int, str]]:
-    """Map an attributes message's full name to its event type and its field in HistoryEvent."""
-    kinds: dict[str, tuple[int, str]] = {}
+def _kinds() -> dict[type[Message], tuple[int, str]]:
+    """Map a class of attributes to its event type and its field in HistoryEvent."""
+    kinds: dict[type[Message], tuple[int, str]] = {}
     for one in HistoryEvent.DESCRIPTOR.oneofs_by_name["attributes"].fields:
         assert one.message_type is not None
         event_type = "EVENT_TYPE_" + one.name.removesuffix("_event_attributes").upper()
-        kinds[one.message_type.full_name] = (EventType.Value(event_type), one.name)
+        kinds[GetMessageClass(one.message_type)] = (EventType.Value(event_type), one.name)
     return kinds
 
 
@@ -60,7 +61,7 @@ _IGNORABLE: Final = (
 
 def build(event_id: int, at_ms: int, attributes: Message, extras: Extras = NO_EXTRAS) -> HistoryEvent:
     """Build the event that these attributes belong to. They are copied."""
-    event_type, field = KINDS[attributes.DESCRIPTOR.full_name]
+    event_type, field = KINDS[type(attributes)]
     event = HistoryEvent(event_id=event_id, event_type=event_type)  # type: ignore[arg-type]
     set_time(event.event_time, at_ms)
     getattr(event, field).CopyFrom(attributes)

@@ -118,6 +118,7 @@ Body = (
     | SignalAnswered
     | CancelAnswered
 )
+_TERMINATED: Final = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED
 _BODIES: Final[Mapping[str, type[Any]]] = {one.__name__: one for one in Body.__args__}
 
 
@@ -275,7 +276,7 @@ def _started(state: RunState, event: HistoryEvent) -> list[RunMessage]:
 def _closed(state: RunState, event: HistoryEvent) -> list[RunMessage]:
     """Tell the parent, where no other run follows; tell the children, whatever follows."""
     attributes: Any = events.attributes_of(event)
-    if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED and attributes.identity == RESETTER:
+    if event.event_type == _TERMINATED and attributes.identity == RESETTER:
         return []
     start = state.start
     telling: list[RunMessage] = []

@@ -73,13 +73,15 @@ async def wait_until(clock: Clock, future: "asyncio.Future[Any]", timeout_ms: fl
         return True
     over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def ring() -> None:
+    def ring(_: object = None) -> None:
         if not over.done():
             over.set_result(None)
 
     alarm = clock.call_later(timeout_ms, ring)
+    future.add_done_callback(ring)
     try:
-        await asyncio.wait((future, over), return_when=asyncio.FIRST_COMPLETED)
+        await over
     finally:
         alarm.cancel()
+        future.remove_done_callback(ring)
     return future.done()

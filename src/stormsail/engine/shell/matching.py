@@ -65,7 +65,7 @@ class Matching:
         queue_name = QueueName(key.namespace, task.kind, task.queue)
         waiting = WaitingTask(key, task, queue_name)
         queue = self._queue(queue_name)
-        queue.flow(task.priority).added.count(self._clock.now_ms())
+        queue.flow(task.priority).added.count(queue.last_use_ms)
         if queue.backlog.add(waiting, queue.limit.weight(task.priority)):
             self._drain(queue)
             return
@@ -140,7 +140,7 @@ class Matching:
         What a cancelled call was given goes back to the queue.
         """
         queue = self._queue(name)
-        queue.last_poll_ms = self._clock.now_ms()
+        queue.last_poll_ms = queue.last_use_ms
         queue.shut_down = False
         if self._closed:
             return None
@@ -331,6 +331,7 @@ class Matching:
         return True
 
     def _queue(self, name: QueueName) -> TaskQueue:
+        """Return a queue that is used now, made if need be."""
         queue = self._queues.get(name)
         if queue is None:
             self._sweep()

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from temporalio.api.common.v1 import WorkerVersionCapabilities
 from temporalio.api.deployment.v1 import WorkerDeploymentOptions
@@ -40,11 +40,19 @@ class RateMeter:
         return counted * 1000 / max(age_ms, 1000)
 
 
+class _Poll(NamedTuple):
+    at_ms: int
+    rate: float
+    capabilities: WorkerVersionCapabilities | None
+    deployment: WorkerDeploymentOptions | None
+
+
 @dataclass(slots=True)
 class PollerHistory:
     """Who polled one queue in the last minutes."""
 
-    pollers: OrderedDict[str, PollerInfo] = field(default_factory=OrderedDict)
+    pollers: OrderedDict[str, _Poll] = field(default_factory=OrderedDict)
+    """Each one's last poll, by identity; the last to poll is the last."""
 
     def saw(
         self,
@@ -56,14 +64,7 @@ class PollerHistory:
         deployment: WorkerDeploymentOptions | None = None,
     ) -> None:
         """Remember a poll."""
-        poller = PollerInfo(
-            identity=identity,
-            rate_per_second=rate,
-            worker_version_capabilities=capabilities,
-            deployment_options=deployment,
-        )
-        poller.last_access_time.FromMilliseconds(now_ms)
-        self.pollers[identity] = poller
+        self.pollers[identity] = _Poll(now_ms, rate, capabilities, deployment)
         self.pollers.move_to_end(identity)
         while len(self.pollers) > POLLERS_KEPT_MAX:
             self.pollers.popitem(last=False)
@@ -75,8 +76,19 @@ class PollerHistory:
     def recent(self, now_ms: int) -> list[PollerInfo]:
         """Return the pollers of the last minutes, newest first."""
         while self.pollers:
-            identity, poller = next(iter(self.pollers.items()))
-            if poller.last_access_time.ToMilliseconds() > now_ms - POLLER_KEPT_MS:
+            identity, poll = next(iter(self.pollers.items()))
+            if poll.at_ms > now_ms - POLLER_KEPT_MS:
                 break
             del self.pollers[identity]
-        return list(reversed(self.pollers.values()))
+        return [_told(identity, poll) for identity, poll in reversed(self.pollers.items())]
+
+
+def _told(identity: str, poll: _Poll) -> PollerInfo:
+    poller = PollerInfo(
+        identity=identity,
+        rate_per_second=poll.rate,
+        worker_version_capabilities=poll.capabilities,
+        deployment_options=poll.deployment,
+    )
+    poller.last_access_time.FromMilliseconds(poll.at_ms)
+    return poller

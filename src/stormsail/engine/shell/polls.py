@@ -40,6 +40,7 @@ from stormsail.engine.shell.task_queue import Found, QueryTask, TaskQueue, Undel
 from stormsail.engine.shell.workers import Workers
 
 _VERSIONED: Final = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
+_STICKY: Final = TaskQueueKind.TASK_QUEUE_KIND_STICKY
 
 
 _HandOut = Callable[[Found, int], Coroutine[Any, Any, "Delivery | None"]]
@@ -99,7 +100,7 @@ class Polls:
 
         if not self._seen(queue, request, request.worker_version_capabilities, SYSTEM_RATE):
             return b""
-        sticky = request.task_queue.kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY
+        sticky = request.task_queue.kind == _STICKY
         return await self._poll(queue, request.worker_instance_key, deadline_s, hand_out, sticky=sticky)
 
     async def activity(self, request: PollActivityTaskQueueRequest, deadline_s: float | None) -> bytes:
@@ -264,9 +265,10 @@ class Polls:
         self._runs.check_serving()
         if self._workers.is_shut_down(request.worker_instance_key):
             return False
-        self._matching.seen_polling(queue).pollers.saw(
+        polled = self._matching.seen_polling(queue)
+        polled.pollers.saw(
             request.identity,
-            self._clock.now_ms(),
+            polled.last_use_ms,
             rate=rate,
             capabilities=capabilities if request.HasField("worker_version_capabilities") else None,
             deployment=request.deployment_options if request.HasField("deployment_options") else None,
@@ -279,7 +281,7 @@ class Polls:
         if not found.backlog and waited_ms >= limits.scaling_idle_poll_ms:
             return -1
         queue = self._matching.seen_polling(found.queue)
-        now_ms = self._clock.now_ms()
+        now_ms = queue.last_use_ms
         per_second = limits.scaling_decisions_per_s * max(1, len(queue.pollers.pollers))
         if (now_ms - queue.suggested_at_ms) * per_second < 1_000 or queue.limited is not None:
             return 0

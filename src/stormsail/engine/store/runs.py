@@ -11,7 +11,7 @@ from stormsail.engine.core.errors import InvalidTransition
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
-from stormsail.engine.core.visibility_row import shown_attributes, visibility_row
+from stormsail.engine.core.visibility_row import VisibilityRow, shown_attributes, visibility_row
 from stormsail.engine.core.work import Task
 from stormsail.engine.store import activities, history, outbox, tasks
 from stormsail.engine.store.database import Database, Member, Statement
@@ -114,10 +114,10 @@ class Runs:
 
     def current(self, namespace: str, workflow_id: str) -> RunKey | None:
         """Return the open run of a workflow id, else its newest, else None."""
-        chain = "SELECT run_id FROM run WHERE namespace = ? AND workflow_id = ?"
-        found = self._reader.read(f"{chain} AND close_ms IS NULL", (namespace, workflow_id)) or self._reader.read(
-            f"{chain} ORDER BY rid DESC LIMIT 1", (namespace, workflow_id)
-        )
+        chain = "SELECT run_id, close_ms FROM run WHERE namespace = ? AND workflow_id = ?"
+        found = self._reader.read(f"{chain} ORDER BY rid DESC LIMIT 1", (namespace, workflow_id))
+        if found and found[0][1] is not None:
+            found = self._reader.read(f"{chain} AND close_ms IS NULL", (namespace, workflow_id)) or found
         return RunKey(namespace, workflow_id, found[0][0]) if found else None
 
     async def delete(self, key: RunKey) -> bool:
@@ -312,10 +312,10 @@ def load_run(reader: Reader, key: RunKey) -> Loaded | None:
     return Loaded(rid, state, apart)
 
 
-def row_of(state: RunState, rid: int, *, apart: bool = False) -> Row:
+def row_of(state: RunState, rid: int, *, apart: bool = False, shown: VisibilityRow | None = None) -> Row:
     """Return the row that a run has in this state: `due_ms`, `tasks` and what lists show are derived from it. `apart`:
-    its activities have rows of their own."""
-    shown = visibility_row(state)
+    its activities have rows of their own; `shown`: its visibility row, where that is known already."""
+    shown = shown or visibility_row(state)
     packed = progress.pack(state, apart=apart)
     closed = not state.open
     return (
@@ -366,11 +366,10 @@ def _rows(turn: Turn, rid: int, *, reshown: bool, apart: bool) -> list[tuple[Sta
         due_ms, waiting = deadlines.deadline_ms(state), tasks.pack(state, apart=apart)
         rows.append((MOVE_RUN, (rid, state.next_event_id, due_ms, waiting, crc, packed)))
         return rows
-    rows.append((OPEN_RUN if state.open else CLOSE_RUN, row_of(state, rid, apart=apart)))
-    if changed:
-        shown = visibility_row(state)
-        if before is not None or shown.memo or shown.search_attributes:
-            rows.append((PUT_ATTRIBUTES, (rid, shown.memo, shown.search_attributes)))
+    shown = visibility_row(state)
+    rows.append((OPEN_RUN if state.open else CLOSE_RUN, row_of(state, rid, apart=apart, shown=shown)))
+    if changed and (before is not None or shown.memo or shown.search_attributes):
+        rows.append((PUT_ATTRIBUTES, (rid, shown.memo, shown.search_attributes)))
     return rows
 
 

@@ -22,6 +22,7 @@ from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.retry import TIMEOUT_NAMES, TIMEOUT_TYPE_PREFIX, duration_ms
 from stormsail.engine.core.state import RunState
 
+_NORMAL: Final = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
 DURATION_MAX_S: Final = 100 * 365 * 24 * 3600
 RESERVED_QUEUE_PREFIX: Final = "/_sys/"
 INTERNAL_QUEUE_PREFIX: Final = "temporal-sys-per-ns-tq"
@@ -68,8 +69,7 @@ def complete_retry_policy(policy: RetryPolicy, limits: Limits) -> None:
 def complete_task_queue(queue: TaskQueue, default: str, limits: Limits) -> None:
     """Fill a task queue's default name and kind, then refuse names that cannot be."""
     queue.name = queue.name or default
-    if queue.kind == TaskQueueKind.TASK_QUEUE_KIND_UNSPECIFIED:
-        queue.kind = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
+    queue.kind = queue.kind or _NORMAL
     if not queue.name:
         raise InvalidArgument("missing task queue name")
     if too_long(queue.name, limits):

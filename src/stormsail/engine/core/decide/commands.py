@@ -46,6 +46,7 @@ from stormsail.engine.core.events import Extras
 from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.turn import Turn
 
+_BAD_ACTIVITY: Final = Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_SCHEDULE_ACTIVITY_ATTRIBUTES
 CLOSING: Final = frozenset(
     {
         CommandType.COMMAND_TYPE_CONTINUE_AS_NEW_WORKFLOW_EXECUTION,
@@ -105,7 +106,7 @@ def _schedule_activity(carrying: Carrying, command: ScheduleActivityTaskCommandA
     command_rules.complete_activity(command, duration_ms(turn.state.start.workflow_run_timeout), limits)
     carrying.refuse_large(
         command.input.ByteSize(),
-        Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_SCHEDULE_ACTIVITY_ATTRIBUTES,
+        _BAD_ACTIVITY,
         "ScheduleActivityTaskCommandAttributes.Input exceeds size limit.",
     )
     pending = len(turn.state.activities)
@@ -272,7 +273,7 @@ def _complete_workflow(carrying: Carrying, command: CompleteWorkflowExecutionCom
     # RespondWorkflowTaskCompleted: Temporal gives this cause for too large a result, so histories show it.
     carrying.refuse_large(
         command.result.ByteSize(),
-        Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_SCHEDULE_ACTIVITY_ATTRIBUTES,
+        _BAD_ACTIVITY,
         "CompleteWorkflowExecutionCommandAttributes.Result exceeds size limit.",
     )
     event = WorkflowExecutionCompletedEventAttributes(

@@ -47,6 +47,7 @@ from stormsail.engine.core.values import replace
 AnyStart = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
 Start = StartWorkflow | SignalWithStart | StartChildWorkflow
 
+_NORMAL: Final = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
 _BY_CRON: Final = ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_CRON_SCHEDULE
 _BY_NOBODY: Final = ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_UNSPECIFIED
 _STARTED: Final = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
@@ -264,7 +265,7 @@ def _started_event(
     start = WorkflowExecutionStartedEventAttributes(
         workflow_id=request.workflow_id,
         workflow_type=request.workflow_type,
-        task_queue=TaskQueue(name=request.task_queue.name, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
+        task_queue=TaskQueue(name=request.task_queue.name, kind=_NORMAL),
         workflow_task_timeout=as_duration(task_timeout_ms(request.workflow_task_timeout, run_ms, limits)),
         original_execution_run_id=run_id,
         first_execution_run_id=run_id,
