@@ -103,10 +103,11 @@ def dues(state: RunState) -> Iterator[Due]:
 def run_expires_at_ms(state: RunState) -> int:
     """Return when the run times out, 0 for never: its own timeout, counted from when its first workflow task may run,
     or the whole chain's where that is earlier."""
-    own_ms = duration_ms(state.start.workflow_run_timeout)
-    run_ends_ms = state.execution_started_at_ms + own_ms if own_ms > 0 else 0
-    ends = [at_ms for at_ms in (run_ends_ms, chain_expires_at_ms(state)) if at_ms > 0]
-    return min(ends, default=0)
+    own_ms, chain_ends_ms = duration_ms(state.start.workflow_run_timeout), chain_expires_at_ms(state)
+    if own_ms <= 0:
+        return max(0, chain_ends_ms)
+    run_ends_ms = state.execution_started_at_ms + own_ms
+    return min(run_ends_ms, chain_ends_ms) if chain_ends_ms > 0 else run_ends_ms
 
 
 def chain_expires_at_ms(state: RunState) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from google.protobuf.message import Message
-from temporalio.api.common.v1 import ActivityType, WorkflowType
+from temporalio.api.common.v1 import WorkflowType
 from temporalio.api.enums.v1 import TaskQueueKind
 from temporalio.api.query.v1 import WorkflowQuery
 from temporalio.api.taskqueue.v1 import PollerScalingDecision, TaskQueue
@@ -82,14 +82,15 @@ class Deliver:
         transient = b"".join(events.frame(event) for event in started.transient_events)
         response = PollWorkflowTaskQueueResponse(
             task_token=tokens.encode_workflow_task(started.token),
-            workflow_type=WorkflowType(name=started.workflow_type),
             previous_started_event_id=started.previous_started_event_id,
             started_event_id=started.started_event_id,
             attempt=started.attempt,
             backlog_count_hint=extras.backlog,
             messages=started.messages,
-            workflow_execution_task_queue=TaskQueue(name=started.task_queue, kind=_NORMAL),
         )
+        response.workflow_type.name = started.workflow_type
+        queue = response.workflow_execution_task_queue
+        queue.name, queue.kind = started.task_queue, _NORMAL
         _name_run(response, key)
         events.set_time(response.scheduled_time, started.scheduled_at_ms)
         events.set_time(response.started_time, started.started_at_ms)
@@ -141,8 +142,7 @@ class Deliver:
         response = PollActivityTaskQueueResponse(
             task_token=tokens.encode_activity(started.token),
             workflow_namespace=state.key.namespace,
-            workflow_type=WorkflowType(name=started.workflow_type),
-            activity_type=ActivityType(name=scheduled.activity_type.name),
+            activity_type=scheduled.activity_type,
             activity_id=scheduled.activity_id,
             header=scheduled.header if scheduled.HasField("header") else None,
             input=scheduled.input if scheduled.HasField("input") else None,
@@ -153,6 +153,7 @@ class Deliver:
             retry_policy=scheduled.retry_policy if scheduled.HasField("retry_policy") else None,
             priority=activity_priority(state, activity),
         )
+        response.workflow_type.name = started.workflow_type
         _name_run(response, state.key)
         # Always present, if only as zero: an SDK relies on it.
         response.schedule_to_close_timeout.CopyFrom(scheduled.schedule_to_close_timeout)
