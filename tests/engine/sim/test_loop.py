@@ -38,6 +38,23 @@ def test_timers_ring_in_order_and_cancelled_ones_do_not() -> None:
     assert rung == ["early", "late"]
 
 
+def test_what_another_thread_tells_comes_in_the_order_in_which_it_is_told_and_is_done_with_before_the_next() -> None:
+    loop = loop_of()
+    told: list[int] = []
+
+    def tell(number: int) -> None:
+        told.append(number)
+        loop.call_soon(told.append, -number)
+
+    async def play() -> None:
+        for number in range(1, 50):
+            loop.call_soon_threadsafe(tell, number)
+        await asyncio.sleep(1)
+
+    run(loop, play())
+    assert told == [one for number in range(1, 50) for one in (number, -number)]
+
+
 async def _order(names: str) -> list[str]:
     done: list[str] = []
 

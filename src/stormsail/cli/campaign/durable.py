@@ -286,6 +286,9 @@ class _Unwatched:
     def scheduling(self, before: Any, after: Any, due_ms: int | None) -> Any:
         """See Watching."""
 
+    def batch(self, doing: Any, batch: Any, runs: Sequence[Any]) -> Any:
+        """See Watching."""
+
     def deleting(self, key: RunKey) -> Any:
         """See Watching."""
 

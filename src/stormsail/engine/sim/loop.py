@@ -18,6 +18,8 @@ from stormsail.engine.shell.driven import Driven
 T = TypeVar("T")
 KEPT: Final = 5_000
 """Tasks and futures kept before those that are done are let go, and twice what is left from then on."""
+_TICK_S: Final = 1e-7
+"""What lies at least between two calls from another thread: what the first leads to is done before the second."""
 STEPS_MAX: Final = 400_000
 """Callbacks after which a run is taken for one that never ends."""
 
@@ -55,7 +57,7 @@ class SimLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._chance = chance
         self._shuffled = shuffled
-        self._now_s = 0.0
+        self._now_s = self._woken_s = 0.0
         self._ready = []
         self._kept_max = self._futures_max = KEPT
         self._kept: list[tuple[asyncio.Task[Any], Context]] = []
@@ -73,8 +75,9 @@ class SimLoop(asyncio.BaseEventLoop):
     def call_soon_threadsafe(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        """Call back a little later, as a loop does that another thread has to wake."""
-        return self.call_later(self._chance.random() * 0.001, callback, *args, context=context)
+        """Call back a little later, as a loop does that another thread has to wake; in the order of the calls."""
+        self._woken_s = max(self._woken_s + _TICK_S, self._now_s + self._chance.random() * 0.001)
+        return self.call_at(self._woken_s, callback, *args, context=context)
 
     def create_future(self) -> "asyncio.Future[Any]":
         """Make a future and keep it to the end, with the driven coroutine that waits for it: as `_keep_task` does."""

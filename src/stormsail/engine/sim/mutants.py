@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from stormsail.engine.shell.runs import Core
-from stormsail.engine.sim import planted_core, planted_late, planted_shell, planted_store
+from stormsail.engine.sim import planted_batches, planted_core, planted_late, planted_shell, planted_store
 from stormsail.engine.sim.planted_core import deciding
 from stormsail.engine.sim.tampering import Tampering
 
@@ -242,6 +242,31 @@ _ALL: Final = (
         "deadline-kept",
         "an activity's deadline is remembered over a change of it",
         Tampering(core=deciding(planted_late.keeps_deadlines)),
+    ),
+    Mutant(
+        "batch-progress-not-saved",
+        "how far a batch got is in memory only, until it ends",
+        Tampering(store=planted_batches.ForgetsProgress),
+    ),
+    Mutant(
+        "batch-passes-over",
+        "a batch counts every fourth run as done, and leaves it alone",
+        Tampering(engine=planted_batches.passes_runs_over),
+    ),
+    Mutant(
+        "batch-request-id-anew",
+        "what a batch asks of a run has another request id each time",
+        Tampering(engine=planted_batches.asks_anew),
+    ),
+    Mutant(
+        "batch-not-taken-up",
+        "a batch that was under way is left alone after a restart",
+        Tampering(engine=planted_batches.leaves_batches),
+    ),
+    Mutant(
+        "batch-stop-acknowledged-only",
+        "a stop of a batch is acknowledged, and nothing is stopped",
+        Tampering(engine=planted_batches.stops_in_words),
     ),
 )
 

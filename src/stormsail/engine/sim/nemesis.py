@@ -85,6 +85,7 @@ class Nemesis:
                 "power cut after a schedule",
                 self._cut_after_schedule,
             ),
+            (swarm.power_cuts and "batches" in swarm.features, "power cut after a batch", self._cut_after_batch),
             (swarm.kills, "kill -9", self._kill),
             (swarm.kills, "kill -9 at a disk call", self._kill_at),
             (swarm.restarts, "restart", self._restart),
@@ -108,6 +109,9 @@ class Nemesis:
 
     async def _cut_after_schedule(self) -> None:
         self._waits_for = "schedule"
+
+    async def _cut_after_batch(self) -> None:
+        self._waits_for = "batch"
 
     def _strike(self) -> None:
         if self._node.life.alive:

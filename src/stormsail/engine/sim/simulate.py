@@ -15,6 +15,7 @@ import structlog
 
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.state import RunState
+from stormsail.engine.sim.batcher import Batcher
 from stormsail.engine.sim.caller import Caller
 from stormsail.engine.sim.client import Client, read_history
 from stormsail.engine.sim.coverage import Coverage, Met
@@ -33,6 +34,7 @@ from stormsail.engine.sim.tampering import Tampering
 from stormsail.engine.sim.trace import Trace, Violation
 from stormsail.engine.sim.watch import Watch
 from stormsail.engine.sim.worker import Worker
+from stormsail.engine.store.batches import Batch
 
 REST_S: Final = 900.0
 """Simulated seconds after the last fault within which every run must have ended."""
@@ -119,6 +121,8 @@ class World:
         self.ledger.uncancelled = self.watch.uncancelled
         self.watch.asked_to_delete = lambda key: key in self.ledger.to_delete
         self.watch.may_delete = self._may_delete
+        self.watch.book.deletes = self.ledger.to_delete.add
+        self.watch.book.may_forget = self._may_forget
         self._name = name
         self._chance = random.Random(f"{name}/world")
         self._workers: list[Worker] = []
@@ -220,7 +224,7 @@ class World:
             if not self.node.up:
                 return
 
-    def _callers(self) -> list[Client | Administrator | Planner]:
+    def _callers(self) -> list[Client | Administrator | Planner | Batcher]:
         """Everybody who calls from outside, but for the workers."""
         swarm, names = self.swarm, [f"w{number}" for number in range(self.swarm.workflow_ids)]
 
@@ -228,12 +232,14 @@ class World:
             namespace = NAMESPACES[number % len(NAMESPACES)]
             return Caller(f"{name}{number}", namespace, names, self.network, self.ledger, self._name)
 
-        callers: list[Client | Administrator | Planner] = []
+        callers: list[Client | Administrator | Planner | Batcher] = []
         callers += [Client(caller("c", number), swarm) for number in range(swarm.clients)]
         callers += [Administrator(caller("a", number), swarm, self.watch) for number in range(len(NAMESPACES))]
         if "schedules" in swarm.features:
             timetable = self.watch.timetable
             callers += [Planner(caller("s", number), swarm, timetable, self._server_s) for number in range(2)]
+        if "batches" in swarm.features:
+            callers += [Batcher(caller("b", number), swarm, self.watch, self.watch.book) for number in range(2)]
         return callers
 
     def _server_s(self) -> float:
@@ -245,14 +251,20 @@ class World:
             worker.steady = True
         auditor = Caller("auditor", NAMESPACES[0], (), self.network, self.ledger, self._name)
         until_s = self.loop.time() + REST_S
-        while self.watch.open_runs or self.watch.timetable.acting(self._server_s()) or not self.node.up:
+        while self._working() or not self.node.up:
             if self.loop.time() > until_s:
                 stuck = [self._stuck(key) for key in self.watch.open_runs.values()]
+                stuck += [f"batch {name}" for name in self.watch.book.working]
                 stuck += [f"{schedule}" for schedule in self.watch.timetable.schedules.values()]
                 raise Violation("L1", f"still open {REST_S:.0f} s after the last fault: {'; '.join(stuck[:3])}")
             await asyncio.sleep(1.0)
             await let_go(auditor, self.watch)
         await asyncio.sleep(30.0)  # whatever is still on its way arrives, and polls of the dead end
+
+    def _working(self) -> bool:
+        """Whether anything is there that comes to an end."""
+        watch = self.watch
+        return bool(watch.open_runs or watch.book.working) or watch.timetable.acting(self._server_s())
 
     async def _retention_over(self) -> None:
         """L1: what has closed goes when its retention is over."""
@@ -269,6 +281,11 @@ class World:
         """Whether a run may leave the disk now."""
         goes_at_ms = state.closed_at_ms + int(self._retention_s[state.key.namespace] * 1_000)
         return state.key in self.ledger.to_delete or goes_at_ms <= self.node.now_ms()
+
+    def _may_forget(self, batch: Batch) -> bool:
+        """Whether a batch may leave the disk now."""
+        lasts_ms = int(self._retention_s[batch.namespace] * 1_000)
+        return batch.closed_ms is not None and batch.closed_ms + lasts_ms <= self.node.now_ms()
 
     def _stuck(self, key: RunKey) -> str:
         state = self.watch.runs[key].state

@@ -22,12 +22,13 @@ FEATURES: Final = (
     "resets",
     "crowds",
     "rot",
+    "batches",
 )
 """What is played beside starts, signals, timers and activities, each in some seeds only.
 
 `families`: children, and workflows that signal and cancel each other. `activities`: people pause, reset and change
 them. `pauses`: people pause runs. `crowds`: few workers and slow ones, so that tasks wait. `rot`: in the end bits of
-the file change.
+the file change. `batches`: somebody does the same to many runs at once.
 """
 RETENTION_S: Final = 20.0
 """How long closed runs of the first namespace stay, where the seed plays it."""

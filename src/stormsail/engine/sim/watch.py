@@ -21,6 +21,8 @@ from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.schedules.state import Schedule
 from stormsail.engine.core.state import Activity, RunState
 from stormsail.engine.core.turn import Turn
+from stormsail.engine.sim.batch_book import BatchBook
+from stormsail.engine.sim.comparing import difference, few, flatten, kept, short
 from stormsail.engine.sim.coverage import Coverage
 from stormsail.engine.sim.fairness import Fairness
 from stormsail.engine.sim.mail import Mail, Posting
@@ -28,6 +30,8 @@ from stormsail.engine.sim.network import Violated
 from stormsail.engine.sim.program import CHILD_ENDS
 from stormsail.engine.sim.timetable import Timetable
 from stormsail.engine.sim.trace import Trace, Violation
+from stormsail.engine.sim.watched import BatchChange
+from stormsail.engine.store.batches import Batch
 from stormsail.engine.store.errors import RunDamaged
 from stormsail.engine.store.store import Store
 
@@ -88,6 +92,7 @@ class Watch:
         self.mail = Mail(violated, coverage)
         self.fairness = Fairness(violated, coverage, DEFAULT_LIMITS.priority_levels)
         self.timetable = Timetable(violated, coverage, self.late_s)
+        self.book = BatchBook(violated, coverage, self.late_s)
         self.heard: Callable[[str], None] = lambda _what: None
         """Told what just went to the disk that something is to follow from."""
         self.asked_to_delete: Callable[[RunKey], bool] = lambda _key: False
@@ -95,6 +100,8 @@ class Watch:
         """Whether a run may leave the disk: somebody asked, or its retention is over."""
         self.attempts_forgotten: set[RunKey] = set()
         """Runs of which somebody asked to begin activities again."""
+        self.book.state_of = lambda key: self.runs[key].state if key in self.runs else None
+        self.book.forgets_attempts = self.attempts_forgotten.add
         self.now_ms: Callable[[], int] = lambda: 0
         """The server's clock."""
         self.time_s: Callable[[], float] = lambda: 0.0
@@ -128,7 +135,7 @@ class Watch:
         """See Watching."""
         flat: list[Turn] = []
         for turn in turns:
-            _flatten(turn, flat)
+            flatten(turn, flat)
         for turn in flat:
             if turn.now_ms > self.now_ms():
                 self._broken("T1", turn.state.key, f"a turn was decided as of {turn.now_ms - self.now_ms()} ms ahead")
@@ -151,6 +158,16 @@ class Watch:
         self._deleting[self._drawn] = key
         return "deletion", self._drawn
 
+    def batch(self, doing: BatchChange, batch: Batch, runs: Sequence[tuple[str, str]]) -> tuple[str, int]:
+        """See Watching."""
+        match doing:
+            case "begins":
+                return "batch", self.book.beginning(batch, runs)
+            case "moves":
+                return "batch", self.book.moving(batch)
+            case "goes":
+                return "batch", self.book.forgetting(batch)
+
     def committed(self, named: tuple[str, int]) -> None:
         """See Watching."""
         kind, number = named
@@ -162,6 +179,9 @@ class Watch:
             case "schedule":
                 self.timetable.changed(number)
                 self.heard("schedule")
+            case "batch":
+                self.book.changed(number)
+                self.heard("batch")
             case "deletion":
                 self._delete(self._deleting.pop(number))
 
@@ -175,11 +195,15 @@ class Watch:
                 self.mail.not_settled(number)
             case "schedule":
                 self.timetable.unchanged(number)
+            case "batch":
+                self.book.unchanged(number)
             case "deletion":
                 self._deleting.pop(number, None)
 
     def opened(self, store: Store) -> None:
         """Hold what the store has against what was committed; what was under way is there whole, or not at all."""
+        # First, for an engine that finds a schedule's decision on disk need not wait until that is told.
+        self.timetable.opened(store)
         for number in sorted(self._batches):
             batch = self._batches.pop(number)
             there = [self._is_there(store, turn) for turn in batch.turns]
@@ -199,11 +223,11 @@ class Watch:
                 self._broken(
                     "D1",
                     key,
-                    f"the disk has another state than was committed: {_difference(known.state.durable, found)}",
+                    f"the disk has another state than was committed: {difference(known.state.durable, found)}",
                 )
         self._check_rows(store)
         self.mail.opened(store)
-        self.timetable.opened(store)
+        self.book.opened(store)
 
     def _is_there(self, store: Store, turn: Turn) -> bool:
         found = self._load(store, turn.state.key)
@@ -211,7 +235,7 @@ class Watch:
         if found == turn.state.durable:
             return True
         if found is not None and (known is None or found != known.state.durable):
-            self._broken("D2", turn.state.key, f"a commit survived in part: {_difference(turn.state.durable, found)}")
+            self._broken("D2", turn.state.key, f"a commit survived in part: {difference(turn.state.durable, found)}")
         return False
 
     def _load(self, store: Store, key: RunKey) -> RunState | None:
@@ -225,10 +249,10 @@ class Watch:
         """What the store tells a starting engine: tasks, deadlines, and how many runs there are."""
         tasks = {(key, task) for key, known in self.runs.items() for task in work.tasks(known.state.durable).values()}
         if tasks != (found := set(store.waiting_tasks().tasks)):
-            self._violated(Violation("D1", f"the store's tasks differ: {_few(tasks ^ found)}"))
+            self._violated(Violation("D1", f"the store's tasks differ: {few(tasks ^ found)}"))
         dues = {(due, key) for key, known in self.runs.items() if (due := deadlines.deadline_ms(known.state.durable))}
         if dues != (kept := set(store.due(1 << 60, 1 << 30))):
-            self._violated(Violation("D1", f"the store's deadlines differ: {_few(dues ^ kept)}"))
+            self._violated(Violation("D1", f"the store's deadlines differ: {few(dues ^ kept)}"))
         for namespace in sorted({key.namespace for key in self.runs}):
             count = sum(1 for key in self.runs if key.namespace == namespace)
             if store.visibility.count(namespace, "").total != count:
@@ -268,18 +292,19 @@ class Watch:
         elif known is None:
             self._broken("D1", key, "a turn was taken on a run that was never committed")
             return
-        elif turn.before is not known.state and _kept(turn.before) != _kept(known.state):
+        elif turn.before is not known.state and kept(turn.before) != kept(known.state):
             self._broken(
                 "H2",
                 key,
-                f"a turn was decided on another state than was committed: {_difference(known.state, turn.before)}",
+                f"a turn was decided on another state than was committed: {difference(known.state, turn.before)}",
             )
-        self._trace.note(f"commit {key.workflow_id}/{key.run_id[:8]} {[_short(event) for event in turn.events]}")
+        self._trace.note(f"commit {key.workflow_id}/{key.run_id[:8]} {[short(event) for event in turn.events]}")
         for event in turn.events:
             self._coverage.saw("event", NAME_OF_TYPE[event.event_type])
         self._check_order(known, turn)
         self._check_paused(turn)
         self.fairness.committed(turn)
+        self.book.told(turn)
         known.state = state
         known.frames += turn.frames
         known.events += turn.events
@@ -302,7 +327,7 @@ class Watch:
             self._broken("H2", key, str(wrong))
             return
         if again != known.state.durable:
-            self._broken("H2", key, f"a replay leads elsewhere: {_difference(known.state.durable, again)}")
+            self._broken("H2", key, f"a replay leads elsewhere: {difference(known.state.durable, again)}")
 
     def _check_order(self, known: Known, turn: Turn) -> None:
         expected = len(known.events) + 1
@@ -440,14 +465,6 @@ class Watch:
         self._violated(Violation(invariant, f"{key}: {text}"))
 
 
-def _kept(state: RunState) -> RunState:
-    """Return what a restart would find, but for the sticky queue: where a task that is not written goes, and when its
-    worker was last heard of, is in memory until the next turn. After a restart the older queue does as well."""
-    kept = state.durable.copy()
-    kept.sticky_queue, kept.sticky_timeout_ms, kept.sticky_touched_at_ms = "", 0, 0
-    return kept
-
-
 def _earliest_timeout_ms(activity: Activity) -> int:
     scheduled = activity.scheduled
     at_ms = [
@@ -461,26 +478,3 @@ def _earliest_timeout_ms(activity: Activity) -> int:
         if since_ms and lasts_ms
     ]
     return min(at_ms)
-
-
-def _flatten(turn: Turn, into: list[Turn]) -> None:
-    for other in turn.also:
-        _flatten(other, into)
-    if turn.events or turn.noted:
-        into.append(turn)
-    into.sort(key=lambda each: each.state.open)
-
-
-def _difference(expected: RunState, found: RunState) -> str:
-    names = [name for name in RunState.__slots__ if getattr(expected, name) != getattr(found, name)]
-    return ", ".join(
-        f"{name} is {getattr(found, name)!r:.80} not {getattr(expected, name)!r:.80}" for name in names[:3]
-    )
-
-
-def _few(found: set[Any]) -> str:
-    return "; ".join(sorted(str(one)[:160] for one in found)[:3])
-
-
-def _short(event: HistoryEvent) -> str:
-    return f"{event.event_id} {NAME_OF_TYPE[event.event_type]}"

@@ -1,14 +1,17 @@
 """The production store with somebody looking on at everything it is given to write."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.messages import RunMessage
 from stormsail.engine.core.schedules.state import Schedule
 from stormsail.engine.core.turn import Turn
+from stormsail.engine.store.batches import Batch
 from stormsail.engine.store.errors import StorageFailed
 from stormsail.engine.store.store import Store
+
+BatchChange = Literal["begins", "moves", "goes"]
 
 
 class Watching(Protocol):
@@ -36,6 +39,10 @@ class Watching(Protocol):
         """A run is to go from the disk."""
         ...
 
+    def batch(self, doing: BatchChange, batch: Batch, runs: Sequence[tuple[str, str]]) -> Any:
+        """A batch goes to the disk, or is to go from it. `runs`: those that one which begins concerns."""
+        ...
+
     def committed(self, named: Any) -> None:
         """It is done."""
         ...
@@ -52,6 +59,7 @@ class WatchedStore:
         self.inner = store
         self.outbox = _WatchedOutbox(store.outbox, watching)
         self.schedules = _WatchedSchedules(store.schedules, watching)
+        self.batches = _WatchedBatches(store.batches, watching)
         self._watching = watching
 
     def __getattr__(self, name: str) -> Any:
@@ -89,6 +97,24 @@ class _WatchedSchedules:
     async def commit(self, before: Schedule | None, after: Schedule | None, due_ms: int | None) -> None:
         named = self._watching.scheduling(before, after, due_ms)
         await _told(self._watching, named, self.inner.commit(before, after, due_ms))
+
+
+class _WatchedBatches:
+    def __init__(self, batches: Any, watching: Watching) -> None:
+        self.inner = batches
+        self._watching = watching
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def begin(self, batch: Batch, runs: Sequence[tuple[str, str]]) -> None:
+        await _told(self._watching, self._watching.batch("begins", batch, runs), self.inner.begin(batch, runs))
+
+    async def move(self, batch: Batch) -> None:
+        await _told(self._watching, self._watching.batch("moves", batch, ()), self.inner.move(batch))
+
+    async def delete(self, batch: Batch) -> None:
+        await _told(self._watching, self._watching.batch("goes", batch, ()), self.inner.delete(batch))
 
 
 async def _told(watching: Watching, named: Any, doing: Any) -> Any:
