@@ -1,5 +1,6 @@
 """Schedules on a whole engine with a real store: what they start, what they learn, and what a crash leaves of them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from engine.shell.conftest import NAMESPACE, STARTED_AT_MS, World
-from stormsail.engine.core.errors import AlreadyStarted, NotFound
+from stormsail.engine.core.errors import AlreadyStarted, NotFound, ResourceExhausted
 from stormsail.engine.core.schedules import show
 from stormsail.engine.core.schedules.state import Schedule, ScheduleKey
 from stormsail.engine.store.errors import StorageFull
@@ -212,6 +213,28 @@ async def test_an_action_is_done_once_wherever_the_server_dies(closed_world: Wor
     if dies_at == 3:
         assert recent.run_id == began, "the same run, and no second one"
     assert [each.run_id for each in schedule.running] == [recent.run_id]
+
+
+async def test_a_run_whose_beginning_the_schedule_never_heard_of_is_followed_though_its_start_is_refused_in_the_end(
+    closed_world: World,
+) -> None:
+    world = closed_world
+    world.store_of = lambda store: _DyingStore(store, 3)
+    await world.open()
+    request = creation()
+    request.schedule.policies.catchup_window.seconds = 10
+    await world.soon(world.engine.schedules.create(request, "id"))
+    await world.clock.advance(FIRST_MS - STARTED_AT_MS)
+    await world.until(lambda: world.store.schedules.commits >= 3)
+    began = world.engine.read(NAMESPACE, "w-2023-11-14T22:14:00Z", "").key.run_id
+    world.store_of = lambda store: store
+    world.limits = replace(world.limits, commit_queue_max=1)
+    await world.clock.advance(MINUTE // 2)  # past the instant at which it gives the start up
+    await world.restart()
+    with pytest.raises(ResourceExhausted):
+        await world.start("another")
+    schedule = await until_actions(world, 1)
+    assert [each.run_id for each in schedule.running] == [began]
 
 
 async def test_requests_that_are_sent_again_are_done_once(world: World) -> None:

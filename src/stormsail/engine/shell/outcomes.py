@@ -39,6 +39,16 @@ def outcome_of(runs: Runs, namespace: str, running: Running, blob_size_max: int 
     return outcome
 
 
+def run_begun_by(runs: Runs, namespace: str, workflow_id: str, request_id: str) -> str:
+    """Return the run that a start request has begun, the first of its chain; "" where none is known."""
+    try:
+        newest = runs.read(namespace, workflow_id, "")
+        first = runs.read(namespace, workflow_id, newest.start.first_execution_run_id)
+    except NotFound:
+        return ""
+    return first.key.run_id if first.start_request_id == request_id else ""
+
+
 def _last_of_chain(runs: Runs, namespace: str, running: Running) -> RunState:
     state = runs.read(namespace, running.workflow_id, "")
     if state.start.first_execution_run_id == running.run_id:

@@ -29,7 +29,7 @@ from stormsail.engine.core.schedules.start import start_request
 from stormsail.engine.core.schedules.state import Ending, Running, Schedule, ScheduleKey, Starting
 from stormsail.engine.core.state import RunState
 from stormsail.engine.shell.clock import Clock, wait_until
-from stormsail.engine.shell.outcomes import outcome_of
+from stormsail.engine.shell.outcomes import outcome_of, run_begun_by
 from stormsail.engine.shell.overload import Admission
 from stormsail.engine.shell.runs import Runs
 from stormsail.engine.shell.turn_order import TurnOrder
@@ -305,14 +305,18 @@ class Schedules:
                 async with self._places:
                     request = start_request(schedule, starting, self._limits)
                     reply: StartReply = await self._runs.start(key.namespace, StartWorkflow(request))
+                run_id = reply.run_id
             except Refused as refused:
                 if refused.status in _PASSING and self._clock.now_ms() < give_up_at_ms:
                     await self._pause()
                     continue
-                _log.warning("schedule_start_refused", schedule=str(key), refused=refused.message)
-                await self._insist(key, lambda found, now_ms: decide.not_started(found, number, now_ms))
-                return
-            await self._insist(key, partial(_started, number, reply.run_id))
+                # An earlier attempt may have begun it, and the server died before the schedule heard of that.
+                run_id = run_begun_by(self._runs, key.namespace, starting.workflow_id, schedule.request_id(number))
+                if not run_id:
+                    _log.warning("schedule_start_refused", schedule=str(key), refused=refused.message)
+                    await self._insist(key, lambda found, now_ms: decide.not_started(found, number, now_ms))
+                    return
+            await self._insist(key, partial(_started, number, run_id))
             await self._look_at(key, starting.workflow_id)
             return
 
