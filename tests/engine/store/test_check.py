@@ -9,12 +9,19 @@ from pathlib import Path
 
 import apsw
 import pytest
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.namespace.v1 import NamespaceInfo
+from temporalio.api.taskqueue.v1 import TaskQueueConfig
+from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse
 
 from engine.store.given import AT_MS, completed, continued, key, signaled, started, timer_started
 from stormsail.engine.store.backup import back_up
 from stormsail.engine.store.check import check
 from stormsail.engine.store.errors import NotOurFile, SchemaTooNew, StorageFailed
+from stormsail.engine.store.namespaces import StoredNamespace
 from stormsail.engine.store.store import Store
+
+ACTIVITY = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 
 
 async def fill(directory: Path, *, workflows: int = 5) -> None:
@@ -29,6 +36,10 @@ async def fill(directory: Path, *, workflows: int = 5) -> None:
             number % 3
         ]
         await store.commit([turn])
+    described = DescribeNamespaceResponse(namespace_info=NamespaceInfo(name="default"))
+    await store.namespaces.register(StoredNamespace("default", "id", described))
+    weights = TaskQueueConfig(fairness_weight_overrides={"key": 2})
+    await store.task_queue_configs.change(("default", "q", ACTIVITY), lambda _: weights)
     store.close()
 
 
@@ -63,6 +74,12 @@ async def test_a_sound_file_has_no_problems_and_all_is_counted(tmp_path: Path) -
         ),
         ("INSERT INTO outbox VALUES (1, 'r', 3, 'x', 7, x'00')", "message x of event 3 of run r", "checksum"),
         ("DELETE FROM run WHERE workflow_id = 'w0'", "the file's rows", "memos and search attributes"),
+        ("UPDATE namespace SET described = x'ff'", "namespace default", "cannot be read"),
+        (
+            "UPDATE task_queue_config SET config = x'ff'",
+            "the configuration of task queue default/q",
+            "cannot be read",
+        ),
     ],
 )
 async def test_what_was_changed_behind_our_back_is_named(tmp_path: Path, statement: str, where: str, what: str) -> None:
@@ -70,6 +87,16 @@ async def test_what_was_changed_behind_our_back_is_named(tmp_path: Path, stateme
     tamper(tmp_path, statement)
     found = check(tmp_path / "engine.db").problems
     assert any(where == problem.where and what in problem.what for problem in found), found
+
+
+@pytest.mark.parametrize("table", ["namespace SET described", "task_queue_config SET config"])
+async def test_a_server_does_not_start_without_what_it_holds_in_memory_and_says_what_to_do(
+    tmp_path: Path, table: str
+) -> None:
+    await fill(tmp_path)
+    tamper(tmp_path, f"UPDATE {table} = x'ff'")
+    with pytest.raises(StorageFailed, match=r"server fsck.*restore the file from a backup"):
+        Store.open(tmp_path, now_ms=lambda: AT_MS)
 
 
 async def test_a_check_changes_nothing(tmp_path: Path) -> None:

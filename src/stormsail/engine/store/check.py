@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Final
 
 import apsw
+from google.protobuf.message import Message
+from temporalio.api.taskqueue.v1 import TaskQueueConfig
+from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse
 
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.store import activities, outbox, runs, schedules
@@ -148,6 +151,7 @@ class _Check:
             self._check_runs()
             self._check_schedules()
             self._check_messages()
+            self._check_settings()
             for what, question in _ORPHANS.items():
                 count = self._reader.read(question)[0][0]
                 if count:
@@ -188,6 +192,19 @@ class _Check:
             except ScheduleDamaged as damaged:
                 self._found(f"schedule {stored[0]}/{stored[1]}", damaged.found)
             self._schedules += 1
+
+    def _check_settings(self) -> None:
+        """What a server holds in memory from the start, so that it does not start without any of it."""
+        for name, described in self._reader.read("SELECT name, described FROM namespace"):
+            self._check_message(f"namespace {name}", DescribeNamespaceResponse, described)
+        for namespace, name, config in self._reader.read("SELECT namespace, name, config FROM task_queue_config"):
+            self._check_message(f"the configuration of task queue {namespace}/{name}", TaskQueueConfig, config)
+
+    def _check_message(self, where: str, kind: type[Message], packed: bytes) -> None:
+        try:
+            self._reader.message(kind, packed)
+        except RowDamaged:
+            self._found(where, "what is stored of it cannot be read")
 
     def _check_messages(self) -> None:
         question = "SELECT id, run_id, event_id, kind, crc, message FROM outbox WHERE id > ? ORDER BY id LIMIT ?"

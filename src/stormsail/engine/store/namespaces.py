@@ -59,8 +59,9 @@ class Namespaces:
         self._database = database
         self._max = namespaces_max
         self._by_name: dict[str, StoredNamespace] = {}
+        read = database.reader.message
         for name, id_, described in database.reader.read("SELECT name, id, described FROM namespace"):
-            self._by_name[name] = StoredNamespace(name, id_, DescribeNamespaceResponse.FromString(described))
+            self._by_name[name] = StoredNamespace(name, id_, read(DescribeNamespaceResponse, described))
         self._by_id = {namespace.id: namespace for namespace in self._by_name.values()}
 
     def get(self, name: str) -> StoredNamespace | None:

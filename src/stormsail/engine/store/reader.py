@@ -4,14 +4,16 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import apsw
+from google.protobuf.message import DecodeError, Message
 
 from stormsail.engine.store.errors import RowDamaged, StorageBusy, StorageFailed
 from stormsail.engine.store.medium import Medium
 from stormsail.engine.store.opening import connect
 
+M = TypeVar("M", bound=Message)
 Row = tuple[Any, ...]
 
 _LOST: Final = (
@@ -88,6 +90,13 @@ class Reader:
                 raise self._read_error(error) from error
             finally:
                 self._read.set_progress_handler(None)
+
+    def message(self, kind: type[M], packed: Any) -> M:
+        """Parse what a row holds. Raises RowDamaged where it is no such message."""
+        try:
+            return kind.FromString(packed)
+        except (DecodeError, TypeError) as error:
+            raise RowDamaged(self._path) from error
 
     def _read_error(self, error: apsw.Error | UnicodeDecodeError) -> Exception:
         """Sort what went wrong in a read: the disk or the file; a lock; else the statement, which is our bug."""

@@ -37,7 +37,7 @@ class TaskQueueConfigs:
         for namespace, name, kind, config in database.reader.read(
             "SELECT namespace, name, type, config FROM task_queue_config"
         ):
-            self._configs[namespace, name, kind] = TaskQueueConfig.FromString(config)
+            self._configs[namespace, name, kind] = database.reader.message(TaskQueueConfig, config)
 
     def get(self, name: ConfigName) -> TaskQueueConfig | None:
         """Return a configuration, not to be changed; None where nobody made one."""
