@@ -79,7 +79,8 @@ class Ledger:
     uncancelled: Callable[[RunKey], bool] = lambda _key: False
     """Whether a run is open and was not asked to cancel itself."""
     _beats: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
-    """The attempt and number of the last acknowledged heartbeat, by run id and activity id."""
+    """The attempt and number of the last acknowledged heartbeat, by run id and activity id; or a lower number, where
+    a later attempt has sent that since."""
     _tasks: dict[tuple[str, bytes], str] = field(default_factory=dict)
 
     def delivered(self, worker: str, task: PollWorkflowTaskQueueResponse) -> None:
@@ -99,6 +100,13 @@ class Ledger:
         if attempt < task.attempt and (not told or int(told) < number):
             told = f"{run.workflow_id}/{run.run_id}: {task.activity_id} is told {told!r} of heartbeat {number}"
             self.violated(Violation("D1", told))
+
+    def beating(self, task: PollActivityTaskQueueResponse, number: int) -> None:
+        """Take note of a heartbeat that is sent: it may replace an earlier attempt's though nobody hears of that."""
+        name = (task.workflow_execution.run_id, task.activity_id)
+        attempt, least = self._beats.get(name, (task.attempt, 0))
+        if attempt < task.attempt:
+            self._beats[name] = (attempt, min(least, number))
 
     def beaten(self, task: PollActivityTaskQueueResponse, number: int) -> None:
         """Take note of an acknowledged heartbeat. On a network that doubles, an older one may come after it: heartbeats

@@ -307,6 +307,7 @@ class Worker:
         request = RecordActivityTaskHeartbeatRequest(
             namespace=self._namespace, task_token=task.task_token, details=payloads(str(number)), identity=self.name
         )
+        self._ledger.beating(task, number)
         reply = await self._call("RecordActivityTaskHeartbeat", request, RecordActivityTaskHeartbeatResponse)
         self._ledger.beaten(task, number)
         return reply.cancel_requested
