@@ -13,6 +13,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from stormsail.engine.core.errors import InvalidArgument, NotFound
+from stormsail.engine.core.ids import RunKey
 
 CLOSE = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
 
@@ -61,6 +62,23 @@ async def test_a_history_is_read_backwards_in_pages(world: Any) -> None:
         if not token:
             break
     assert seen == list(range(7, 0, -1))
+
+
+async def test_the_rest_of_a_history_that_is_deleted_meanwhile_is_not_found_and_never_shorter(world: Any) -> None:
+    run_id = await world.start()
+    for _ in range(5):
+        await world.signal()
+    await world.complete(await world.poll(), [world.complete_workflow()])
+    await world.close()  # what was written last is still in memory before, and is read from there
+    await world.open()
+    first = await world.history(maximum_page_size=3)
+    last = await reverse(world, maximum_page_size=3)
+    # The moment inside a deletion when the rows are gone and the state is still in memory.
+    assert await world.store.delete(RunKey("default", "w", run_id))
+    with pytest.raises(NotFound, match="workflow execution not found"):
+        await world.history(maximum_page_size=3, next_page_token=first.next_page_token)
+    with pytest.raises(NotFound, match="workflow execution not found"):
+        await reverse(world, maximum_page_size=3, next_page_token=last.next_page_token)
 
 
 async def test_waiting_for_news_ends_with_the_news(world: Any) -> None:

@@ -24,7 +24,7 @@ from stormsail.engine.core.state import RunState
 from stormsail.engine.core.values import quick
 from stormsail.engine.core.work import activity_priority
 from stormsail.engine.shell import tokens
-from stormsail.engine.shell.runs import Runs, no_run
+from stormsail.engine.shell.runs import Runs
 from stormsail.engine.shell.tokens import HistoryPageToken
 from stormsail.engine.store.history import HistoryPage
 
@@ -64,7 +64,7 @@ class Deliver:
         self._limits = limits
 
     def page(self, key: RunKey, first_event_id: int, through: int, events_max: int = 0) -> HistoryPage:
-        """Return stored events from one to another, at most a page of them."""
+        """Return stored events from one to another, at most a page of them. Raises NotFound for a deleted run."""
         left = through - first_event_id + 1
         if left <= 0:
             return HistoryPage(b"", 0, 0)
@@ -110,14 +110,9 @@ class Deliver:
         return response.SerializeToString() + field_bytes(_TASK_HISTORY, frames)
 
     def query_task(self, state: RunState, query_id: str, query: WorkflowQuery, *, partial: bool) -> bytes:
-        """Build the response that hands out a query alone; a worker with the run in its cache needs no history.
-
-        Raises NotFound when the run's rows are gone: a deletion takes them before it takes the state from memory, and
-        a worker would answer from an empty history."""
+        """Build the response that hands out a query alone; a worker with the run in its cache needs no history."""
         key = state.key
         page = HistoryPage(b"", 0, 0) if partial else self.page(key, 1, state.last_event_id)
-        if not partial and not page.frames:
-            raise no_run(key)
         response = PollWorkflowTaskQueueResponse(
             task_token=tokens.encode_query(tokens.QueryToken(key.namespace, query_id)),
             workflow_type=WorkflowType(name=state.workflow_type),

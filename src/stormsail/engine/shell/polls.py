@@ -13,7 +13,7 @@ from temporalio.api.common.v1 import WorkerVersionCapabilities, WorkerVersionSta
 from temporalio.api.enums.v1 import TaskQueueKind, WorkerVersioningMode
 from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest
 
-from stormsail.engine.core.errors import Refused
+from stormsail.engine.core.errors import NotFound, Refused
 from stormsail.engine.core.ids import Ids
 from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.requests import (
@@ -211,7 +211,10 @@ class Polls:
             return None
         backlog, _ = self._matching.backlog(found.queue)
         extras = Extras(self._queries.waiting(key), backlog, self._scaling(found, waited_ms))
-        return self.workflow_delivery(started, found.queue, extras, partial=started.sticky)
+        try:
+            return self.workflow_delivery(started, found.queue, extras, partial=started.sticky)
+        except NotFound:
+            return None  # closed and deleted since
 
     async def _start_activity(
         self, found: WaitingTask, identity: str, build_id: str, waited_ms: int
@@ -221,7 +224,10 @@ class Polls:
         started = await self._started(found, request)
         if not isinstance(started, StartedActivity):
             return None
-        return self.activity_delivery(started, self._scaling(found, waited_ms))
+        try:
+            return self.activity_delivery(started, self._scaling(found, waited_ms))
+        except NotFound:
+            return None  # closed and deleted since
 
     async def _started(
         self, found: WaitingTask, request: StartWorkflowTask | StartActivity

@@ -195,17 +195,20 @@ class Runs:
         return self._state(key)
 
     def page(self, key: RunKey, first_event_id: int, *, max_events: int, max_bytes: int) -> HistoryPage:
-        """Return part of a run's stored history."""
+        """Return part of a run's stored history. Raises NotFound for a run whose rows are gone: a deletion takes them
+        before it takes the state from memory, and nobody may be shown a history that ends too early."""
         recent = self._recent.page(key, first_event_id, max_events=max_events, max_bytes=max_bytes)
         if recent is not None:
             return recent
         with self._reading(key):
-            return self._store.history(key, first_event_id, max_events=max_events, max_bytes=max_bytes)
+            page = self._store.history(key, first_event_id, max_events=max_events, max_bytes=max_bytes)
+        return _there(key, page)
 
     def page_reverse(self, key: RunKey, first_event_id: int, *, max_events: int, max_bytes: int) -> HistoryPage:
-        """Return part of a run's stored history, newest first."""
+        """Return part of a run's stored history, newest first. Raises NotFound as `page` does."""
         with self._reading(key):
-            return self._store.history_reverse(key, first_event_id, max_events=max_events, max_bytes=max_bytes)
+            page = self._store.history_reverse(key, first_event_id, max_events=max_events, max_bytes=max_bytes)
+        return _there(key, page)
 
     def due(self, until_ms: int, most: int) -> list[tuple[int, RunKey]]:
         """Return the runs that must be looked at by then, earliest first."""
@@ -450,6 +453,12 @@ class Runs:
 def no_run(key: RunKey) -> NotFound:
     """What is told of a run that there is not, in Temporal's words."""
     return NotFound(f'workflow execution not found for workflow ID "{key.workflow_id}" and run ID "{key.run_id}"')
+
+
+def _there(key: RunKey, page: HistoryPage) -> HistoryPage:
+    if not page.frames:
+        raise no_run(key)
+    return page
 
 
 def _reply(turn: Turn) -> Any:
