@@ -107,7 +107,9 @@ class BatchBook:
         return self._under_way(_Change(batch.name, known.batch if known else None, batch))
 
     def forgetting(self, batch: Batch) -> int:
-        """A batch that has ended leaves the disk."""
+        """A batch that has ended leaves the disk. Looked at now, for the clock of the next life may be behind."""
+        if batch.running or not self.may_forget(batch):
+            self._broken("D1", batch.name, "it is forgotten, and its retention is not over")
         return self._under_way(_Change(batch.name, batch, None))
 
     def changed(self, number: int) -> None:
@@ -173,8 +175,6 @@ class BatchBook:
         before = self.batches.get(change.name)
         after = change.after
         if after is None:
-            if before is not None and (before.batch.running or not self.may_forget(before.batch)):
-                self._broken("D1", change.name, "it was forgotten, and its retention is not over")
             self.batches.pop(change.name, None)
             self._forgotten.add(change.name)
             self._coverage.saw("batch", "forgotten")

@@ -118,7 +118,8 @@ class Watch:
         """All runs that ever were, in the order of their beginnings."""
         self.open_runs: dict[tuple[str, str], RunKey] = {}
         self._batches: dict[int, _Batch] = {}
-        self._deleting: dict[int, RunKey] = {}
+        self._deleting: dict[int, tuple[RunKey, bool]] = {}
+        """What is on its way out, and whether it might go when that began: the next life's clock may be behind."""
         self._drawn = 0
         self.commits = 0
 
@@ -155,7 +156,8 @@ class Watch:
     def deleting(self, key: RunKey) -> tuple[str, int]:
         """See Watching."""
         self._drawn += 1
-        self._deleting[self._drawn] = key
+        known = self.runs.get(key)
+        self._deleting[self._drawn] = (key, known is not None and self.may_delete(known.state))
         return "deletion", self._drawn
 
     def batch(self, doing: BatchChange, batch: Batch, runs: Sequence[tuple[str, str]]) -> tuple[str, int]:
@@ -183,7 +185,7 @@ class Watch:
                 self.book.changed(number)
                 self.heard("batch")
             case "deletion":
-                self._delete(self._deleting.pop(number))
+                self._delete(*self._deleting.pop(number))
 
     def dropped(self, named: tuple[str, int]) -> None:
         """See Watching."""
@@ -212,9 +214,9 @@ class Watch:
             if all(there) and (there or self.mail.is_there(store, batch.posting)):
                 self._carry_out(batch)
         for number in sorted(self._deleting):
-            key = self._deleting.pop(number)
+            key, may = self._deleting.pop(number)
             if key in self.runs and self._load(store, key) is None:
-                self._delete(key)
+                self._delete(key, may)
         for key, known in self.runs.items():
             found = self._load(store, key)
             if found is None:
@@ -267,7 +269,7 @@ class Watch:
         if batch.posting.sent:
             self.heard("message")
 
-    def _delete(self, key: RunKey) -> None:
+    def _delete(self, key: RunKey, may: bool) -> None:
         known = self.runs.pop(key, None)
         if known is None:
             return  # two asked for it at once
@@ -276,7 +278,7 @@ class Watch:
         self._coverage.saw("deleted", "asked for" if self.asked_to_delete(key) else "retention over")
         if known.state.open:
             self._broken("D1", key, "an open run was deleted")
-        elif not self.may_delete(known.state):
+        elif not may and not self.may_delete(known.state):
             self._broken("D1", key, "a run was deleted whose retention is not over, and nobody had asked")
 
     def _apply(self, turn: Turn) -> None:
