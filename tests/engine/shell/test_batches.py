@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 from temporalio.api.batch.v1 import BatchOperationSignal
 from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse, StartBatchOperationRequest
@@ -17,8 +18,8 @@ from stormsail.engine.shell.batches import COMPLETED, FAILED
 from stormsail.engine.shell.clock import Alarm, RealClock
 from stormsail.engine.shell.engine import Engine
 from stormsail.engine.shell.ids import RandomIds
-from stormsail.engine.store.batches import Batch
-from stormsail.engine.store.errors import StorageFull
+from stormsail.engine.store.batches import RUNNING, Batch
+from stormsail.engine.store.errors import StorageFailed, StorageFull
 from stormsail.engine.store.namespaces import StoredNamespace
 from stormsail.engine.store.store import Store
 
@@ -227,3 +228,17 @@ async def test_a_token_of_another_list_is_refused(tmp_path: Path, token: bytes) 
     with pytest.raises(InvalidArgument):
         engine.store.batches.page("default", 10, token)
     await closed(engine)
+
+
+async def test_a_server_does_not_start_with_a_batch_that_cannot_be_read_and_says_what_to_do(tmp_path: Path) -> None:
+    store = Store.open(tmp_path, now_ms=lambda: AT_MS)
+    try:
+        file = apsw.Connection(str(tmp_path / "engine.db"))
+        file.execute(
+            "INSERT INTO batch VALUES ('default', CAST(x'ff' AS TEXT), ?, 1, NULL, 1, 0, 0, x'')", (int(RUNNING),)
+        )
+        file.close()
+        with pytest.raises(StorageFailed, match=r"server fsck.*restore the file from a backup"):
+            await Engine.open(store, clock=HastyClock(), ids=RandomIds(), limits=DEFAULT_LIMITS)
+    finally:
+        store.close()

@@ -70,6 +70,7 @@ from stormsail.engine.shell.timers import Timers
 from stormsail.engine.shell.updates import Updates
 from stormsail.engine.shell.waiters import Waiters
 from stormsail.engine.shell.workers import Workers
+from stormsail.engine.store.errors import RowDamaged, cannot_start
 from stormsail.engine.store.store import Store
 from stormsail.engine.store.task_queues import ConfigName
 
@@ -182,13 +183,13 @@ class Engine:
 
     @classmethod
     async def open(cls, store: Store, *, clock: Clock, ids: Ids, limits: Limits, core: Core | None = None) -> "Engine":
-        """Take up what the store has: waiting tasks go to their queues, deadlines are watched."""
+        """Take up what the store has: waiting tasks go to their queues, deadlines are watched. Raises StorageFailed."""
         engine = cls(store, clock=clock, ids=ids, limits=limits, core=core)
-        engine.recovery.open()
-        engine.schedules.open()
-        engine.outbox.open()
-        engine.batches.open()
-        engine.removal.open()
+        try:
+            for room in (engine.recovery, engine.schedules, engine.outbox, engine.batches, engine.removal):
+                room.open()
+        except RowDamaged as damaged:
+            raise cannot_start(damaged) from damaged
         loop = asyncio.get_running_loop()
         rooms = (engine.recovery, engine.timers, engine.schedules, engine.retention)
         loops = (*(room.run() for room in rooms), engine._watch_storage())

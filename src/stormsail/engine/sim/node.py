@@ -258,13 +258,17 @@ class Node:
         self.store = store
         watched: Any = WatchedStore(self._tampering.store(store, self._current), self._watching)
         self.up_since_s = self.well_since_s = self._loop.time()
-        engine = await Engine.open(
-            watched,
-            clock=self.clock,
-            ids=self.ids,
-            limits=self._limits,
-            core=self._coverage.counting(self._tampering.core or Core()),
-        )
+        try:
+            engine = await Engine.open(
+                watched,
+                clock=self.clock,
+                ids=self.ids,
+                limits=self._limits,
+                core=self._coverage.counting(self._tampering.core or Core()),
+            )
+        except StorageFailed as failed:
+            self.store = None
+            return str(failed)
         self._tampering.engine(engine)
         self.engine = engine
         self.methods = bind(engine)

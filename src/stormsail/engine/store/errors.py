@@ -99,6 +99,11 @@ class RowDamaged(AssertionError):
         )
 
 
+def cannot_start(damaged: RowDamaged) -> StorageFailed:
+    """What is told where a server needs the row to start."""
+    return StorageFailed(f"{damaged} A server cannot start without it: restore the file from a backup.")
+
+
 class RunDamaged(AssertionError):
     """What is stored of this run does not match its checksums, or events are missing. Other runs are not touched."""
 

@@ -10,7 +10,7 @@ from stormsail.engine.core.turn import Turn
 from stormsail.engine.store import history
 from stormsail.engine.store.batches import Batches
 from stormsail.engine.store.database import Database
-from stormsail.engine.store.errors import RowDamaged, StorageFailed
+from stormsail.engine.store.errors import RowDamaged, cannot_start
 from stormsail.engine.store.history import HistoryPage
 from stormsail.engine.store.medium import FILE_SYSTEM, Hold, Medium
 from stormsail.engine.store.namespaces import Namespaces
@@ -66,9 +66,7 @@ class Store:
             database.close()
             lock.release()
             if isinstance(error, RowDamaged):
-                raise StorageFailed(
-                    f"{error} A server cannot start without it: restore the file from a backup."
-                ) from error
+                raise cannot_start(error) from error
             raise
 
     async def commit(self, turns: Sequence[Turn]) -> None:
