@@ -390,7 +390,7 @@ class Runs:
         with self._reading(key):
             state = self._store.load(key)
         if state is None:
-            raise no_run(key)
+            raise _no_run(key)
         return state
 
     @contextmanager
@@ -450,14 +450,14 @@ class Runs:
             self._current.popitem(last=False)
 
 
-def no_run(key: RunKey) -> NotFound:
+def _no_run(key: RunKey) -> NotFound:
     """What is told of a run that there is not, in Temporal's words."""
     return NotFound(f'workflow execution not found for workflow ID "{key.workflow_id}" and run ID "{key.run_id}"')
 
 
 def _there(key: RunKey, page: HistoryPage) -> HistoryPage:
     if not page.frames:
-        raise no_run(key)
+        raise _no_run(key)
     return page
 
 

@@ -52,18 +52,25 @@ class Watching(Protocol):
         ...
 
 
-class WatchedStore:
-    """See the module."""
+class _Watched:
+    """The store, or a part of it; what is not watched goes straight to it."""
 
-    def __init__(self, store: Any, watching: Watching) -> None:
-        self.inner = store
-        self.outbox = _WatchedOutbox(store.outbox, watching)
-        self.schedules = _WatchedSchedules(store.schedules, watching)
-        self.batches = _WatchedBatches(store.batches, watching)
+    def __init__(self, inner: Any, watching: Watching) -> None:
+        self.inner = inner
         self._watching = watching
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
+
+
+class WatchedStore(_Watched):
+    """See the module."""
+
+    def __init__(self, store: Any, watching: Watching) -> None:
+        super().__init__(store, watching)
+        self.outbox = _WatchedOutbox(store.outbox, watching)
+        self.schedules = _WatchedSchedules(store.schedules, watching)
+        self.batches = _WatchedBatches(store.batches, watching)
 
     async def commit(self, turns: Sequence[Turn]) -> None:
         """See Store."""
@@ -74,39 +81,18 @@ class WatchedStore:
         return bool(await _told(self._watching, self._watching.deleting(key), self.inner.delete(key)))
 
 
-class _WatchedOutbox:
-    def __init__(self, outbox: Any, watching: Watching) -> None:
-        self.inner = outbox
-        self._watching = watching
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
+class _WatchedOutbox(_Watched):
     async def settle(self, taken: RunMessage, answers: Sequence[RunMessage]) -> None:
         await _told(self._watching, self._watching.settling(taken, answers), self.inner.settle(taken, answers))
 
 
-class _WatchedSchedules:
-    def __init__(self, schedules: Any, watching: Watching) -> None:
-        self.inner = schedules
-        self._watching = watching
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
+class _WatchedSchedules(_Watched):
     async def commit(self, before: Schedule | None, after: Schedule | None, due_ms: int | None) -> None:
         named = self._watching.scheduling(before, after, due_ms)
         await _told(self._watching, named, self.inner.commit(before, after, due_ms))
 
 
-class _WatchedBatches:
-    def __init__(self, batches: Any, watching: Watching) -> None:
-        self.inner = batches
-        self._watching = watching
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
+class _WatchedBatches(_Watched):
     async def begin(self, batch: Batch, runs: Sequence[tuple[str, str]]) -> None:
         await _told(self._watching, self._watching.batch("begins", batch, runs), self.inner.begin(batch, runs))
 
