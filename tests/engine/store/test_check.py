@@ -15,13 +15,16 @@ from temporalio.api.taskqueue.v1 import TaskQueueConfig
 from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse
 
 from engine.store.given import AT_MS, completed, continued, key, signaled, started, timer_started
+from stormsail.engine.core.search_attributes import KEYWORD
 from stormsail.engine.store.backup import back_up
+from stormsail.engine.store.batches import RUNNING, Batch, Batches
 from stormsail.engine.store.check import check
-from stormsail.engine.store.errors import NotOurFile, SchemaTooNew, StorageFailed
+from stormsail.engine.store.errors import NotOurFile, RowDamaged, SchemaTooNew, StorageFailed
 from stormsail.engine.store.namespaces import StoredNamespace
 from stormsail.engine.store.store import Store
 
 ACTIVITY = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+JOB = Batch("default", "job", RUNNING, AT_MS, None, total=2, completed=0, failed=0, request=b"")
 
 
 async def fill(directory: Path, *, workflows: int = 5) -> None:
@@ -40,6 +43,8 @@ async def fill(directory: Path, *, workflows: int = 5) -> None:
     await store.namespaces.register(StoredNamespace("default", "id", described))
     weights = TaskQueueConfig(fairness_weight_overrides={"key": 2})
     await store.task_queue_configs.change(("default", "q", ACTIVITY), lambda _: weights)
+    await store.search_attributes.add("default", {"Color": KEYWORD})
+    await store.batches.begin(JOB, [("w0", ""), ("w1", "")])
     store.close()
 
 
@@ -74,12 +79,12 @@ async def test_a_sound_file_has_no_problems_and_all_is_counted(tmp_path: Path) -
         ),
         ("INSERT INTO outbox VALUES (1, 'r', 3, 'x', 7, x'00')", "message x of event 3 of run r", "checksum"),
         ("DELETE FROM run WHERE workflow_id = 'w0'", "the file's rows", "memos and search attributes"),
-        ("UPDATE namespace SET described = x'ff'", "namespace default", "cannot be read"),
-        (
-            "UPDATE task_queue_config SET config = x'ff'",
-            "the configuration of task queue default/q",
-            "cannot be read",
-        ),
+        ("UPDATE namespace SET described = x'ff'", "namespace default", "checksum"),
+        ("UPDATE namespace SET id = 'other'", "namespace default", "checksum"),
+        ("UPDATE search_attribute SET type = 3", "search attribute default/Color", "checksum"),
+        ("UPDATE task_queue_config SET config = x'ff'", "the configuration of task queue default/q", "checksum"),
+        ("UPDATE batch SET total = 1", "batch default/job", "checksum"),
+        ("UPDATE batch_part SET runs = x'5b5b2277302c22225d5d'", "the runs of batch default/job", "checksum"),
     ],
 )
 async def test_what_was_changed_behind_our_back_is_named(tmp_path: Path, statement: str, where: str, what: str) -> None:
@@ -89,14 +94,42 @@ async def test_what_was_changed_behind_our_back_is_named(tmp_path: Path, stateme
     assert any(where == problem.where and what in problem.what for problem in found), found
 
 
-@pytest.mark.parametrize("table", ["namespace SET described", "task_queue_config SET config"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "namespace SET described = x'ff'",
+        "namespace SET described = CAST(replace(described, 'default', 'defbult') AS BLOB)",
+        "task_queue_config SET config = x'ff'",
+        "search_attribute SET type = 3",
+    ],
+)
 async def test_a_server_does_not_start_without_what_it_holds_in_memory_and_says_what_to_do(
-    tmp_path: Path, table: str
+    tmp_path: Path, change: str
 ) -> None:
     await fill(tmp_path)
-    tamper(tmp_path, f"UPDATE {table} = x'ff'")
+    tamper(tmp_path, f"UPDATE {change}")
     with pytest.raises(StorageFailed, match=r"server fsck.*restore the file from a backup"):
         Store.open(tmp_path, now_ms=lambda: AT_MS)
+
+
+@pytest.mark.parametrize(
+    ("change", "asked"),
+    [
+        ("batch SET completed = 1", lambda batches: batches.get("default", "job")),
+        ("batch SET completed = 1", lambda batches: batches.running()),
+        ("batch SET completed = 1", lambda batches: batches.page("default", 10, b"")),
+        ("batch_part SET runs = x'5b5b2277302c22225d5d'", lambda batches: batches.runs(JOB, 0, 10)),
+    ],
+)
+async def test_a_batch_is_not_worked_on_with_another_number_or_other_runs_than_were_written(
+    tmp_path: Path, change: str, asked: Callable[[Batches], object]
+) -> None:
+    await fill(tmp_path)
+    tamper(tmp_path, f"UPDATE {change}")
+    store = Store.open(tmp_path, now_ms=lambda: AT_MS)
+    with pytest.raises(RowDamaged, match="server fsck"):
+        asked(store.batches)
+    store.close()
 
 
 async def test_a_check_changes_nothing(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import apsw
 import pytest
+from temporalio.api.namespace.v1 import NamespaceInfo
+from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse
 
 from engine.sim.test_disk import disk_of, open_store
 from engine.store.given import AT_MS, key, signaled, started
@@ -35,6 +37,10 @@ def make_old(connection: apsw.Connection, version: int) -> None:
             "INSERT INTO history (id, events, crc, data) VALUES (?, ?, ?, ?)",
             history.row_of(1, "w-1", first, each.frames),
         )
+    described = DescribeNamespaceResponse(namespace_info=NamespaceInfo(name="default", id="id"))
+    connection.execute(
+        "INSERT INTO namespace (name, id, described) VALUES ('default', 'id', ?)", (described.SerializeToString(),)
+    )
 
 
 @pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
@@ -44,6 +50,7 @@ def test_a_file_of_an_older_version_opens_with_all_that_is_in_it(tmp_path: Path,
     connection.close()
     store = Store.open(tmp_path, now_ms=lambda: AT_MS)
     state = store.load(key("w"))
+    assert store.namespaces.get_by_id("id") is not None
     waiting = [named.workflow_id for named, _ in store.waiting_tasks().tasks]
     store.close()
     assert state is not None

@@ -8,22 +8,25 @@ from typing import Final
 from temporalio.api.enums.v1 import BatchOperationState
 
 from stormsail.engine.core.errors import InvalidArgument
+from stormsail.engine.store.checksum import row_crc
 from stormsail.engine.store.database import Database, Member, Statement
 from stormsail.engine.store.reader import Row
 
 RUNS_IN_PART: Final = 1_000
 RUNNING: Final = BatchOperationState.BATCH_OPERATION_STATE_RUNNING
 
-_COLUMNS: Final = "namespace, job_id, state, started_ms, closed_ms, total, completed, failed, request"
+_COLUMNS: Final = "namespace, job_id, state, started_ms, closed_ms, total, completed, failed, request, crc"
+SELECT: Final = f"SELECT {_COLUMNS} FROM batch"  # noqa: S608 - constants of this file only
+PART_COLUMNS: Final = "namespace, job_id, part, runs, crc"
 PUT: Final = Statement(
     rank=70,
     head=f"INSERT INTO batch ({_COLUMNS}) VALUES ",  # noqa: S608 - constants of this file only
-    row="(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    row="(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     tail=" ON CONFLICT (namespace, job_id) DO UPDATE SET state = excluded.state, closed_ms = excluded.closed_ms, "
-    "completed = excluded.completed, failed = excluded.failed",
+    "completed = excluded.completed, failed = excluded.failed, crc = excluded.crc",
 )
 PUT_PART: Final = Statement(
-    rank=71, head="INSERT INTO batch_part (namespace, job_id, part, runs) VALUES ", row="(?, ?, ?, ?)"
+    rank=71, head="INSERT INTO batch_part (namespace, job_id, part, runs, crc) VALUES ", row="(?, ?, ?, ?, ?)"
 )
 DELETE_PARTS: Final = Statement(
     rank=72, head="DELETE FROM batch_part WHERE (namespace, job_id) IN (VALUES ", row="(?, ?)", tail=")"
@@ -76,26 +79,22 @@ class Batches:
 
     def get(self, namespace: str, job_id: str) -> Batch | None:
         """Return a batch by its name."""
-        found = self._reader.read(
-            f"SELECT {_COLUMNS} FROM batch WHERE namespace = ? AND job_id = ?",  # noqa: S608 - constants of this file
-            (namespace, job_id),
-        )
-        return Batch(*found[0]) if found else None
+        found = self._reader.read(f"{SELECT} WHERE namespace = ? AND job_id = ?", (namespace, job_id))
+        return self._read(found[0]) if found else None
 
     def running(self) -> list[Batch]:
         """Return all batches that have not ended."""
-        rows = self._reader.read(f"SELECT {_COLUMNS} FROM batch WHERE state = ?", (int(RUNNING),))  # noqa: S608
-        return [Batch(*row) for row in rows]
+        rows = self._reader.read(f"{SELECT} WHERE state = ?", (int(RUNNING),))
+        return [self._read(row) for row in rows]
 
     def page(self, namespace: str, page_size: int, token: bytes) -> BatchPage:
         """Return batches of a namespace, the newest first, those after the one that the token names."""
         after_ms, after_id = _place(token)
         rows = self._reader.read(
-            f"SELECT {_COLUMNS} FROM batch WHERE namespace = ? AND (-started_ms, job_id) > (?, ?) "  # noqa: S608
-            "ORDER BY -started_ms, job_id LIMIT ?",
+            f"{SELECT} WHERE namespace = ? AND (-started_ms, job_id) > (?, ?) ORDER BY -started_ms, job_id LIMIT ?",
             (namespace, after_ms, after_id, page_size + 1),
         )
-        batches = [Batch(*row) for row in rows[:page_size]]
+        batches = [self._read(row) for row in rows[:page_size]]
         if len(rows) <= page_size:
             return BatchPage(batches, b"")
         return BatchPage(batches, json.dumps([-batches[-1].started_ms, batches[-1].job_id]).encode())
@@ -103,10 +102,12 @@ class Batches:
     def runs(self, batch: Batch, first: int, most: int) -> list[tuple[str, str]]:
         """Return workflow and run ids of runs that a batch concerns, from the `first` on; only of one that runs."""
         found = self._reader.read(
-            "SELECT runs FROM batch_part WHERE namespace = ? AND job_id = ? AND part BETWEEN ? AND ? ORDER BY part",
+            f"SELECT {PART_COLUMNS} FROM batch_part WHERE namespace = ? AND job_id = ? "  # noqa: S608 - as above
+            "AND part BETWEEN ? AND ? ORDER BY part",
             (*batch.name, first // RUNS_IN_PART, (first + most - 1) // RUNS_IN_PART),
         )
-        runs = [(workflow_id, run_id) for (packed,) in found for workflow_id, run_id in json.loads(packed)]
+        parts = [self._reader.checked(row)[-1] for row in found]
+        runs = [(workflow_id, run_id) for packed in parts for workflow_id, run_id in json.loads(packed)]
         begin = first % RUNS_IN_PART
         return runs[begin : begin + most]
 
@@ -115,7 +116,8 @@ class Batches:
         rows = [(PUT, _row(batch))]
         for part, begin in enumerate(range(0, len(runs), RUNS_IN_PART)):
             packed = json.dumps(runs[begin : begin + RUNS_IN_PART], separators=(",", ":")).encode()
-            rows.append((PUT_PART, (*batch.name, part, packed)))
+            values = (*batch.name, part, packed)
+            rows.append((PUT_PART, (*values, row_crc(*values))))
         await self._commit(batch, rows)
 
     async def move(self, batch: Batch) -> None:
@@ -128,21 +130,24 @@ class Batches:
     def closed_by(self, namespace: str, until_ms: int, limit: int) -> list[Batch]:
         """Return batches of a namespace that had ended by then."""
         rows = self._reader.read(
-            f"SELECT {_COLUMNS} FROM batch WHERE namespace = ? AND closed_ms <= ? LIMIT ?",  # noqa: S608 - as above
+            f"{SELECT} WHERE namespace = ? AND closed_ms <= ? LIMIT ?",
             (namespace, until_ms, limit),
         )
-        return [Batch(*row) for row in rows]
+        return [self._read(row) for row in rows]
 
     async def delete(self, batch: Batch) -> None:
         """Forget a batch that has ended. Returns once that is on disk."""
         await self._commit(batch, [(DELETE, batch.name)])
+
+    def _read(self, row: Row) -> Batch:
+        return Batch(*self._reader.checked(row))
 
     async def _commit(self, batch: Batch, rows: list[tuple[Statement, Row]]) -> None:
         await self._database.commit(Member(rows, frozenset([("batch", *batch.name)])))
 
 
 def _row(batch: Batch) -> Row:
-    return (
+    values = (
         *batch.name,
         int(batch.state),
         batch.started_ms,
@@ -152,6 +157,7 @@ def _row(batch: Batch) -> Row:
         batch.failed,
         batch.request,
     )
+    return (*values, row_crc(*values))
 
 
 def _place(token: bytes) -> tuple[int, str]:

@@ -9,12 +9,18 @@ from pathlib import Path
 from typing import Final
 
 import apsw
-from google.protobuf.message import Message
-from temporalio.api.taskqueue.v1 import TaskQueueConfig
-from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse
 
 from stormsail.engine.core.ids import RunKey
-from stormsail.engine.store import activities, outbox, runs, schedules
+from stormsail.engine.store import (
+    activities,
+    batches,
+    namespaces,
+    outbox,
+    runs,
+    schedules,
+    search_attributes,
+    task_queues,
+)
 from stormsail.engine.store.errors import (
     NotOurFile,
     RowDamaged,
@@ -48,6 +54,22 @@ _ORPHANS: Final = {
         "SELECT count(*) FROM indexed WHERE rid NOT IN (SELECT rid FROM run UNION SELECT rid FROM schedule)"
     ),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Small:
+    """A table of small rows, each with its checksum last: how one is named in words, and what reads them all."""
+
+    named: str
+    rows: str
+
+
+_SMALL: Final = (
+    _Small("namespace {0}", namespaces.SELECT),
+    _Small("search attribute {0}/{1}", search_attributes.SELECT),
+    _Small("the configuration of task queue {0}/{1}", task_queues.SELECT),
+    _Small("batch {0}/{1}", batches.SELECT),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +173,7 @@ class _Check:
             self._check_runs()
             self._check_schedules()
             self._check_messages()
-            self._check_settings()
+            self._check_small_rows()
             for what, question in _ORPHANS.items():
                 count = self._reader.read(question)[0][0]
                 if count:
@@ -193,18 +215,21 @@ class _Check:
                 self._found(f"schedule {stored[0]}/{stored[1]}", damaged.found)
             self._schedules += 1
 
-    def _check_settings(self) -> None:
-        """What a server holds in memory from the start, so that it does not start without any of it."""
-        for name, described in self._reader.read("SELECT name, described FROM namespace"):
-            self._check_message(f"namespace {name}", DescribeNamespaceResponse, described)
-        for namespace, name, config in self._reader.read("SELECT namespace, name, config FROM task_queue_config"):
-            self._check_message(f"the configuration of task queue {namespace}/{name}", TaskQueueConfig, config)
+    def _check_small_rows(self) -> None:
+        """What a server holds in memory from the start, so that it does not start without any of it; and batches."""
+        for table in _SMALL:
+            for row in self._reader.read(table.rows):
+                self._check_small_row(table.named.format(*row), row)
+        for part in self._reader.read("SELECT namespace, job_id, part FROM batch_part"):
+            question = f"SELECT {batches.PART_COLUMNS} FROM batch_part WHERE (namespace, job_id, part) = (?, ?, ?)"  # noqa: S608
+            for row in self._reader.read(question, part):
+                self._check_small_row(f"the runs of batch {row[0]}/{row[1]}", row)
 
-    def _check_message(self, where: str, kind: type[Message], packed: bytes) -> None:
+    def _check_small_row(self, where: str, row: Row) -> None:
         try:
-            self._reader.message(kind, packed)
+            self._reader.checked(row)
         except RowDamaged:
-            self._found(where, "what is stored of it cannot be read")
+            self._found(where, "its checksum does not match")
 
     def _check_messages(self) -> None:
         question = "SELECT id, run_id, event_id, kind, crc, message FROM outbox WHERE id > ? ORDER BY id LIMIT ?"

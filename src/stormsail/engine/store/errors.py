@@ -91,11 +91,11 @@ class RunConflict(AssertionError):
 
 
 class RowDamaged(AssertionError):
-    """A row of the file holds what its table cannot hold, so that the row is damaged."""
+    """A row of the file does not match its checksum, or holds what its table cannot hold."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"A row of {path} cannot be read. `stormsail server fsck` tells which; other rows are not touched."
+            f"A row of {path} is damaged. `stormsail server fsck` tells which; other rows are not touched."
         )
 
 

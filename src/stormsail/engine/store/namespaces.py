@@ -7,21 +7,24 @@ from typing import Final
 from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse
 
 from stormsail.engine.core.errors import NamespaceAlreadyExists, NamespaceNotFound, ResourceExhausted, Unavailable
+from stormsail.engine.store.checksum import row_crc
 from stormsail.engine.store.database import Database, Member, Statement
 from stormsail.engine.store.errors import WriteRejected
+from stormsail.engine.store.reader import Row
 
-INSERT: Final = Statement(rank=50, head="INSERT INTO namespace (name, id, described) VALUES ", row="(?, ?, ?)")
+SELECT: Final = "SELECT name, id, described, crc FROM namespace"
+INSERT: Final = Statement(rank=50, head="INSERT INTO namespace (name, id, described, crc) VALUES ", row="(?, ?, ?, ?)")
 UPDATE: Final = Statement(
     rank=51,
-    head="UPDATE namespace SET id = v.column2, described = v.column3 FROM (VALUES ",
-    row="(?, ?, ?)",
+    head="UPDATE namespace SET id = v.column2, described = v.column3, crc = v.column4 FROM (VALUES ",
+    row="(?, ?, ?, ?)",
     tail=") AS v WHERE name = v.column1",
     exact=True,
 )
 RENAME: Final = Statement(
     rank=53,
-    head="UPDATE namespace SET name = v.column2, described = v.column3 FROM (VALUES ",
-    row="(?, ?, ?)",
+    head="UPDATE namespace SET name = v.column2, described = v.column3, crc = v.column4 FROM (VALUES ",
+    row="(?, ?, ?, ?)",
     tail=") AS v WHERE name = v.column1",
     exact=True,
 )
@@ -59,9 +62,10 @@ class Namespaces:
         self._database = database
         self._max = namespaces_max
         self._by_name: dict[str, StoredNamespace] = {}
-        read = database.reader.message
-        for name, id_, described in database.reader.read("SELECT name, id, described FROM namespace"):
-            self._by_name[name] = StoredNamespace(name, id_, read(DescribeNamespaceResponse, described))
+        reader = database.reader
+        for row in reader.read(SELECT):
+            name, id_, described = reader.checked(row)
+            self._by_name[name] = StoredNamespace(name, id_, reader.message(DescribeNamespaceResponse, described))
         self._by_id = {namespace.id: namespace for namespace in self._by_name.values()}
 
     def get(self, name: str) -> StoredNamespace | None:
@@ -98,9 +102,8 @@ class Namespaces:
             )
         if len(self._by_name) >= self._max:
             raise ResourceExhausted(f"There are {self._max} namespaces, which is the limit.")
-        row = (namespace.name, namespace.id, namespace.described.SerializeToString())
         try:
-            await self._database.commit(Member([(INSERT, row)], frozenset([("namespace", namespace.name)])))
+            await self._database.commit(Member([(INSERT, _row(namespace))], frozenset([("namespace", namespace.name)])))
         except WriteRejected:
             raise NamespaceAlreadyExists(namespace.name) from None
         self._remember(namespace)
@@ -109,16 +112,17 @@ class Namespaces:
         """Replace a namespace of the same name. Returns once it is on disk; raises NamespaceNotFound."""
         if namespace.name not in self._by_name:
             raise NamespaceNotFound(namespace.name)
-        row = (namespace.name, namespace.id, namespace.described.SerializeToString())
-        await self._database.commit(Member([(UPDATE, row)], frozenset([("namespace", namespace.name)])))
+        await self._database.commit(Member([(UPDATE, _row(namespace))], frozenset([("namespace", namespace.name)])))
         self._remember(namespace)
 
     async def rename(self, namespace: StoredNamespace, name: str) -> None:
         """Give a namespace another name, so that its own names nothing any more. Returns once that is on disk."""
-        row = (namespace.name, name, namespace.described.SerializeToString())
+        renamed = StoredNamespace(name, namespace.id, namespace.described)
+        _, _, described, crc = _row(renamed)
+        row = (namespace.name, name, described, crc)
         await self._database.commit(Member([(RENAME, row)], frozenset([("namespace", namespace.name)])))
         self._forget(namespace.name)
-        self._remember(StoredNamespace(name, namespace.id, namespace.described))
+        self._remember(renamed)
 
     async def delete(self, namespace: StoredNamespace) -> None:
         """Take a namespace out of the list. Returns once that is on disk."""
@@ -132,3 +136,8 @@ class Namespaces:
     def _remember(self, namespace: StoredNamespace) -> None:
         self._by_name[namespace.name] = namespace
         self._by_id[namespace.id] = namespace
+
+
+def _row(namespace: StoredNamespace) -> Row:
+    values = (namespace.name, namespace.id, namespace.described.SerializeToString(deterministic=True))
+    return (*values, row_crc(*values))

@@ -6,6 +6,7 @@ from typing import Final
 
 import apsw
 
+from stormsail.engine.store import checksum
 from stormsail.engine.store.errors import NotOurFile, SchemaTooNew, StorageFailed
 from stormsail.engine.store.medium import Medium
 
@@ -73,6 +74,7 @@ def make_schema(connection: apsw.Connection, path: Path) -> None:
     """Make the tables that the file does not have yet, all or none of each version's."""
     try:
         version = connection.pragma("user_version")
+        checksum.teach(connection)
         steps = [Path(__file__).with_name("schema.sql"), *MIGRATIONS]
         for number, step in enumerate(steps[version:], version + 1):
             connection.execute(

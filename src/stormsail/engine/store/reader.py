@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 import apsw
 from google.protobuf.message import DecodeError, Message
 
+from stormsail.engine.store.checksum import row_crc
 from stormsail.engine.store.errors import RowDamaged, StorageBusy, StorageFailed
 from stormsail.engine.store.medium import Medium
 from stormsail.engine.store.opening import connect
@@ -97,6 +98,12 @@ class Reader:
             return kind.FromString(packed)
         except (DecodeError, TypeError) as error:
             raise RowDamaged(self._path) from error
+
+    def checked(self, row: Row) -> Row:
+        """Return a row without its last value, the checksum of the others. Raises RowDamaged where that is another."""
+        if row_crc(*row[:-1]) != row[-1]:
+            raise RowDamaged(self._path)
+        return row[:-1]
 
     def _read_error(self, error: apsw.Error | UnicodeDecodeError) -> Exception:
         """Sort what went wrong in a read: the disk or the file; a lock; else the statement, which is our bug."""

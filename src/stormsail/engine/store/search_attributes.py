@@ -13,6 +13,7 @@ from temporalio.api.common.v1 import Payload
 from stormsail.engine.core import search_attributes as core
 from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.search_attributes import PER_TYPE_MAX, PREDEFINED, SETTABLE, TYPE_NAMES, Type, Types
+from stormsail.engine.store.checksum import row_crc
 from stormsail.engine.store.database import Database, Member, Statement
 from stormsail.engine.store.list_values import COLUMNS, Column, Kind, indexed_column
 from stormsail.engine.store.reader import Row
@@ -43,10 +44,11 @@ DIVISION: Final = PREDEFINED_NUMBERS["TemporalNamespaceDivision"]
 
 PUT: Final = Statement(
     rank=52,
-    head="INSERT INTO search_attribute (namespace, name, type, number, field, live) VALUES ",
-    row="(?, ?, ?, ?, ?, ?)",
-    tail=" ON CONFLICT (number) DO UPDATE SET field = excluded.field, live = excluded.live",
+    head="INSERT INTO search_attribute (namespace, name, type, number, field, live, crc) VALUES ",
+    row="(?, ?, ?, ?, ?, ?, ?)",
+    tail=" ON CONFLICT (number) DO UPDATE SET field = excluded.field, live = excluded.live, crc = excluded.crc",
 )
+SELECT: Final = "SELECT namespace, name, type, number, field, live, crc FROM search_attribute"
 DELETE_INDEXED: Final = Statement(rank=41, head="DELETE FROM indexed WHERE rid IN (", row="?", tail=")")
 INSERT_INDEXED: Final = Statement(rank=42, head="INSERT INTO indexed (rid, attribute, value) VALUES ", row="(?, ?, ?)")
 
@@ -82,8 +84,8 @@ class SearchAttributes:
         self._live: dict[str, dict[str, Registered]] = {}
         self._turn = asyncio.Lock()
         """Numbers and fields are given one change after the other."""
-        rows = database.reader.read("SELECT namespace, name, type, number, field, live FROM search_attribute")
-        for namespace, name, value_type, number, field, live in rows:
+        for row in database.reader.read(SELECT):
+            namespace, name, value_type, number, field, live = database.reader.checked(row)
             self._remember(Registered(namespace, name, value_type, number, field, bool(live)))
 
     def custom(self, namespace: str) -> Mapping[str, Registered]:
@@ -209,10 +211,7 @@ class SearchAttributes:
     async def _put(self, namespace: str, changed: Sequence[Registered]) -> None:
         if not changed:
             return
-        rows: list[tuple[Statement, Row]] = [
-            (PUT, (one.namespace, one.name, int(one.value_type), one.number, one.field, int(one.live)))
-            for one in changed
-        ]
+        rows = [(PUT, _row(one)) for one in changed]
         await self._database.commit(Member(rows, frozenset([("search attributes", namespace)])))
         for one in changed:
             self._remember(one)
@@ -225,6 +224,11 @@ class SearchAttributes:
         else:
             live.pop(one.name, None)
         self._live[one.namespace] = live
+
+
+def _row(one: Registered) -> Row:
+    values = (one.namespace, one.name, int(one.value_type), one.number, one.field, int(one.live))
+    return (*values, row_crc(*values))
 
 
 def _check_name(name: str) -> None:

@@ -8,13 +8,15 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueueConfig
 
 from stormsail.engine.core.errors import ResourceExhausted
+from stormsail.engine.store.checksum import row_crc
 from stormsail.engine.store.database import Database, Member, Statement
 
+SELECT: Final = "SELECT namespace, name, type, config, crc FROM task_queue_config"
 PUT: Final = Statement(
     rank=75,
-    head="INSERT INTO task_queue_config (namespace, name, type, config) VALUES ",
-    row="(?, ?, ?, ?)",
-    tail=" ON CONFLICT (namespace, name, type) DO UPDATE SET config = excluded.config",
+    head="INSERT INTO task_queue_config (namespace, name, type, config, crc) VALUES ",
+    row="(?, ?, ?, ?, ?)",
+    tail=" ON CONFLICT (namespace, name, type) DO UPDATE SET config = excluded.config, crc = excluded.crc",
 )
 
 DELETE: Final = Statement(rank=76, head="DELETE FROM task_queue_config WHERE namespace IN (", row="?", tail=")")
@@ -34,10 +36,10 @@ class TaskQueueConfigs:
         self.changed: Callable[[ConfigName], None] = lambda _: None
         """Told of each change, once it is on disk."""
         self._configs: dict[ConfigName, TaskQueueConfig] = {}
-        for namespace, name, kind, config in database.reader.read(
-            "SELECT namespace, name, type, config FROM task_queue_config"
-        ):
-            self._configs[namespace, name, kind] = database.reader.message(TaskQueueConfig, config)
+        reader = database.reader
+        for row in reader.read(SELECT):
+            namespace, name, kind, config = reader.checked(row)
+            self._configs[namespace, name, kind] = reader.message(TaskQueueConfig, config)
 
     def get(self, name: ConfigName) -> TaskQueueConfig | None:
         """Return a configuration, not to be changed; None where nobody made one."""
@@ -72,8 +74,10 @@ class TaskQueueConfigs:
                 raise ResourceExhausted(
                     f"{self._max} task queues have a configuration, which is the limit: {name[1]} cannot get one."
                 )
-            row = (*name, new.SerializeToString(deterministic=True))
-            await self._database.commit(Member([(PUT, row)], frozenset([("task_queue_config", name)])))
+            values = (*name, new.SerializeToString(deterministic=True))
+            await self._database.commit(
+                Member([(PUT, (*values, row_crc(*values)))], frozenset([("task_queue_config", name)]))
+            )
             self._configs[name] = new
             self.changed(name)
             return new
