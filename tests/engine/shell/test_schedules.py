@@ -1,5 +1,7 @@
 """Schedules on a whole engine with a real store: what they start, what they learn, and what a crash leaves of them."""
 
+import asyncio
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -235,6 +237,48 @@ async def test_a_run_whose_beginning_the_schedule_never_heard_of_is_followed_tho
         await world.start("another")
     schedule = await until_actions(world, 1)
     assert [each.run_id for each in schedule.running] == [began]
+
+
+class _SlowSchedules(_DyingSchedules):
+    """Schedules of which one cannot be written until the test lets it."""
+
+    def __init__(self, schedules: Any, slow: str) -> None:
+        super().__init__(schedules, dies_at=sys.maxsize)
+        self._slow = slow
+        self.gate = asyncio.Event()
+
+    async def commit(self, before: Schedule | None, after: Schedule | None, due_ms: int | None) -> None:
+        if before is not None and before.key.schedule_id == self._slow:
+            await self.gate.wait()
+        await super().commit(before, after, due_ms)
+
+
+async def test_a_schedule_whose_changes_take_long_keeps_no_other_from_its_time(closed_world: World) -> None:
+    world = closed_world
+
+    def slowed(store: Any) -> Any:
+        slow = _DyingStore(store, dies_at=sys.maxsize)
+        slow.schedules = _SlowSchedules(store.schedules, "s")
+        return slow
+
+    world.store_of = slowed
+    await world.open()
+    await create(world)
+    other = creation()
+    other.schedule_id, other.schedule.action.start_workflow.workflow_id = "t", "t"
+    await world.soon(world.engine.schedules.create(other, "id"))
+    await world.clock.advance(FIRST_MS - STARTED_AT_MS)
+    for minute in (1, 2):
+        await world.until(lambda so_many=minute: _actions_of(world, "t") == so_many)  # type: ignore[misc]
+        assert seen(world).actions == 0
+        await finish_next(world)
+        await world.clock.advance(MINUTE)
+    world.store.schedules.gate.set()
+    await until_actions(world, 1)
+
+
+def _actions_of(world: World, schedule_id: str) -> int:
+    return world.engine.schedules.read(ScheduleKey(NAMESPACE, schedule_id)).actions
 
 
 async def test_requests_that_are_sent_again_are_done_once(world: World) -> None:

@@ -69,6 +69,8 @@ class Schedules:
         """Whose workflow it is that runs, by namespace and workflow id."""
         self._doing: dict[tuple[ScheduleKey, str], asyncio.Task[None]] = {}
         """What is under way: starts by request id, endings by workflow id."""
+        self._waking: set[ScheduleKey] = set()
+        """Schedules that are being woken. One whose changes before that take long keeps none of the others."""
         self._held_until_ms: dict[ScheduleKey, int] = {}
         """Schedules that could not be woken, and when to try again."""
         self._places = asyncio.Semaphore(_STARTED_AT_ONCE)
@@ -152,7 +154,7 @@ class Schedules:
         while True:
             self._changed = asyncio.get_running_loop().create_future()
             try:
-                await self._wake_due()
+                self._wake_due()
                 nap_ms = self._nap_ms()
             except Exception:
                 _log.exception("schedules_not_read")
@@ -218,8 +220,7 @@ class Schedules:
                 self._followed.pop((key.namespace, gone.workflow_id), None)
             if after is not None:
                 self._do(after)
-            if self._changed is not None and not self._changed.done():
-                self._changed.set_result(None)
+            self._look_again()
         except StorageFailed as error:
             raise self._runs.storage_failed(error) from error
         finally:
@@ -246,12 +247,16 @@ class Schedules:
         except Refused:
             return None  # nobody can say; what is not known to have ended is shown as running
 
-    async def _wake_due(self) -> None:
-        """Wake what is due. One that fails waits a little, and does not keep the others."""
+    def _wake_due(self) -> None:
+        """Begin to wake what is due. One that fails waits a little."""
         now_ms = self._clock.now_ms()
         self._held_until_ms = {key: until for key, until in self._held_until_ms.items() if until > now_ms}
+        passed_over = self._waking | self._held_until_ms.keys()
         due = self._store.due(now_ms, _WOKEN_AT_ONCE + len(self._held_until_ms))
-        await asyncio.gather(*(self._wake(key) for key in due if key not in self._held_until_ms))
+        for key in due:
+            if key not in passed_over and len(self._waking) < _WOKEN_AT_ONCE:
+                self._waking.add(key)
+                self._spawn(self._wake(key), key)
 
     async def _wake(self, key: ScheduleKey) -> None:
         try:
@@ -263,15 +268,23 @@ class Schedules:
             _log.warning("schedule_not_woken", schedule=str(key), refused=refused.message)
         except Exception:
             _log.exception("schedule_failed", schedule=str(key))
+        finally:
+            self._waking.discard(key)
+            self._look_again()
         # It was not done, or is due again at once though it was: either way it waits, so that nothing spins.
         self._held_until_ms[key] = self._clock.now_ms() + _RETRY_MS
+
+    def _look_again(self) -> None:
+        """End the nap: another schedule may be the next that is due."""
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
 
     def _nap_ms(self) -> int:
         due_ms = self._store.next_due_ms()
         if due_ms is None:
             return _LOOK_AGAIN_MS
         left_ms = due_ms - self._clock.now_ms()
-        if left_ms <= 0 and self._held_until_ms:
+        if left_ms <= 0 and (self._held_until_ms or self._waking):
             return _HELD_NAP_MS
         return max(0, min(_LOOK_AGAIN_MS, left_ms))
 
