@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -67,6 +68,8 @@ class Network:
         self.reset = reset
         self._violated = violated
         self._coverage = coverage
+        self._outside = copy_context()
+        """Where callers live: what they hear is not up to the process that it is about."""
         self._pending: dict[_Pending, None] = {}
         self.calls = 0
         self.rotten = False
@@ -167,7 +170,8 @@ class Network:
     def _node_died(self, life: Life) -> None:
         for pending in list(self._pending):
             if any(served_by is life for served_by, _ in pending.servers) and self._chance.random() < 0.9:
-                self._loop.call_later(self._chance.random() * self._delay_s, self._fail, pending, "connection lost")
+                delay_s = self._chance.random() * self._delay_s
+                self._loop.call_later(delay_s, self._fail, pending, "connection lost", context=self._outside)
 
 
 async def _serve(rpc: Rpc, call: Call, body: bytes) -> bytes:
