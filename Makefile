@@ -5,6 +5,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
+# The interpreter that .venv is made of, when it is made: 3.11 or newer.
+PYTHON ?= python3
 READY := .venv/.ready
 
 # Without byte code the workflow sandbox compiles every module again for every workflow.
@@ -53,9 +55,9 @@ help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
 
 $(READY): pyproject.toml uv.lock
-	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stormsail needs Python 3.11 or newer; python3 is " + sys.version)'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stormsail needs Python 3.11 or newer; $(PYTHON) is " + sys.version)'
 	@# Distributions that split ensurepip off can still make an environment and fill it with their own pip.
-	test -x $(BIN)/python || python3 -m venv .venv 2>/dev/null || python3 -m venv --clear --without-pip .venv
-	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv 2>/dev/null || python3 -m pip --python $(BIN)/python install --quiet uv
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv 2>/dev/null || $(PYTHON) -m venv --clear --without-pip .venv
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv 2>/dev/null || $(PYTHON) -m pip --python $(BIN)/python install --quiet uv
 	$(BIN)/uv sync --frozen --quiet
 	@touch $@

@@ -20,7 +20,7 @@ from bench.lives import answering, cold, parked, recovered, signalled, timed_out
 from bench.overload import overload
 from bench.overload import told as overload_told
 from bench.report import where, write
-from bench.syncs import Syncs
+from bench.syncs import Syncs, taken_a_s
 
 REPORT: Final = Path(__file__).with_name("report")
 _PART_S: Final = 180.0
@@ -130,6 +130,8 @@ class Bench:
             if each.missing:
                 say(f"{each.name}: left out, {each.missing}")
         for number in range(self._given.rounds if "throughput" in self._given.only else 0):
+            self._given.syncs_a_s.append(taken_a_s(self._place))
+            say(f"round {number + 1}: the disk takes {self._given.syncs_a_s[-1]:,.0f} syncs a second")
             for engine in there:
                 told = await timed_out(partial(throughput, engine, self._fresh(), self._given.seconds), _PART_S)
                 self.results[engine.key]["rounds"].append(told)
@@ -240,6 +242,7 @@ def main() -> None:
     given.only = given.only.split(",")
     if unknown := set(given.only) - set(PARTS):
         parser.error(f"--only: no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    given.syncs_a_s = []
     given.whole = set(given.only) == set(PARTS)
     # Who asks for a part alone wants as many as were asked for, however long that takes.
     given.park_seconds = given.park_seconds or (given.seconds * 2 if given.whole else 4 * 3_600.0)

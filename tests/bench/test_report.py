@@ -13,10 +13,11 @@ from temporalio.api.workflowservice.v1 import GetSystemInfoRequest, GetSystemInf
 from bench.bare import SERVICE, BareClient, CallFailed
 from bench.engines import engines
 from bench.report import write
+from bench.syncs import taken_a_s
 from stormsail.engine.api.transport import Bounds, Call, Transport
 from stormsail.engine.core.errors import NotFound
 
-GIVEN = argparse.Namespace(rounds=2, seconds=6.0, whole=True)
+GIVEN = argparse.Namespace(rounds=2, seconds=6.0, whole=True, syncs_a_s=[2_000.0, 1_000.0])
 
 
 def ran(w1_ms: float, done: int) -> dict[str, Any]:
@@ -45,12 +46,27 @@ def test_the_report_gives_medians_ranges_and_ratios_and_names_what_is_left_out(t
     assert json.loads((tmp_path / "bench.json").read_text()).keys() == RESULTS.keys()
 
 
+def test_the_report_says_what_holds_each_engine_up_and_how_fast_the_disk_is(tmp_path: Path) -> None:
+    results = {key: dict(each) for key, each in RESULTS.items()}
+    results["stormsail"]["counts"] = {"calls": 7.0, "syncs": 1.5}
+    results["temporal-file"] = {**RESULTS["other"], "counts": {"calls": 7.0, "syncs": 75.0}}
+    text = write(tmp_path, results, GIVEN).read_text()
+    assert "* The disk takes 1500 (1000–2000) appends of 4 KiB a second, each synced." in text
+    assert "at 75.0 syncs a workflow lets do about 20/s" in text
+    assert "5.62 ms of CPU a workflow" in text
+
+
+def test_the_disk_is_asked_how_many_syncs_it_takes_and_nothing_is_left_of_it(tmp_path: Path) -> None:
+    assert taken_a_s(tmp_path, 0.05) > 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_parts_that_are_run_alone_have_a_page_of_their_own(tmp_path: Path) -> None:
     parked = {"started": 1_000_000, "starts_a_s": 900.0, "start_cpu_ms": 0.5, "memory_bytes": 190.0}
     opened = {"in_flight": 100_000, "answers_s": 0.5, "first_task_s": 0.6, "first_task_cpu_s": 0.4}
     ours = {"name": "Stormsail", "missing": "", "durable": True, "rounds": [], "parked": parked, "open": opened}
     ours["signals"] = {"signals_a_s": 2_000.0, "signal_cpu_ms": 0.17}
-    given = argparse.Namespace(rounds=1, seconds=3.0, whole=False, only=["parked", "open"])
+    given = argparse.Namespace(rounds=1, seconds=3.0, whole=False, only=["parked", "open"], syncs_a_s=[])
     path = write(tmp_path, {"stormsail": ours}, given)
     assert path.name == "scale.md"
     assert "| Stormsail | 1,000,000 | 900 | 0.50 | 190 | – | lost | none | – |" in path.read_text()
