@@ -241,6 +241,8 @@ class Timetable:
         lasting = duration_ms(after.policies.catchup_window) == CATCHUP_WINDOW_DEFAULT_MS
         for starting in after.starting:
             found = self._actions[after.request_id(starting.action.number)]
+            if found.workflow_id:
+                continue  # how long a start is tried is decided with it: a window that is wider later comes too late
             found.workflow_id, found.tracked = starting.workflow_id, starting.tracked
             found.lasting = lasting and not starting.action.manual
         return new
