@@ -235,7 +235,7 @@ async def test_a_server_does_not_start_with_a_batch_that_cannot_be_read_and_says
     try:
         file = apsw.Connection(str(tmp_path / "engine.db"))
         file.execute(
-            "INSERT INTO batch VALUES ('default', CAST(x'ff' AS TEXT), ?, 1, NULL, 1, 0, 0, x'')", (int(RUNNING),)
+            "INSERT INTO batch VALUES ('default', CAST(x'ff' AS TEXT), ?, 1, NULL, 1, 0, 0, x'', 0)", (int(RUNNING),)
         )
         file.close()
         with pytest.raises(StorageFailed, match=r"server fsck.*restore the file from a backup"):
