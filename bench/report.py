@@ -90,7 +90,6 @@ def _page(results: dict[str, dict[str, Any]], given: argparse.Namespace) -> str:
             [_throughput_row(each) for each in ran.values()],
         ),
         "W1: one after the other. W2: 50 in flight; CPU is per workflow, in W2. W3: one workflow of ten activities in a row.\n",
-        _bound_section(ran, given),
         _ratios(ran),
         _variants_section(ran),
         "## Calls and fsyncs a workflow\n",
@@ -104,22 +103,6 @@ def _page(results: dict[str, dict[str, Any]], given: argparse.Namespace) -> str:
         _machine(given),
     ]
     return "\n".join(part for part in parts if part)
-
-
-def _bound_section(ran: dict[str, dict[str, Any]], given: argparse.Namespace) -> str:
-    """What W2 is held up by, for that is another thing for each engine: a ratio holds for this machine and its disk."""
-    syncs = {key: (each.get("counts") or {}).get("syncs") for key, each in ran.items()}
-    if not given.syncs_a_s or not syncs.get("temporal-file") or "stormsail" not in ran:
-        return ""
-    figures = _figures(ran["stormsail"])
-    cores = os.cpu_count() or 1
-    busy_ms = statistics.median(figures["server_ms"]) + statistics.median(figures["client_ms"])
-    disk = statistics.median(given.syncs_a_s)
-    return (
-        f"What holds W2 up: of ours the processors, which {cores} cores at {busy_ms:.2f} ms of CPU a workflow, client included, let do"
-        f" {cores * 1000 / busy_ms:.0f}/s; of the dev server on a file the disk, which at {syncs['temporal-file']:.1f} syncs a workflow lets do"
-        f" about {disk / syncs['temporal-file']:.0f}/s. So the ratio of the two rises with a slower disk and with a faster processor.\n"
-    )
 
 
 def _part_page(results: dict[str, dict[str, Any]], given: argparse.Namespace) -> str:
