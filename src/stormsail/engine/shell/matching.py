@@ -253,6 +253,11 @@ class Matching:
         """Return the queue a poll came for, made if need be. Raises ResourceExhausted when there are too many."""
         return self._polled(name)
 
+    def count(self, name: QueueName) -> int:
+        """Return how many tasks wait in a queue."""
+        queue = self._queues.get(name)
+        return len(queue.backlog) if queue is not None else 0
+
     def backlog(self, name: QueueName, level: int | None = None) -> tuple[int, int]:
         """Return how many tasks wait in a queue, or those of one priority, and the oldest one's age in milliseconds."""
         queue = self._queues.get(name)

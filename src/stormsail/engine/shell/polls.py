@@ -209,7 +209,7 @@ class Polls:
         started = await self._started(found, request)
         if not isinstance(started, StartedWorkflowTask):
             return None
-        backlog, _ = self._matching.backlog(found.queue)
+        backlog = self._matching.count(found.queue)
         extras = Extras(self._queries.waiting(key), backlog, self._scaling(found, waited_ms))
         try:
             return self.workflow_delivery(started, found.queue, extras, partial=started.sticky)
@@ -289,13 +289,12 @@ class Polls:
         queue = self._matching.seen_polling(found.queue)
         now_ms = queue.last_use_ms
         per_second = limits.scaling_decisions_per_s * max(1, len(queue.pollers.pollers))
-        if (now_ms - queue.suggested_at_ms) * per_second < 1_000 or queue.limited is not None:
+        if (now_ms - queue.looked_at_ms) * per_second < 1_000 or queue.limited is not None:
             return 0
+        queue.looked_at_ms = now_ms
         count, age_ms = self._matching.backlog(found.queue)
-        if not (count and age_ms > limits.scaling_old_backlog_ms) and not self._comes_too_fast(queue, now_ms):
-            return 0
-        queue.suggested_at_ms = now_ms
-        return 1
+        too_old = count and age_ms > limits.scaling_old_backlog_ms
+        return 1 if too_old or self._comes_too_fast(queue, now_ms) else 0
 
     def _comes_too_fast(self, queue: TaskQueue, now_ms: int) -> bool:
         added, dispatched = queue.rates(now_ms)

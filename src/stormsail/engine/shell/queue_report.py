@@ -51,7 +51,7 @@ def describe_task_queue(
     response.effective_rate_limit.requests_per_second = rate
     response.effective_rate_limit.rate_limit_source = source
     if request.include_task_queue_status:
-        count = matching.backlog(name)[0] if name is not None else 0
+        count = matching.count(name) if name is not None else 0
         response.task_queue_status.CopyFrom(
             TaskQueueStatus(backlog_count_hint=count, rate_per_second=rate, task_id_block=TaskIdBlock())
         )

@@ -85,7 +85,8 @@ class TaskQueue:
     """By priority, of those that there were tasks of."""
     last_poll_ms: int = 0
     last_use_ms: int = 0
-    suggested_at_ms: int = 0
+    looked_at_ms: int = 0
+    """When it was last looked at whether another poll would help: as seldom as Temporal looks, whatever comes of it."""
     limit: DispatchLimit = field(default_factory=DispatchLimit)
     limited: Alarm | None = None
     """Rings when the limit lets the next task through."""
