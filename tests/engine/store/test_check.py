@@ -5,11 +5,12 @@ import os
 import stat
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
 import pytest
-from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.enums.v1 import BatchOperationState, TaskQueueType
 from temporalio.api.namespace.v1 import NamespaceInfo
 from temporalio.api.taskqueue.v1 import TaskQueueConfig
 from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse
@@ -24,6 +25,7 @@ from stormsail.engine.store.namespaces import StoredNamespace
 from stormsail.engine.store.store import Store
 
 ACTIVITY = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+COMPLETED = BatchOperationState.BATCH_OPERATION_STATE_COMPLETED
 JOB = Batch("default", "job", RUNNING, AT_MS, None, total=2, completed=0, failed=0, request=b"")
 
 
@@ -115,9 +117,7 @@ async def test_a_server_does_not_start_without_what_it_holds_in_memory_and_says_
 @pytest.mark.parametrize(
     ("change", "asked"),
     [
-        ("batch SET completed = 1", lambda batches: batches.get("default", "job")),
-        ("batch SET completed = 1", lambda batches: batches.running()),
-        ("batch SET completed = 1", lambda batches: batches.page("default", 10, b"")),
+        ("batch SET completed = 1 WHERE job_id = 'job'", lambda batches: batches.get("default", "job")),
         ("batch_part SET runs = x'5b5b2277302c22225d5d'", lambda batches: batches.runs(JOB, 0, 10)),
     ],
 )
@@ -129,6 +129,30 @@ async def test_a_batch_is_not_worked_on_with_another_number_or_other_runs_than_w
     store = Store.open(tmp_path, now_ms=lambda: AT_MS)
     with pytest.raises(RowDamaged, match="server fsck"):
         asked(store.batches)
+    store.close()
+
+
+async def test_a_damaged_batch_is_left_alone_and_the_others_go_on_are_listed_and_are_forgotten(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fill(tmp_path)
+    store = Store.open(tmp_path, now_ms=lambda: AT_MS)
+    running = [replace(JOB, job_id=name, started_ms=AT_MS + n) for n, name in enumerate(("b", "c"), 1)]
+    ended = replace(JOB, job_id="d", state=COMPLETED, closed_ms=AT_MS)
+    for batch in (*running, ended, replace(ended, job_id="e")):
+        await store.batches.begin(batch, [])
+    store.close()
+    tamper(tmp_path, "UPDATE batch SET total = total + 1 WHERE job_id IN ('b', 'd')")
+    store = Store.open(tmp_path, now_ms=lambda: AT_MS)
+    assert [batch.job_id for batch in store.batches.running()] == ["c", "job"]
+    assert [batch.job_id for batch in store.batches.closed_by("default", AT_MS, 10)] == ["e"]
+    pages, token = [], b""
+    while not pages or token:
+        page = store.batches.page("default", 2, token)
+        token = page.next_token
+        pages.append([batch.job_id for batch in page.batches])
+    assert pages == [["c"], ["e"], ["job"]]
+    assert "batch default/b is passed over" in caplog.text
     store.close()
 
 

@@ -1,6 +1,7 @@
 """Batches as stored: operations on many runs, which runs they concern, and how far they got."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -10,8 +11,10 @@ from temporalio.api.enums.v1 import BatchOperationState
 from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.store.checksum import row_crc
 from stormsail.engine.store.database import Database, Member, Statement
+from stormsail.engine.store.errors import RowDamaged
 from stormsail.engine.store.reader import Row
 
+_log: Final = logging.getLogger(__name__)
 RUNS_IN_PART: Final = 1_000
 RUNNING: Final = BatchOperationState.BATCH_OPERATION_STATE_RUNNING
 
@@ -78,26 +81,28 @@ class Batches:
         self._reader = database.reader
 
     def get(self, namespace: str, job_id: str) -> Batch | None:
-        """Return a batch by its name."""
+        """Return a batch by its name. Raises RowDamaged."""
         found = self._reader.read(f"{SELECT} WHERE namespace = ? AND job_id = ?", (namespace, job_id))
-        return self._read(found[0]) if found else None
+        return Batch(*self._reader.checked(found[0])) if found else None
 
     def running(self) -> list[Batch]:
-        """Return all batches that have not ended."""
+        """Return all batches that have not ended, but for damaged ones: nobody goes on with those."""
         rows = self._reader.read(f"{SELECT} WHERE state = ?", (int(RUNNING),))
-        return [self._read(row) for row in rows]
+        return self._sound(rows)
 
     def page(self, namespace: str, page_size: int, token: bytes) -> BatchPage:
-        """Return batches of a namespace, the newest first, those after the one that the token names."""
+        """Return batches of a namespace, the newest first, those after the one that the token names; without damaged
+        ones."""
         after_ms, after_id = _place(token)
         rows = self._reader.read(
             f"{SELECT} WHERE namespace = ? AND (-started_ms, job_id) > (?, ?) ORDER BY -started_ms, job_id LIMIT ?",
             (namespace, after_ms, after_id, page_size + 1),
         )
-        batches = [self._read(row) for row in rows[:page_size]]
+        batches = self._sound(rows[:page_size])
         if len(rows) <= page_size:
             return BatchPage(batches, b"")
-        return BatchPage(batches, json.dumps([-batches[-1].started_ms, batches[-1].job_id]).encode())
+        _, job_id, _, started_ms, *_ = rows[page_size - 1]
+        return BatchPage(batches, json.dumps([-started_ms, job_id]).encode())
 
     def runs(self, batch: Batch, first: int, most: int) -> list[tuple[str, str]]:
         """Return workflow and run ids of runs that a batch concerns, from the `first` on; only of one that runs."""
@@ -133,14 +138,21 @@ class Batches:
             f"{SELECT} WHERE namespace = ? AND closed_ms <= ? LIMIT ?",
             (namespace, until_ms, limit),
         )
-        return [self._read(row) for row in rows]
+        return self._sound(rows)
 
     async def delete(self, batch: Batch) -> None:
         """Forget a batch that has ended. Returns once that is on disk."""
         await self._commit(batch, [(DELETE, batch.name)])
 
-    def _read(self, row: Row) -> Batch:
-        return Batch(*self._reader.checked(row))
+    def _sound(self, rows: Sequence[Row]) -> list[Batch]:
+        """Return the batches of rows, but for those that are damaged: they are left alone, and the others are not."""
+        found: list[Batch] = []
+        for row in rows:
+            try:
+                found.append(Batch(*self._reader.checked(row)))
+            except RowDamaged as damaged:
+                _log.error("batch %s/%s is passed over: %s", row[0], row[1], damaged)
+        return found
 
     async def _commit(self, batch: Batch, rows: list[tuple[Statement, Row]]) -> None:
         await self._database.commit(Member(rows, frozenset([("batch", *batch.name)])))
