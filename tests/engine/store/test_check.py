@@ -17,6 +17,7 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse
 
 from engine.store.given import AT_MS, completed, continued, key, signaled, started, timer_started
 from stormsail.engine.core.search_attributes import KEYWORD
+from stormsail.engine.store import checksum
 from stormsail.engine.store.backup import back_up
 from stormsail.engine.store.batches import RUNNING, Batch, Batches
 from stormsail.engine.store.check import check
@@ -53,6 +54,7 @@ async def fill(directory: Path, *, workflows: int = 5) -> None:
 def tamper(directory: Path, statement: str) -> None:
     """Change the file behind the store's back."""
     connection = apsw.Connection(str(directory / "engine.db"))
+    checksum.teach(connection)
     connection.execute(statement)
     connection.close()
 
@@ -94,6 +96,24 @@ async def test_what_was_changed_behind_our_back_is_named(tmp_path: Path, stateme
     tamper(tmp_path, statement)
     found = check(tmp_path / "engine.db").problems
     assert any(where == problem.where and what in problem.what for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("table", "message", "names", "where"),
+    [
+        ("namespace", "described", "name, id", "namespace default"),
+        ("task_queue_config", "config", "namespace, name, type", "the configuration of task queue default/q"),
+    ],
+)
+async def test_what_was_damaged_before_it_had_a_checksum_is_named_too(
+    tmp_path: Path, table: str, message: str, names: str, where: str
+) -> None:
+    await fill(tmp_path)
+    tamper(tmp_path, f"UPDATE {table} SET {message} = x'ff', crc = row_crc({names}, x'ff')")
+    [problem] = check(tmp_path / "engine.db").problems
+    assert (problem.where, problem.what) == (where, "what is stored of it cannot be read")
+    with pytest.raises(StorageFailed, match=r"server fsck.*restore the file from a backup"):
+        Store.open(tmp_path, now_ms=lambda: AT_MS)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Final
 from temporalio.api.enums.v1 import BatchOperationState
 
 from stormsail.engine.core.errors import InvalidArgument
-from stormsail.engine.store.checksum import row_crc
+from stormsail.engine.store.checksum import sealed
 from stormsail.engine.store.database import Database, Member, Statement
 from stormsail.engine.store.errors import RowDamaged
 from stormsail.engine.store.reader import Row
@@ -121,8 +121,7 @@ class Batches:
         rows = [(PUT, _row(batch))]
         for part, begin in enumerate(range(0, len(runs), RUNS_IN_PART)):
             packed = json.dumps(runs[begin : begin + RUNS_IN_PART], separators=(",", ":")).encode()
-            values = (*batch.name, part, packed)
-            rows.append((PUT_PART, (*values, row_crc(*values))))
+            rows.append((PUT_PART, sealed(*batch.name, part, packed)))
         await self._commit(batch, rows)
 
     async def move(self, batch: Batch) -> None:
@@ -159,7 +158,7 @@ class Batches:
 
 
 def _row(batch: Batch) -> Row:
-    values = (
+    return sealed(
         *batch.name,
         int(batch.state),
         batch.started_ms,
@@ -169,7 +168,6 @@ def _row(batch: Batch) -> Row:
         batch.failed,
         batch.request,
     )
-    return (*values, row_crc(*values))
 
 
 def _place(token: bytes) -> tuple[int, str]:

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Final
 
 import apsw
+from google.protobuf.message import Message
+from temporalio.api.taskqueue.v1 import TaskQueueConfig
+from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse, StartBatchOperationRequest
 
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.store import (
@@ -58,17 +61,20 @@ _ORPHANS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Small:
-    """A table of small rows, each with its checksum last: how one is named in words, and what reads them all."""
+    """A table of small rows, each with its checksum last: how one is named in words, and what reads them all. `kind`:
+    what stands before the checksum, where that is a message. One that was damaged before it had a checksum has got one
+    over the damage."""
 
     named: str
     rows: str
+    kind: type[Message] | None = None
 
 
 _SMALL: Final = (
-    _Small("namespace {0}", namespaces.SELECT),
+    _Small("namespace {0}", namespaces.SELECT, DescribeNamespaceResponse),
     _Small("search attribute {0}/{1}", search_attributes.SELECT),
-    _Small("the configuration of task queue {0}/{1}", task_queues.SELECT),
-    _Small("batch {0}/{1}", batches.SELECT),
+    _Small("the configuration of task queue {0}/{1}", task_queues.SELECT, TaskQueueConfig),
+    _Small("batch {0}/{1}", batches.SELECT, StartBatchOperationRequest),
 )
 
 
@@ -219,17 +225,23 @@ class _Check:
         """What a server holds in memory from the start, so that it does not start without any of it; and batches."""
         for table in _SMALL:
             for row in self._reader.read(table.rows):
-                self._check_small_row(table.named.format(*row), row)
+                self._check_small_row(table.named.format(*row), row, table.kind)
         for part in self._reader.read("SELECT namespace, job_id, part FROM batch_part"):
             question = f"SELECT {batches.PART_COLUMNS} FROM batch_part WHERE (namespace, job_id, part) = (?, ?, ?)"  # noqa: S608
             for row in self._reader.read(question, part):
                 self._check_small_row(f"the runs of batch {row[0]}/{row[1]}", row)
 
-    def _check_small_row(self, where: str, row: Row) -> None:
+    def _check_small_row(self, where: str, row: Row, kind: type[Message] | None = None) -> None:
         try:
-            self._reader.checked(row)
+            values = self._reader.checked(row)
         except RowDamaged:
             self._found(where, "its checksum does not match")
+            return
+        try:
+            if kind is not None:
+                self._reader.message(kind, values[-1])
+        except RowDamaged:
+            self._found(where, "what is stored of it cannot be read")
 
     def _check_messages(self) -> None:
         question = "SELECT id, run_id, event_id, kind, crc, message FROM outbox WHERE id > ? ORDER BY id LIMIT ?"

@@ -4,7 +4,7 @@ Histories, progress, activities, tasks, messages and schedules have checksums of
 """
 
 import zlib
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
@@ -19,6 +19,11 @@ def row_crc(*values: object) -> int:
         packed = value if isinstance(value, bytes) else str(value).encode()
         crc = zlib.crc32(packed, zlib.crc32(f"{type(value).__name__} {len(packed)} ".encode(), crc))
     return crc
+
+
+def sealed(*values: object) -> tuple[Any, ...]:
+    """Return a row as it is written: its values, and behind them their checksum. `Reader.checked` is the other way."""
+    return (*values, row_crc(*values))
 
 
 def teach(connection: apsw.Connection) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse
 
 from stormsail.engine.core.errors import NamespaceAlreadyExists, NamespaceNotFound, ResourceExhausted, Unavailable
-from stormsail.engine.store.checksum import row_crc
+from stormsail.engine.store.checksum import sealed
 from stormsail.engine.store.database import Database, Member, Statement
 from stormsail.engine.store.errors import WriteRejected
 from stormsail.engine.store.reader import Row
@@ -139,5 +139,4 @@ class Namespaces:
 
 
 def _row(namespace: StoredNamespace) -> Row:
-    values = (namespace.name, namespace.id, namespace.described.SerializeToString(deterministic=True))
-    return (*values, row_crc(*values))
+    return sealed(namespace.name, namespace.id, namespace.described.SerializeToString(deterministic=True))

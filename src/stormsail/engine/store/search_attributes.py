@@ -13,7 +13,7 @@ from temporalio.api.common.v1 import Payload
 from stormsail.engine.core import search_attributes as core
 from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.search_attributes import PER_TYPE_MAX, PREDEFINED, SETTABLE, TYPE_NAMES, Type, Types
-from stormsail.engine.store.checksum import row_crc
+from stormsail.engine.store.checksum import sealed
 from stormsail.engine.store.database import Database, Member, Statement
 from stormsail.engine.store.list_values import COLUMNS, Column, Kind, indexed_column
 from stormsail.engine.store.reader import Row
@@ -227,8 +227,7 @@ class SearchAttributes:
 
 
 def _row(one: Registered) -> Row:
-    values = (one.namespace, one.name, int(one.value_type), one.number, one.field, int(one.live))
-    return (*values, row_crc(*values))
+    return sealed(one.namespace, one.name, int(one.value_type), one.number, one.field, int(one.live))
 
 
 def _check_name(name: str) -> None:

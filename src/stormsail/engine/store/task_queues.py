@@ -8,7 +8,7 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueueConfig
 
 from stormsail.engine.core.errors import ResourceExhausted
-from stormsail.engine.store.checksum import row_crc
+from stormsail.engine.store.checksum import sealed
 from stormsail.engine.store.database import Database, Member, Statement
 
 SELECT: Final = "SELECT namespace, name, type, config, crc FROM task_queue_config"
@@ -74,10 +74,8 @@ class TaskQueueConfigs:
                 raise ResourceExhausted(
                     f"{self._max} task queues have a configuration, which is the limit: {name[1]} cannot get one."
                 )
-            values = (*name, new.SerializeToString(deterministic=True))
-            await self._database.commit(
-                Member([(PUT, (*values, row_crc(*values)))], frozenset([("task_queue_config", name)]))
-            )
+            row = sealed(*name, new.SerializeToString(deterministic=True))
+            await self._database.commit(Member([(PUT, row)], frozenset([("task_queue_config", name)])))
             self._configs[name] = new
             self.changed(name)
             return new
