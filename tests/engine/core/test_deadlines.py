@@ -60,8 +60,9 @@ def test_after_a_turn_only_the_activities_that_it_changed_are_looked_into_again(
     after.activities[8] = replace(after.activities[8], ready_at_ms=900)
     assert deadlines.deadline_ms(after) == 1_150
     assert deadlines.deadline_ms(many) == 1_300
-    del after.activities[7]
-    assert deadlines.deadline_ms(after) == 1_200
+    without = after.copy()
+    del without.activities[7]
+    assert deadlines.deadline_ms(without) == 1_200
 
 
 def test_a_closed_run_has_no_deadline() -> None:

@@ -54,11 +54,9 @@ def deadline_ms(state: RunState) -> int | None:
     """Return the earliest instant at which something is due, None where nothing will ever be."""
     if not state.open:
         return None
-    earliest = [due.at_ms for due in _run_dues(state)]
-    earliest += [known if (known := one.first_due_ms) >= 0 else _first_due_ms(one) for one in state.activities.values()]
-    if state.timers:
-        earliest.append(min(map(_FIRES_AT_MS, state.timers.values())))
-    first_ms = min(earliest, default=_NEVER_MS)
+    first_ms = state.first_due_ms
+    if first_ms < 0:
+        first_ms = state.first_due_ms = _earliest_ms(state)
     return first_ms if first_ms < _NEVER_MS else None
 
 
@@ -103,7 +101,8 @@ def dues(state: RunState) -> Iterator[Due]:
 def run_expires_at_ms(state: RunState) -> int:
     """Return when the run times out, 0 for never: its own timeout, counted from when its first workflow task may run,
     or the whole chain's where that is earlier."""
-    own_ms, chain_ends_ms = duration_ms(state.start.workflow_run_timeout), chain_expires_at_ms(state)
+    start, chain_ends_ms = state.start, chain_expires_at_ms(state)
+    own_ms = duration_ms(start.workflow_run_timeout) if start.HasField("workflow_run_timeout") else 0
     if own_ms <= 0:
         return max(0, chain_ends_ms)
     run_ends_ms = state.execution_started_at_ms + own_ms
@@ -118,6 +117,17 @@ def chain_expires_at_ms(state: RunState) -> int:
         return state.reset_at_ms + duration_ms(state.start.workflow_execution_timeout)
     expires = state.start.workflow_execution_expiration_time
     return max(0, expires.seconds * 1_000 + -(-expires.nanos // 1_000_000))
+
+
+def _earliest_ms(state: RunState) -> int:
+    first_ms = _NEVER_MS
+    for due in _run_dues(state):
+        first_ms = min(first_ms, due.at_ms)
+    for one in state.activities.values():
+        known_ms = one.first_due_ms
+        first_ms = min(first_ms, known_ms if known_ms >= 0 else _first_due_ms(one))
+    fires_ms = min(map(_FIRES_AT_MS, state.timers.values()), default=_NEVER_MS)
+    return min(first_ms, fires_ms)
 
 
 def _timer_due(timer: Timer) -> Due:
@@ -163,37 +173,28 @@ def _timeout(activity: Activity, at_ms: int, kind: TimeoutType.ValueType) -> Due
     return Due(at_ms, DueKind.ACTIVITY_TIMEOUT, activity.scheduled_event_id, kind)
 
 
-def _run_dues(state: RunState) -> Iterator[Due]:
+def _run_dues(state: RunState) -> list[Due]:
+    found = []
     expires_at_ms = run_expires_at_ms(state)
     if expires_at_ms:
-        yield Due(expires_at_ms, DueKind.RUN_TIMEOUT)
+        found.append(Due(expires_at_ms, DueKind.RUN_TIMEOUT))
     if not state.first_task_ready:
-        yield Due(state.first_task_at_ms, DueKind.FIRST_TASK)
-    if state.workflow_task is not None:
-        yield from _workflow_task_dues(state, state.workflow_task)
+        found.append(Due(state.first_task_at_ms, DueKind.FIRST_TASK))
+    if state.workflow_task is not None and (due := _workflow_task_due(state, state.workflow_task)) is not None:
+        found.append(due)
+    return found
 
 
-def _workflow_task_dues(state: RunState, task: WorkflowTask) -> Iterator[Due]:
+def _workflow_task_due(state: RunState, task: WorkflowTask) -> Due | None:
+    event_id = task.scheduled_event_id
     if task.started_at_ms:
-        yield Due(
-            task.started_at_ms + task.timeout_ms,
-            DueKind.WORKFLOW_TASK_TIMEOUT,
-            task.scheduled_event_id,
-            _START_TO_CLOSE,
-        )
-    elif not task.ready:
-        yield Due(task.ready_at_ms, DueKind.WORKFLOW_TASK_READY, task.scheduled_event_id)
-    elif task.sticky:
-        yield Due(
-            task.ready_at_ms + (state.sticky_timeout_ms or STICKY_TIMEOUT_FALLBACK_MS),
-            DueKind.WORKFLOW_TASK_TIMEOUT,
-            task.scheduled_event_id,
-            _SCHEDULE_TO_START,
-        )
+        return Due(task.started_at_ms + task.timeout_ms, DueKind.WORKFLOW_TASK_TIMEOUT, event_id, _START_TO_CLOSE)
+    if not task.ready:
+        return Due(task.ready_at_ms, DueKind.WORKFLOW_TASK_READY, event_id)
+    if task.sticky:
+        waits_ms = state.sticky_timeout_ms or STICKY_TIMEOUT_FALLBACK_MS
     elif task.speculative:
-        yield Due(
-            task.ready_at_ms + SPECULATIVE_TIMEOUT_MS,
-            DueKind.WORKFLOW_TASK_TIMEOUT,
-            task.scheduled_event_id,
-            _SCHEDULE_TO_START,
-        )
+        waits_ms = SPECULATIVE_TIMEOUT_MS
+    else:
+        return None
+    return Due(task.ready_at_ms + waits_ms, DueKind.WORKFLOW_TASK_TIMEOUT, event_id, _SCHEDULE_TO_START)

@@ -29,6 +29,7 @@ from stormsail.engine.core.values import quick, replace
 
 RUNNING: Final = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
 PAUSED: Final = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED
+_OPEN: Final = (RUNNING, PAUSED)
 
 
 @quick
@@ -276,11 +277,14 @@ class RunState:
     first_task_ready: bool = True
     """False while the first workflow task waits for a start delay, a retry's or a cron's backoff."""
     first_task_at_ms: int = 0
+    first_due_ms: int = field(default=-1, init=False, compare=False, repr=False)
+    """Follows from the others, and is unknown again in a copy: see `deadlines.py`, which fills it in when it is asked
+    for. That is once a turn is decided, when nothing changes its state any more."""
 
     @property
     def open(self) -> bool:
         """Whether the run has started and not closed."""
-        return self.status in (RUNNING, PAUSED)
+        return self.status in _OPEN
 
     @property
     def paused(self) -> bool:
@@ -328,9 +332,12 @@ class RunState:
 def _copier() -> Callable[[RunState], RunState]:
     """Write the function that copies a state, as dataclasses write __init__: every turn begins with it, and a loop over
     the fields takes several times as long."""
-    containers = {one.name for one in fields(RunState) if one.default_factory in (dict, list)}
-    values = [f"self.{one.name}.copy()" if one.name in containers else f"self.{one.name}" for one in fields(RunState)]
-    lines = [f" new.{one.name} = {value}" for one, value in zip(fields(RunState), values, strict=True)]
+    lines = []
+    for one in fields(RunState):
+        value = f"self.{one.name}" if one.init else repr(one.default)
+        if one.default_factory in (dict, list):
+            value = f"{value}.copy() if {value} else {one.default_factory()!r}"
+        lines.append(f" new.{one.name} = {value}")
     made: dict[str, Callable[[RunState], RunState]] = {}
     text = "\n".join(["def copy(self):", " new = create(RunState)", *lines, " return new"])
     exec(text, {"create": object.__new__, "RunState": RunState}, made)  # noqa: S102 - of the names above, and no input
