@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from temporalio.api.common.v1 import Priority
 
 from stormsail.engine.core.priority import ORDINARY, TaskPriority, carried, inherited
-from stormsail.engine.core.state import Activity, RunState
+from stormsail.engine.core.state import RUNNING, Activity, RunState
 from stormsail.engine.core.values import Word, quick
 
 
@@ -48,7 +48,7 @@ def tasks(state: RunState) -> dict[tuple[TaskKind, int], Task]:
 def workflow_task(state: RunState) -> Task | None:
     """Return the workflow task that waits for a poller, where the run is open and not paused."""
     task = state.workflow_task
-    if task is None or not task.ready or task.started_at_ms or not state.open or state.paused:
+    if task is None or not task.ready or task.started_at_ms or state.status != RUNNING:
         return None
     return Task(
         TaskKind.WORKFLOW,
@@ -98,13 +98,13 @@ def task_changes(before: RunState | None, after: RunState) -> tuple[list[Task], 
 
 def _alike(before: RunState, after: RunState) -> bool:
     """Whether what is no activity's own says the same of their tasks."""
-    return (before.open, before.paused) == (after.open, after.paused) and before.priority == after.priority
+    return before.status == after.status and before.priority == after.priority
 
 
 def _tasks_beside(state: RunState, known: Mapping[int, Activity]) -> dict[tuple[TaskKind, int], Task]:
     """Return a state's waiting tasks, but for those of activities that are known."""
     waiting: dict[tuple[TaskKind, int], Task] = {}
-    if not state.open or state.paused:
+    if state.status != RUNNING:
         return waiting
     for event_id, activity in state.activities.items():
         if known.get(event_id) is not activity and (task := activity_task(state, activity)) is not None:
