@@ -17,6 +17,7 @@ from temporalio.api.common.v1 import Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 
+from stormsail.engine.core import compact_json
 from stormsail.engine.core.activity_notes import options_of, with_options
 from stormsail.engine.core.apply import take_effect
 from stormsail.engine.core.errors import InvalidTransition
@@ -65,7 +66,6 @@ _TASK_FIELDS: Final = tuple((one.name, one.default) for one in fields(WorkflowTa
 _plain_of: Final = attrgetter(*_PLAIN)
 _fields_of: Final = attrgetter(*(name for name, _ in _TASK_FIELDS))
 _activity_plain_of: Final = attrgetter(*_ACTIVITY_PLAIN)
-_JSON: Final = json.JSONEncoder(separators=(",", ":"))
 NOTHING_APART: Final[Mapping[int, dict[str, Any]]] = {}
 
 
@@ -73,7 +73,7 @@ def pack(state: RunState, *, apart: bool = False) -> bytes:
     """Return the state's progress as bytes. `apart`: without its activities, which are then kept as `pack_activity`
     tells them."""
     out: dict[str, Any] = {"v": VERSION}
-    out.update((name, value) for name, value in zip(_PLAIN, _plain_of(state), strict=True) if value)
+    out |= {name: value for name, value in zip(_PLAIN, _plain_of(state), strict=True) if value}
     if state.open:
         out["first_task_ready"] = state.first_task_ready
         if state.workflow_task is not None and not state.workflow_task.speculative:
@@ -86,7 +86,7 @@ def pack(state: RunState, *, apart: bool = False) -> bytes:
             out["activities"] = changed
         if state.buffered:
             out["buffered"] = [_message(event) for event in state.buffered]
-    return _JSON.encode(out).encode()
+    return compact_json.pack(out)
 
 
 def is_apart(progress: bytes) -> bool:

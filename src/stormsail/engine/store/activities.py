@@ -8,7 +8,7 @@ import json
 import zlib
 from typing import Any, Final
 
-from stormsail.engine.core import progress
+from stormsail.engine.core import compact_json, progress
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.work import Task, activity_task
@@ -33,7 +33,6 @@ DELETE_ALL: Final = Statement(
 )
 _SELECT: Final = "SELECT id, crc, data FROM activity WHERE id >= ? AND id < ? ORDER BY id"
 _EVENT_MASK: Final = (1 << EVENT_BITS) - 1
-_JSON: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 def changes(
@@ -59,7 +58,7 @@ def row_of(rid: int, state: RunState, event_id: int) -> Row:
     activity = state.activities[event_id]
     task = activity_task(state, activity)
     told = [progress.pack_activity(activity), tasks.row_of(task) if task is not None else None]
-    data = _JSON.encode(told).encode()
+    data = compact_json.pack(told)
     return (rid << EVENT_BITS | event_id, _crc(state.key, event_id, data), data)
 
 

@@ -8,6 +8,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any, Final
 
+from stormsail.engine.core import compact_json
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.priority import ORDINARY, TaskPriority
 from stormsail.engine.core.state import RunState
@@ -16,8 +17,6 @@ from stormsail.engine.core.work import Task, TaskKind, tasks, workflow_task
 CRC_BYTES: Final = 4
 _APART: Final = "apart"
 """Stands behind the others where activities have rows of their own (activities.py)."""
-
-_JSON: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ def pack(state: RunState, *, apart: bool = False) -> bytes | None:
         rows = [row_of(task) for task in tasks(state).values()]
     if not rows:
         return None
-    packed = _JSON.encode(rows).encode()
+    packed = compact_json.pack(rows)
     return _crc(state.key, packed) + packed
 
 

@@ -13,6 +13,7 @@ from temporalio.api.common.v1 import Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.schedule.v1 import Schedule as ScheduleMessage
 
+from stormsail.engine.core import compact_json
 from stormsail.engine.core.schedules.state import (
     Backfill,
     Buffered,
@@ -33,7 +34,6 @@ _PLAIN: Final = tuple(
     not in _KEPT_ELSEWHERE
     | {"buffered", "starting", "running", "recent", "backfills", "last_result", "last_failure", "request_ids"}
 )
-_JSON: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 class UnknownVersion(ValueError):
@@ -62,7 +62,7 @@ def progress(schedule: Schedule) -> bytes:
     packed["last_result"] = _message(schedule.last_result)
     packed["last_failure"] = _message(schedule.last_failure)
     packed["request_ids"] = schedule.request_ids
-    return _JSON.encode(packed).encode()
+    return compact_json.pack(packed)
 
 
 def unpack(key: ScheduleKey, defined: bytes, memo: bytes, search_attributes: bytes, packed: bytes) -> Schedule:
