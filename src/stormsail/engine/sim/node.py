@@ -222,7 +222,6 @@ class Node:
         for store in self._graves:
             connection = store._database._write
             with contextlib.suppress(apsw.Error):
-                connection.set_wal_hook(None)
                 connection.close(True)
         self._graves.clear()
 

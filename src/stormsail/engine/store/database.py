@@ -93,14 +93,12 @@ class Database:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failed = ""
         self._closed = False
-        self._log_pages = 0
         self._checkpoint_pages = medium.checkpoint_pages
         medium.prepare(path)
         self._write = connect(path, medium)
         try:
             refuse_damaged_log(self._write, path, medium.vfs)
             make_schema(self._write, path)
-            self._write.set_wal_hook(self._note_log_pages)
             self.reader = Reader(path, self._lost, medium, self._write)
             """For the event loop: short reads."""
             self.list_reader = Reader(path, self._lost, medium, self._write)
@@ -228,7 +226,7 @@ class Database:
     def _checkpoint(self, *, force: bool = False) -> None:
         """Copy the log into the file when it is long. Done here, and not by SQLite's automatic checkpoint, because that
         one ignores errors, and a failed fsync ignored is data lost."""
-        if self._failed or (self._log_pages < self._checkpoint_pages and not force):
+        if self._failed or (self._logged_pages() < self._checkpoint_pages and not force):
             return
         try:
             mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if self._closed else apsw.SQLITE_CHECKPOINT_PASSIVE
@@ -238,11 +236,12 @@ class Database:
         except apsw.Error as error:
             self._lose("checkpointing", error)
         else:
-            self._log_pages = 0
+            self._logged_pages(reset=True)
 
-    def _note_log_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
-        self._log_pages = pages
-        return apsw.SQLITE_OK
+    def _logged_pages(self, *, reset: bool = False) -> int:
+        """Return how many pages this connection has put into the log since the last checkpoint. A count that is asked
+        for, and no hook: SQLite would call that in the middle of a commit, which then waits for the interpreter."""
+        return self._write.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE, reset)[0]
 
     def _lose(self, doing: str, error: Exception) -> None:
         """Remember the first failure; nothing is written after it."""

@@ -46,6 +46,8 @@ def connect(path: Path, medium: Medium) -> apsw.Connection:
         connection.pragma("temp_store", "MEMORY")
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+        # A plan does not depend on the values bound: else SQLite plans some statements anew for each call.
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     except apsw.Error as error:
         close(connection)
         raise unusable(path, error) from error
