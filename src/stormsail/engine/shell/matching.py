@@ -61,16 +61,15 @@ class Matching:
 
     def add(self, key: RunKey, task: Task) -> None:
         """Put a task into its queue, or hand it to who waits for it. One of the same name is replaced."""
-        self.drop((key, *task.ref))
-        queue_name = QueueName(key.namespace, task.kind, task.queue)
-        waiting = WaitingTask(key, task, queue_name)
-        queue = self._queue(queue_name)
+        waiting = WaitingTask(key, task, QueueName(key.namespace, task.kind, task.queue))
+        self.drop(waiting.name)
+        queue = self._queue(waiting.queue)
         queue.flow(task.priority).added.count(queue.last_use_ms)
         if queue.backlog.add(waiting, queue.limit.weight(task.priority)):
-            self._drain(queue)
+            self._drain(queue, queue.last_use_ms)
             return
         self._tasks[waiting.name] = waiting
-        self._drain(queue)
+        self._drain(queue, queue.last_use_ms)
         waiting.backlog = waiting in queue.backlog
 
     def knows(self, name: TaskName) -> bool:
@@ -282,23 +281,22 @@ class Matching:
             if query.wanted:
                 query.take()
                 return query
-        return self._pop(queue)
+        return self._pop(queue, queue.last_use_ms)
 
-    def _drain(self, queue: TaskQueue) -> None:
+    def _drain(self, queue: TaskQueue, now_ms: int) -> None:
         """Hand waiting tasks to waiting polls."""
         while queue.backlog and (poll := queue.first_poll()) is not None:
-            waiting = self._pop(queue)
+            waiting = self._pop(queue, now_ms)
             if waiting is None:
                 return
             del queue.polls[poll]
             poll.found.set_result(waiting)
 
-    def _pop(self, queue: TaskQueue) -> WaitingTask | None:
+    def _pop(self, queue: TaskQueue, now_ms: int) -> WaitingTask | None:
         """Take the task that goes next; None when none waits or a limit lets none through. The queue is then looked at
         again when it does."""
         if not queue.backlog:
             return None
-        now_ms = self._clock.now_ms()
         limit = queue.limit
         wait_ms = limit.wait_ms(now_ms)
         if not wait_ms:
@@ -316,7 +314,7 @@ class Matching:
 
     def _limit_over(self, queue: TaskQueue) -> None:
         queue.limited = None
-        self._drain(queue)
+        self._drain(queue, self._clock.now_ms())
 
     def _look_again(self, queue: TaskQueue) -> None:
         """Look at a queue whose limit may let through something sooner than was thought."""

@@ -162,14 +162,14 @@ class Polls:
         *,
         sticky: bool = False,
     ) -> bytes:
-        began_ms = self._clock.now_ms()
+        now_ms = began_ms = self._clock.now_ms()
         until_ms = began_ms + patience_ms(self._limits.long_poll_ms, deadline_s)
         if until_ms <= began_ms:
             return b""
         self._admission.enter_wait()
         try:
             while True:
-                left_ms = until_ms - self._clock.now_ms()
+                left_ms = until_ms - now_ms
                 found = await self._matching.take(
                     queue, left_ms, worker_instance_key=worker_instance_key, sticky=sticky
                 )
@@ -180,6 +180,7 @@ class Polls:
                 delivery = await self._handed_out(found, hand_out, self._clock.now_ms() - began_ms)
                 if delivery is not None:
                     return delivery.response
+                now_ms = self._clock.now_ms()
         finally:
             self._admission.leave_wait()
 

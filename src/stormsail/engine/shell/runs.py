@@ -138,10 +138,7 @@ class Runs:
             key = self._find_current((namespace, workflow_id))
             current = None if key is None else self._state(key)
             subject = key or RunKey(namespace, workflow_id, "")
-            return self._decided(
-                subject,
-                lambda: self.core.decide_start(current, request, self._clock.now_ms(), self._ids, self._limits),
-            )
+            return self._decided(subject, self.core.decide_start, current, request)
 
         return await self._take_turn((namespace, workflow_id), work, request, takes)
 
@@ -161,11 +158,8 @@ class Runs:
                     break  # Deleted since: what it was told is lost.
                 seen.add(following.key.run_id)
                 followers.append((following.key, self._history(following.key)))
-            history, now_ms = self._history(base.key), self._clock.now_ms()
-            return self._decided(
-                base.key,
-                lambda: decide_reset(base, current, history, followers, request, now_ms, self._ids, self._limits),
-            )
+            history = self._history(base.key)
+            return self._decided(base.key, decide_reset, base, current, history, followers, request)
 
         return await self._take_turn((namespace, execution.workflow_id), work, ResetWorkflow(request), None)
 
@@ -302,9 +296,7 @@ class Runs:
         return self.read(*workflow, run_id)
 
     def _next(self, state: RunState, request: RunRequest) -> Turn:
-        return self._decided(
-            state.key, lambda: self.core.decide(state, request, self._clock.now_ms(), self._ids, self._limits)
-        )
+        return self._decided(state.key, self.core.decide, state, request)
 
     async def _commit(self, workflow: Workflow, turn: Turn, request: AnyRequest) -> None:
         """Write a turn and pass it on. No caller can cancel it."""
@@ -370,9 +362,9 @@ class Runs:
             _log.critical("storage_failed", error=str(error))
         self.failed.set()
 
-    def _decided(self, key: RunKey, deciding: Callable[[], Turn]) -> Turn:
+    def _decided(self, key: RunKey, deciding: Callable[..., Turn], *given: object) -> Turn:
         try:
-            return deciding()
+            return deciding(*given, self._clock.now_ms(), self._ids, self._limits)
         except AssertionError as broken:
             raise self.quarantine(key, broken) from broken
 

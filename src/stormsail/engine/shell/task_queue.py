@@ -99,7 +99,11 @@ class TaskQueue:
 
     def flow(self, priority: TaskPriority) -> Flow:
         """Return how fast tasks of this priority come and go."""
-        return self.flows.setdefault(priority.level(self.levels), Flow())
+        level = priority.level(self.levels)
+        flow = self.flows.get(level)
+        if flow is None:
+            flow = self.flows[level] = Flow()
+        return flow
 
     def rates(self, now_ms: int) -> tuple[float, float]:
         """Return how many tasks a second come and go."""

@@ -48,7 +48,7 @@ class Timers:
         self._deadline_ms = deadline_ms
         self._due_max = due_max
         self._held_ms = held_ms
-        self._heap: list[tuple[int, str, RunKey]] = []
+        self._heap: list[tuple[int, RunKey]] = []
         self._at_ms: dict[RunKey, int] = {}
         """What of the heap still counts."""
         self._firing: set[asyncio.Task[None]] = set()
@@ -92,7 +92,7 @@ class Timers:
     def _push(self, key: RunKey, at_ms: int) -> None:
         self._at_ms[key] = at_ms
         first = not self._heap or at_ms < self._heap[0][0]
-        heapq.heappush(self._heap, (at_ms, str(key), key))
+        heapq.heappush(self._heap, (at_ms, key))
         if first:
             self._wake()
         if len(self._heap) > 4 * len(self._at_ms) + 1_000:
@@ -126,7 +126,7 @@ class Timers:
     def _fire_due(self) -> None:
         now_ms = self._clock.now_ms()
         while self._heap and self._heap[0][0] <= now_ms and len(self._firing) < _FIRING_MAX:
-            at_ms, _, key = heapq.heappop(self._heap)
+            at_ms, key = heapq.heappop(self._heap)
             if self._at_ms.get(key) != at_ms:
                 continue
             del self._at_ms[key]
@@ -170,5 +170,5 @@ class Timers:
             self._changed.set_result(None)
 
     def _compact(self) -> None:
-        self._heap = [(at_ms, str(key), key) for key, at_ms in self._at_ms.items()]
+        self._heap = [(at_ms, key) for key, at_ms in self._at_ms.items()]
         heapq.heapify(self._heap)

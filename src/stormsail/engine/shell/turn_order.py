@@ -11,14 +11,17 @@ class TurnOrder:
     """Who has the turn of a workflow id, and who is next."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Workflow, deque[asyncio.Future[None]]] = {}
+        self._waiting: dict[Workflow, deque[asyncio.Future[None]] | None] = {}
+        """Who waits for the turn that somebody has; None until anybody does."""
 
     async def acquire(self, workflow: Workflow) -> None:
         """Wait for the turn, first come first served. Being cancelled gives up the place."""
-        queue = self._waiting.get(workflow)
-        if queue is None:
-            self._waiting[workflow] = deque()
+        if workflow not in self._waiting:
+            self._waiting[workflow] = None
             return
+        queue = self._waiting[workflow]
+        if queue is None:
+            queue = self._waiting[workflow] = deque()
         place = asyncio.get_running_loop().create_future()
         queue.append(place)
         try:

@@ -114,7 +114,10 @@ class Database:
             raise self._failure()
         if self._closed:
             raise StorageFailed(f"{self.path} is closed.")
-        member.size = sum(len(value) for _, row in member.rows for value in row if type(value) is bytes)
+        for _, row in member.rows:
+            for value in row:
+                if type(value) is bytes:
+                    member.size += len(value)
         if self._waiting >= self._queue_max or self._waiting_bytes + member.size > QUEUE_BYTES_MAX:
             raise CommitQueueFull(self._waiting)
         loop = asyncio.get_running_loop()

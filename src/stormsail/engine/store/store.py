@@ -1,6 +1,6 @@
 """The store: the one file of a data directory, and its parts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from stormsail.engine.core.ids import RunKey
@@ -69,13 +69,13 @@ class Store:
                 raise cannot_start(error) from error
             raise
 
-    async def commit(self, turns: Sequence[Turn]) -> None:
+    def commit(self, turns: Sequence[Turn]) -> Awaitable[None]:
         """Commit turns as one: all of them, with the turns they carry along, or none.
 
         Returns once they are on disk. Raises StorageFull, CommitQueueFull, StorageBusy and RunConflict with nothing
         written; StorageFailed where that is unknown. Cancelling the wait does not cancel the commit.
         """
-        await self._runs.commit(turns)
+        return self._runs.commit(turns)
 
     def load(self, key: RunKey) -> RunState | None:
         """Rebuild a run; None when there is no such run. Raises RunDamaged."""
