@@ -287,7 +287,9 @@ class Polls:
         limits = self._limits
         if not found.backlog and waited_ms >= limits.scaling_idle_poll_ms:
             return -1
-        queue = self._matching.seen_polling(found.queue)
+        queue = self._matching.queue(found.queue)
+        if queue is None:
+            return 0
         now_ms = queue.last_use_ms
         per_second = limits.scaling_decisions_per_s * max(1, len(queue.pollers.pollers))
         if (now_ms - queue.looked_at_ms) * per_second < 1_000 or queue.limited is not None:

@@ -24,15 +24,12 @@ _COUNT_AGAIN_BYTES: Final = 64 * 1024
 @dataclass(slots=True)
 class _Cached:
     state: RunState
-    counted_bytes: int
+    counted_bytes: int = 0
     """When it was counted last."""
-    counted_at_bytes: int
+    counted_at_bytes: int = 0
     """The history's size at that time."""
-
-    @property
-    def size_bytes(self) -> int:
-        """What it may take by now: all that came into its history since may be kept."""
-        return self.counted_bytes + max(0, self.state.history_size_bytes - self.counted_at_bytes)
+    size_bytes: int = 0
+    """What it may take by now: all that came into its history since may be kept."""
 
 
 class RunCache:
@@ -69,16 +66,16 @@ class RunCache:
         """Keep a run's newest state, and let go of those used longest ago where that is too much."""
         known = self._cached.get(state.key)
         if known is None:
-            known = self._cached[state.key] = _Cached(state, 0, 0)
+            known = self._cached[state.key] = _Cached(state)
             self._count(known)
         else:
-            before = known.size_bytes
             known.state = state
-            self.size_bytes += known.size_bytes - before
             self._cached.move_to_end(state.key)
             grown = state.history_size_bytes - known.counted_at_bytes
             if grown > _COUNT_AGAIN_BYTES and grown > known.counted_bytes:
                 self._count(known)
+            else:
+                self._takes(known, known.counted_bytes + (grown if grown > 0 else 0))
         self._make_room()
 
     def drop(self, key: RunKey) -> bool:
@@ -90,10 +87,13 @@ class RunCache:
         return True
 
     def _count(self, cached: _Cached) -> None:
-        before = cached.size_bytes if cached.counted_bytes else 0
         cached.counted_bytes = estimated_bytes(cached.state)
         cached.counted_at_bytes = cached.state.history_size_bytes
-        self.size_bytes += cached.size_bytes - before
+        self._takes(cached, cached.counted_bytes)
+
+    def _takes(self, cached: _Cached, size_bytes: int) -> None:
+        self.size_bytes += size_bytes - cached.size_bytes
+        cached.size_bytes = size_bytes
 
     def _make_room(self) -> None:
         # One run is kept, whatever it takes: its next turn would otherwise read it again.

@@ -92,7 +92,9 @@ class Runs:
         if not flat:
             return
         rids = [self._rid_for(turn) for turn in flat]
-        rows = [row for turn, rid in zip(flat, rids, strict=True) for row in self._rows(turn, rid)]
+        rows: list[tuple[Statement, Row]] = []
+        for turn, rid in zip(flat, rids, strict=True):
+            rows += self._rows(turn, rid)
         rows += outbox.rows_of(flat)
         try:
             await self._database.commit(Member(rows, touches=frozenset(rids)))
@@ -100,7 +102,8 @@ class Runs:
             names = ", ".join(str(turn.state.key) for turn in flat)
             raise RunConflict(f"the store refused a turn of {names}, and nothing of it was written: {error}") from error
         for turn, rid in zip(flat, rids, strict=True):
-            self._remember(turn.state.key, rid)
+            if turn.before is None:
+                self._remember(turn.state.key, rid)
             self._note_apart(rid, apart=self._is_apart(turn.state))
 
     def load(self, key: RunKey) -> RunState | None:
@@ -241,11 +244,12 @@ class Runs:
         before = shown_attributes(turn.before) if turn.before is not None else {}
         after = shown_attributes(turn.state)
         apart, was_apart = self._is_apart(turn.state), rid in self._apart
-        changed = activities.changes(rid, turn.before, turn.state, was_apart=was_apart, apart=apart)
-        if before == after:
-            return _rows(turn, rid, reshown=turn.before is None, apart=apart) + changed
-        indexed = self._attributes.rows(turn.state.key.namespace, rid, before, after)
-        return _rows(turn, rid, reshown=True, apart=apart) + indexed + changed
+        rows = _rows(turn, rid, reshown=turn.before is None or before != after, apart=apart)
+        if before != after:
+            rows += self._attributes.rows(turn.state.key.namespace, rid, before, after)
+        if apart or was_apart:
+            rows += activities.changes(rid, turn.before, turn.state, was_apart=was_apart, apart=apart)
+        return rows
 
     def _is_apart(self, state: RunState) -> bool:
         return state.open and len(state.activities) > self._activities_inside_max
