@@ -1,9 +1,8 @@
 """One connection: feeds what the socket brings to the HTTP/2 library, and its events to the calls that it carries."""
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, cast
 
 from google.rpc.code_pb2 import Code
@@ -12,7 +11,6 @@ from ngh2 import (
     DataReceived,
     DenialOfServiceError,
     ErrorCode,
-    Event,
     NGH2Error,
     PingAcknowledged,
     PingReceived,
@@ -25,10 +23,10 @@ from ngh2 import (
 from ngh2 import Connection as Http
 
 from stormsail.engine.api.front.deadlines import Deadlines
-from stormsail.engine.api.front.exchange import Exchange, Request, StreamExchange, UnaryExchange, not_grpc
+from stormsail.engine.api.front.exchange import Exchange, StreamExchange, UnaryExchange, not_grpc
 from stormsail.engine.api.front.farewell import close_once_read, goaway
 from stormsail.engine.api.front.framing import framed
-from stormsail.engine.api.front.front import UNAVAILABLE_TEXT, Front
+from stormsail.engine.api.front.front import UNAVAILABLE_TEXT, Front, Route
 from stormsail.engine.api.front.greeting import PREFACE, TEXT, peer_of, stranger
 from stormsail.engine.api.front.liveness import Liveness
 from stormsail.engine.api.front.statuses import GZIP_HEAD, HEAD, OK_TRAILERS, Ending, ending_of, unread
@@ -38,6 +36,8 @@ _DRAIN_PING: Final = b"draining"
 _DRAIN_PING_S: Final = 0.5
 """How long a drained peer may take to show that it has read the first GOAWAY."""
 _HEADERS_COUNT_MAX: Final = 256
+_OF_CALLS: Final = frozenset({DataReceived, TrailersReceived, StreamClosed})
+"""Events that matter to a call that is not answered, and to nobody else."""
 
 
 class Connection(asyncio.Protocol):
@@ -64,7 +64,7 @@ class Connection(asyncio.Protocol):
         self._calls: dict[int, Exchange] = {}
         """Calls that are not answered."""
         self.deadlines = Deadlines(self.loop, self._calls, self._late)
-        self._rest: deque[Event] = deque()
+        self._rest: deque[Any] = deque()
         """What was read and is not handled."""
         self._put_off = False
         """Whether that is for later rounds of the event loop. Nothing more is read until then."""
@@ -82,8 +82,7 @@ class Connection(asyncio.Protocol):
         """Nothing that still comes counts."""
         self._liveness: Liveness | None = None
         self._on: dict[type, Callable[[Any], None]] = {
-            DataReceived: self._data,
-            TrailersReceived: self._trailers,
+            TrailersReceived: lambda event: self._take(event.stream_id, b"", True),
             StreamClosed: self._stream_closed,
             PingReceived: self._ping,
             PingAcknowledged: self._ping_acknowledged,
@@ -135,7 +134,9 @@ class Connection(asyncio.Protocol):
             self._spoilt(error)
             return
         rounds = self._front.rounds
-        if not self._put_off and (rounds.over() or not self.go_on()):
+        if not self._rest:
+            self._flush()
+        elif not self._put_off and (rounds.over() or not self.go_on()):
             self._put_off = True
             rounds.put_off(self)
             if self._transport is not None and not self._transport.is_closing():
@@ -176,9 +177,10 @@ class Connection(asyncio.Protocol):
         try:
             while rest:
                 event = rest.popleft()
-                on = self._on.get(type(event))
-                if on is not None:
-                    on(event)
+                if type(event) is DataReceived:
+                    self._take(event.stream_id, event.data, event.end_stream)
+                else:
+                    self._on[type(event)](event)
                 if rounds.over():
                     break
         except NGH2Error as error:
@@ -284,55 +286,44 @@ class Connection(asyncio.Protocol):
 
     # HTTP/2's events.
 
-    def _sort(self, events: list[Event]) -> None:
-        """Look at the heads of calls at once, and lay the rest down in its order. So who is turned away hears of it
-        before anything is done for the others that came with it."""
+    def _sort(self, events: Iterable[Any]) -> None:
+        """Look at the heads of calls at once, and lay down in its order what else there is to do. So who is turned away
+        hears of it before anything is done for the others that came with it."""
         self._flushing, refused = True, self._front.line.refused
+        calls, rest = self._calls, self._rest
         for event in events:
-            if type(event) is RequestReceived:
+            kind = type(event)
+            if kind is RequestReceived:
                 self._request(event)
-            else:
-                self._rest.append(event)
+            elif event.stream_id in calls if kind in _OF_CALLS else kind in self._on:
+                rest.append(event)
         self._flushing = False
-        if self._front.line.refused != refused:
+        if rest and self._front.line.refused != refused:
             self._flush()
 
     def _request(self, event: RequestReceived) -> None:
-        stream_id = event.stream_id
+        stream_id, front = event.stream_id, self._front
         fields = dict(event.headers)
         self._pings = 0
-        path = fields.get(b":path", b"")
-        route = self._front.routes.get(path)
-        odd = not_grpc(fields)
-        if odd:
+        if odd := not_grpc(fields):
             self._send_http(stream_id, odd)
             return
-        new_work = route is not None and route.new_work
-        if new_work and self._front.line.turns_away():
+        path = fields.get(b":path", b"")
+        route = front.routes.get(path) or Route(path.decode("ascii", "replace"), unary=front.unknown)
+        if route.new_work and front.line.turns_away():
             self._turn_away(stream_id)
             return
-        method = path.decode("ascii", "replace") if route is None else route.method
-        try:
-            request = Request(method, fields, event.headers, self.loop.time())
-        except Refused as refused:
-            self._end_stream(stream_id, ending_of(method, refused))
-            return
-        if self._front.draining:
+        if front.draining:
             self._end_stream(stream_id, Ending(Code.UNAVAILABLE, UNAVAILABLE_TEXT))
             return
-        if route is not None and route.stream is not None:
-            self._calls[stream_id] = StreamExchange(self, self._front, stream_id, request, route.stream)
-        else:
-            rpc = route.unary if route is not None and route.unary is not None else self._front.unknown
-            self._calls[stream_id] = UnaryExchange(self, self._front, stream_id, request, rpc, new_work)
+        call = UnaryExchange if route.stream is None else StreamExchange
+        try:
+            self._calls[stream_id] = call(self, front, stream_id, route, event.headers, fields)
+        except Refused as refused:
+            self._end_stream(stream_id, ending_of(route.method, refused))
+            return
         if event.end_stream:
             self._take(stream_id, b"", True)
-
-    def _data(self, event: DataReceived) -> None:
-        self._take(event.stream_id, event.data, event.end_stream)
-
-    def _trailers(self, event: TrailersReceived) -> None:
-        self._take(event.stream_id, b"", True)
 
     def _take(self, stream_id: int, part: bytes, end: bool) -> None:
         call = self._calls.get(stream_id)
@@ -350,9 +341,8 @@ class Connection(asyncio.Protocol):
         if call is not None:
             call.gone()
 
-    def _ping(self, event: PingReceived) -> None:
+    def _ping(self, _: PingReceived) -> None:
         """The library answers it; we only count."""
-        del event
         self._pings += 1
         if self._pings > self._front.bounds.pings_max and not self._said_goodbye:
             self._said_goodbye = True
@@ -403,8 +393,10 @@ class Connection(asyncio.Protocol):
 
     def _turn_away(self, stream_id: int) -> None:
         """Refuse before the body is there, without a word to the socket yet: others come with the same bytes."""
-        with contextlib.suppress(NGH2Error):
-            self._http.send_response(stream_id, [*HEAD, *self._front.line.told], end_stream=True)
+        try:
+            self._http.send_response(stream_id, self._front.line.told, end_stream=True)
+        except NGH2Error:
+            return
 
     def _send_http(self, stream_id: int, status: bytes) -> None:
         """Answer what is HTTP/2 but not gRPC as HTTP does."""
@@ -426,9 +418,12 @@ class Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flushing = False
-        if self._paused or self._deaf:
+        if self._deaf:
             return
         http = self._http
+        if self._paused:
+            self._count_unsent(http.queued_body_size())
+            return
         try:
             data = http.data_to_send()
         except NGH2Error:
@@ -444,6 +439,8 @@ class Connection(asyncio.Protocol):
         """Whether so much waits for this peer, or for it among all, that it gets no more."""
         front, bounds = self._front, self._front.bounds
         size = self._http.queued_body_size()
+        if size <= bounds.unsent_share and size <= bounds.unsent_size_max:
+            return False
         self._count_unsent(size)
         return size > bounds.unsent_size_max or (
             size > bounds.unsent_share and front.unsent_size > bounds.unsent_total_max
@@ -457,8 +454,9 @@ class Connection(asyncio.Protocol):
         return self._said_goodbye and not self._calls and not self._http.queued_body_size()
 
     def _write(self, data: bytes) -> None:
-        if data and self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+        transport = self._transport
+        if data and transport is not None and not transport.is_closing():
+            transport.write(data)
 
     def _close(self) -> None:
         if self._transport is not None and not self._deaf:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from google.protobuf.message import Message
 from google.rpc.code_pb2 import Code
 
-from stormsail.engine.api.front.calls import Call, Metadata, Rpc, StreamRpc
+from stormsail.engine.api.front.calls import Call, Metadata, StreamRpc
 from stormsail.engine.api.front.framing import PREFIX_SIZE, declared_size, only_message, timeout_s, too_large, unpacked
-from stormsail.engine.api.front.front import Front
+from stormsail.engine.api.front.front import Front, Route
 from stormsail.engine.api.front.statuses import Ending, Header, ending_of
 from stormsail.engine.core.errors import ResourceExhausted
 from stormsail.engine.shell.driven import Driven
@@ -19,26 +19,7 @@ if TYPE_CHECKING:
 
 _LATE: Final = Ending(Code.DEADLINE_EXCEEDED, "the caller's deadline is over")
 _TIMEOUT_MAX_S: Final = 365 * 86_400.0
-
-
-class Request:
-    """The head of a call: what the caller said before the body."""
-
-    __slots__ = ("accepts", "encoding", "headers", "method", "until_s")
-
-    def __init__(self, method: str, fields: Mapping[bytes, bytes], headers: tuple[Header, ...], now_s: float) -> None:
-        """Raises Malformed."""
-        self.method = method
-        self.headers = headers
-        self.encoding = fields.get(b"grpc-encoding", b"identity")
-        self.accepts = fields.get(b"grpc-accept-encoding", b"")
-        timeout = fields.get(b"grpc-timeout")
-        self.until_s = None if timeout is None else now_s + min(timeout_s(timeout), _TIMEOUT_MAX_S)
-
-    def call(self, now_s: float, peer: str) -> Call:
-        """Return it as handlers see it."""
-        left_s = None if self.until_s is None else max(0.0, self.until_s - now_s)
-        return Call(self.method, Metadata(self.headers), left_s, peer)
+_GRPC: Final = b"application/grpc"
 
 
 class Exchange(Protocol):
@@ -60,17 +41,43 @@ class Exchange(Protocol):
 class _Running:
     """What the calls of both kinds have in common."""
 
-    __slots__ = ("_connection", "_front", "_held", "_request", "_serving", "_stream_id")
+    __slots__ = (
+        "_body",
+        "_connection",
+        "_fields",
+        "_front",
+        "_headers",
+        "_held",
+        "_route",
+        "_serving",
+        "_stream_id",
+        "_until_s",
+    )
 
-    def __init__(self, connection: "Connection", front: Front, stream_id: int, request: Request) -> None:
+    def __init__(
+        self,
+        connection: "Connection",
+        front: Front,
+        stream_id: int,
+        route: Route,
+        headers: tuple[Header, ...],
+        fields: Mapping[bytes, bytes],
+    ) -> None:
+        """`fields` are the headers by name. Raises Malformed."""
         self._connection = connection
         self._front = front
         self._stream_id = stream_id
-        self._request = request
+        self._route = route
+        self._headers = headers
+        self._fields = fields
+        self._body: bytes | bytearray = b""
         self._held = 0
         self._serving: Driven[Any] | asyncio.Task[None] | None = None
-        if request.until_s is not None:
-            connection.deadlines.add(stream_id, request.until_s)
+        self._until_s: float | None = None
+        timeout = fields.get(b"grpc-timeout")
+        if timeout is not None:
+            self._until_s = connection.loop.time() + min(timeout_s(timeout), _TIMEOUT_MAX_S)
+            connection.deadlines.add(stream_id, self._until_s)
 
     def gone(self) -> None:
         """See Exchange."""
@@ -82,6 +89,17 @@ class _Running:
         """See Exchange."""
         self._connection.end(self._stream_id, _LATE)
         self.gone()
+
+    def _call(self) -> Call:
+        """Return the call as handlers see it."""
+        connection, left_s = self._connection, None
+        if self._until_s is not None:
+            left_s = self._until_s - connection.loop.time()
+            left_s = left_s if left_s > 0 else 0.0
+        return Call(self._route.method, Metadata(self._headers), left_s, connection.peer)
+
+    def _encoding(self) -> bytes:
+        return self._fields.get(b"grpc-encoding", b"identity")
 
     def _over(self) -> None:
         if self._held:
@@ -96,36 +114,20 @@ class _Running:
 class UnaryExchange(_Running):
     """One message in, one out."""
 
-    __slots__ = ("_body", "_new_work", "_rpc")
-
-    def __init__(
-        self, connection: "Connection", front: Front, stream_id: int, request: Request, rpc: Rpc, new_work: bool
-    ) -> None:
-        super().__init__(connection, front, stream_id, request)
-        self._rpc = rpc
-        self._new_work = new_work
-        self._body: bytes | bytearray = b""
+    __slots__ = ()
 
     def data(self, part: bytes, end: bool) -> None:
         """See Exchange."""
-        if not self._body:
-            self._body = part
-        else:
-            if not isinstance(self._body, bytearray):
-                self._body = bytearray(self._body)
-            self._body += part
         size_max = self._front.bounds.message_size_max
-        if len(self._body) >= PREFIX_SIZE and declared_size(self._body) > size_max:
-            raise too_large(declared_size(self._body), size_max)
-        if len(self._body) > size_max + PREFIX_SIZE:
-            raise too_large(len(self._body) - PREFIX_SIZE, size_max)
+        if part:
+            self._add(part, size_max)
         if not end:
             self._hold(len(part))
             return
-        message = only_message(self._body, self._request.encoding, size_max)
+        message = only_message(self._body, self._encoding(), size_max)
         self._body = b""
         self._over()
-        if self._new_work:
+        if self._route.new_work:
             self._front.line.enter(self, message)
         else:
             self._front.line.pass_by()
@@ -133,42 +135,69 @@ class UnaryExchange(_Running):
 
     def begin(self, message: bytes) -> None:
         """Run the handler: at once, or once the line has come to this call."""
-        connection = self._connection
-        call = self._request.call(connection.loop.time(), connection.peer)
-        self._serving = Driven(self._rpc(call, message), self._ended)
+        assert self._route.unary is not None
+        try:
+            work = self._route.unary(self._call(), message)
+        except Exception as error:
+            self._ended(None, error)
+            return
+        self._serving = Driven(work, self._ended)
         self._serving.go()
 
     def gone(self) -> None:
         """See Exchange."""
         super().gone()
-        if self._new_work and self._serving is None:
+        if self._route.new_work and self._serving is None:
             self._front.line.leave(self)
 
+    def _add(self, part: bytes, size_max: int) -> None:
+        if not self._body:
+            self._body = part
+        else:
+            if not isinstance(self._body, bytearray):
+                self._body = bytearray(self._body)
+            self._body += part
+        size = len(self._body)
+        if size >= PREFIX_SIZE and declared_size(self._body) > size_max:
+            raise too_large(declared_size(self._body), size_max)
+        if size > size_max + PREFIX_SIZE:
+            raise too_large(size - PREFIX_SIZE, size_max)
+
     def _ended(self, reply: "bytes | Message | None", error: BaseException | None) -> None:
-        connection, request = self._connection, self._request
+        connection = self._connection
         self._serving = None
         if reply is not None:
             try:
                 body = reply if isinstance(reply, bytes) else reply.SerializeToString()
-                connection.answer(self._stream_id, body, request.accepts)
+                connection.answer(self._stream_id, body, self._fields.get(b"grpc-accept-encoding", b""))
             except Exception as failed:
                 error = failed
         if isinstance(error, Exception):
-            connection.end(self._stream_id, ending_of(request.method, error))
+            connection.end(self._stream_id, ending_of(self._route.method, error))
 
 
 class StreamExchange(_Running):
     """Any number of messages in and out. Only health and reflection have such methods."""
 
-    __slots__ = ("_body", "_messages")
+    __slots__ = ("_messages",)
+
+    _body: bytearray
 
     def __init__(
-        self, connection: "Connection", front: Front, stream_id: int, request: Request, rpc: StreamRpc
+        self,
+        connection: "Connection",
+        front: Front,
+        stream_id: int,
+        route: Route,
+        headers: tuple[Header, ...],
+        fields: Mapping[bytes, bytes],
     ) -> None:
-        super().__init__(connection, front, stream_id, request)
+        """Raises Malformed."""
+        super().__init__(connection, front, stream_id, route, headers, fields)
+        assert route.stream is not None
         self._body = bytearray()
         self._messages: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._serving = connection.loop.create_task(self._run(rpc))
+        self._serving = connection.loop.create_task(self._run(route.stream))
 
     def data(self, part: bytes, end: bool) -> None:
         """See Exchange."""
@@ -182,7 +211,7 @@ class StreamExchange(_Running):
             if len(self._body) < PREFIX_SIZE + size:
                 break
             packed = bytes(self._body[PREFIX_SIZE : PREFIX_SIZE + size])
-            message = unpacked(self._body[0], packed, self._request.encoding, bounds.message_size_max)
+            message = unpacked(self._body[0], packed, self._encoding(), bounds.message_size_max)
             del self._body[: PREFIX_SIZE + size]
             if self._messages.qsize() >= bounds.stream_messages_max:
                 raise ResourceExhausted("too many messages wait in this call: read the answers first")
@@ -197,14 +226,13 @@ class StreamExchange(_Running):
             yield message
 
     async def _run(self, rpc: StreamRpc) -> None:
-        connection, request = self._connection, self._request
+        connection = self._connection
         try:
-            call = request.call(connection.loop.time(), connection.peer)
-            async for reply in rpc(call, self._requests()):
+            async for reply in rpc(self._call(), self._requests()):
                 connection.send_part(self._stream_id, reply)
             connection.finish(self._stream_id)
         except Exception as error:
-            connection.end(self._stream_id, ending_of(request.method, error))
+            connection.end(self._stream_id, ending_of(self._route.method, error))
         self._over()
 
 
@@ -212,6 +240,5 @@ def not_grpc(fields: dict[bytes, bytes]) -> bytes:
     """Return HTTP's status for a request that is no gRPC call; empty when it is one."""
     if fields.get(b":method") != b"POST":
         return b"405"
-    if not fields.get(b"content-type", b"").startswith(b"application/grpc"):
-        return b"415"
-    return b""
+    kind = fields.get(b"content-type", b"")
+    return b"" if kind == _GRPC or kind.startswith(_GRPC) else b"415"

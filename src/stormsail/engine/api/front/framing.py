@@ -1,18 +1,25 @@
 """gRPC's own layer above HTTP/2: messages with a length in front, compressed or not; deadlines; texts in headers."""
 
 import re
+import struct
 import zlib
+from functools import lru_cache
 from typing import Final
 
 from stormsail.engine.core.errors import Refused, ResourceExhausted, Unimplemented
 
 PREFIX_SIZE: Final = 5
+_SIZE: Final = struct.Struct(">I")
 ACCEPTED_ENCODINGS: Final = b"identity,gzip,deflate"
 _WINDOW_BITS: Final = {b"gzip": 31, b"deflate": 15}
 _COMPRESSED_AT: Final = 1
 _HARD_SIZE_FACTOR: Final = 16
 """How far beyond the limit a compressed message is still unpacked, to say in the refusal how large it is."""
 _CHUNK_SIZE: Final = 256 * 1024
+_EXPANSION_MAX: Final = 1_032
+"""So many bytes are the most that one byte of deflate's stands for."""
+_SHORT_SIZE: Final = 4 * 1024
+"""What most requests unpack to at most; more is found room for as it comes."""
 _TIMEOUT: Final = re.compile(rb"(\d{1,8})([HMSmun])")
 _UNIT_S: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _TEXT_SIZE_MAX: Final = 8 * 1024
@@ -36,7 +43,8 @@ def framed(message: bytes, *, gzip: bool = False) -> bytes:
 
 def declared_size(body: bytes | bytearray) -> int:
     """Return the size that the first message of a body has, by its prefix, before unpacking."""
-    return int.from_bytes(body[1:PREFIX_SIZE], "big")
+    size: int = _SIZE.unpack_from(body, 1)[0]
+    return size
 
 
 def only_message(body: bytes | bytearray, encoding: bytes, size_max: int) -> bytes:
@@ -62,6 +70,16 @@ def unpacked(flag: int, message: bytes, encoding: bytes, size_max: int) -> bytes
 
 
 def _inflated(packed: bytes, bits: int, size_max: int) -> bytes:
+    """Unpack. What is so short that it cannot stand for too much is unpacked at once."""
+    if len(packed) * _EXPANSION_MAX <= size_max:
+        try:
+            return zlib.decompress(packed, bits, _SHORT_SIZE)
+        except zlib.error:
+            return _inflated_in_steps(packed, bits, size_max)  # which tells what is wrong with it
+    return _inflated_in_steps(packed, bits, size_max)
+
+
+def _inflated_in_steps(packed: bytes, bits: int, size_max: int) -> bytes:
     """Unpack in bounded steps: a kilobyte may stand for a megabyte."""
     unpacker = zlib.decompressobj(bits)
     out = bytearray()
@@ -94,6 +112,7 @@ def too_large(size: int, size_max: int) -> ResourceExhausted:
     )
 
 
+@lru_cache(maxsize=256)
 def timeout_s(value: bytes) -> float:
     """Read a `grpc-timeout` header. Raises Malformed."""
     match = _TIMEOUT.fullmatch(value)

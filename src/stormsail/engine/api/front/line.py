@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from stormsail.engine.api.front.statuses import ending_of
+from stormsail.engine.api.front.statuses import HEAD, Header, ending_of
 from stormsail.engine.core.errors import ResourceExhausted
 
 log = structlog.get_logger(__name__)
@@ -75,11 +75,11 @@ class Line:
         `now_s` is the event loop's clock where none is given."""
         self.refused = 0
         self._refused = refused
-        self.told = ending_of("", refused()).trailers()
-        """The same as trailers, made once: to turn away must cost next to nothing."""
+        self.told: tuple[Header, ...] = (*HEAD, *ending_of("", refused()).trailers())
+        """The same as an answer's only headers, made once: to turn away must cost next to nothing."""
         self._turns = turns
         self._bounds = bounds or LineBounds()
-        self._now_s = now_s or (lambda: asyncio.get_running_loop().time())
+        self._now_s = now_s or self._first_now_s
         self._line: OrderedDict[Waiting, bytes] = OrderedDict()
         self._bytes = 0
         self._quota = _QUOTA_BEGIN
@@ -135,6 +135,10 @@ class Line:
             return False
         self.refused += 1
         return True
+
+    def _first_now_s(self) -> float:
+        self._now_s = asyncio.get_running_loop().time  # a line is made before its loop runs, and asks it often
+        return self._now_s()
 
     def _is_at_its_most(self, size: int) -> bool:
         bounds = self._bounds
