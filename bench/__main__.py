@@ -16,9 +16,9 @@ from typing import Any, Final
 from bench.bulkhead import bulkhead
 from bench.bulkhead import told as bulkhead_told
 from bench.engines import Engine, engines
+from bench.goodput import told as overload_told
 from bench.lives import answering, cold, parked, recovered, signalled, timed_out
 from bench.overload import overload
-from bench.overload import told as overload_told
 from bench.report import where, write
 from bench.syncs import Syncs, taken_a_s
 
@@ -196,7 +196,7 @@ def _past_capacity(given: argparse.Namespace) -> None:
     given.report.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="stormsail-overload-", dir=given.directory) as place:
         if given.overload:
-            found = asyncio.run(overload(Path(place), given.seconds or 4.0, given.pollers))
+            found = asyncio.run(overload(Path(place), given.seconds or 8.0, given.pollers, given.rounds or 5))
             name, lines = "overload", overload_told(found)
         else:
             found = asyncio.run(bulkhead(Path(place), given.backlog, given.rounds or 10))

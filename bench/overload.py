@@ -1,161 +1,265 @@
 """`make bench ARGS="--overload"`: how much is done when three times as much is offered as can be done.
 
-First the peak: starts are offered faster and faster until fewer runs are completed than were asked for. Then three
-times the peak. Goodput is workflows completed a second, while starts are being offered.
+Goodput is workflows completed a second while starts are being offered at a fixed rate. The peak is the best that is
+sustained at any rate, and is to be compared with what is done at three times the peak.
+
+How that is measured, and why so. To go up with the rate and to take the best step for the peak says more of the machine
+than of the server: speed differs by a tenth and more from one step of some seconds to the next, and the best of a dozen
+such steps is the luckiest, while what is done past the peak was measured once. So the search only finds the highest rate
+that is kept up with. Then rounds are played: in each a phase at some rates below, at and above that one, and one at
+three times the peak, next to each other in time and so on the same machine, one round upwards and the next downwards.
+The peak is the best of the rates by its *median* over the rounds: of a handful of rates, each measured as often as the
+overload is. A search that was wrong by a third either way still has the peak among them. The ratio is that of the
+medians; its range is that of the single rounds, each against the same rate of its own.
+
+Who offers and who works share the processors with the server, so the table says how much each process takes. A phase
+counts from half a second after its beginning, and the next begins when all that was accepted is completed.
 """
 
 import asyncio
 import json
+import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from bench.engines import engines
+from bench.goodput import OVERLOAD, TIMES, Phase, by_load, found_in
 from bench.lives import answering
-from bench.processes import Measured
+from bench.processes import cpu_s, machine_cpu_s
 
 QUEUE: Final = "offered"
-FIRST_RATE: Final = 100.0
-FASTER: Final = 1.4
-KEPT_UP: Final = 0.9
-"""An offered rate that is done to this part is not past the peak."""
-PAST_PEAK: Final = 2
-"""So many rates past it are tried: one may have met with a bad moment of the machine."""
-OVERLOAD: Final = 3.0
+FIRST_RATE: Final = 200.0
+RATE_MAX: Final = 50_000.0
+KEPT_UP: Final = 0.95
+"""An offered rate that is done to this part is kept up with."""
+CLOSE_ENOUGH: Final = 1.1
+"""How far the lowest rate that is not kept up with may be from the highest that is."""
+NEAR_PEAK: Final = (0.85, 1.0, 1.2, 1.45)
+"""Where the peak is looked for, in parts of the rate that the search found."""
 PROBES_A_S: Final = 50.0
 """Starts of a process beside that does nothing else: who offers thousands a second is late in reading what it is told."""
-_SETTLE_S: Final = 0.5
+SEARCH_S: Final = 3.0
+SETTLE_S: Final = 0.5
+_AHEAD_S: Final = 0.05
 _DRAIN_S: Final = 60.0
+
+
+class Told:
+    """A process of ours beside the server that tells what it does, in lines."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        assert process.stdout is not None
+        self._out = process.stdout
+
+    async def line(self) -> dict[str, Any]:
+        """Return what it tells next. Raises RuntimeError when it has ended."""
+        line = await self._out.readline()
+        if not line:
+            raise RuntimeError(f"a process of the benchmark ended with {await self.process.wait()}; it said why above")
+        told: dict[str, Any] = json.loads(line)
+        return told
+
+    async def phase(self, rate: float, seconds: float, begin_s: float) -> dict[str, Any]:
+        """Have it offer starts; return what became of them."""
+        asked = {"rate": rate, "seconds": seconds, "begin_s": begin_s, "settle_s": SETTLE_S}
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(asked).encode() + b"\n")
+        return await self.line()
 
 
 class Workers:
     """The working side: what it has told last."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: Told) -> None:
         self.done = 0
         self.refused = 0
-        self._told: list[tuple[float, int]] = [(0.0, 0)]
+        self._told = told
+        self._points: list[tuple[float, int]] = []
         self._heard = asyncio.Condition()
 
-    async def follow(self, told: asyncio.StreamReader) -> None:
-        """Read what it tells until it ends."""
-        async for line in told:
-            said = json.loads(line)
+    async def follow(self) -> None:
+        """Read what it tells, until it ends."""
+        while True:
+            said = await self._told.line()
             self.done, self.refused = said["done"], said["refused"]
-            self._told.append((said["at_s"], self.done))
+            self._points.append((said["at_s"], self.done))
             async with self._heard:
                 self._heard.notify_all()
 
     async def until_done(self, count: int) -> None:
         """Wait until so many are completed."""
-        async with asyncio.timeout(_DRAIN_S), self._heard:
-            await self._heard.wait_for(lambda: self.done >= count)
+        try:
+            async with asyncio.timeout(_DRAIN_S), self._heard:
+                await self._heard.wait_for(lambda: self.done >= count)
+        except TimeoutError as late:
+            raise RuntimeError(
+                f"{self.done} of {count} accepted workflows were completed in {_DRAIN_S:.0f} s"
+            ) from late
 
     def rate(self, from_s: float, to_s: float) -> float:
         """Return how many were completed a second between two instants."""
-        told = [(at_s, done) for at_s, done in self._told if from_s <= at_s <= to_s]
-        (first_s, first), (last_s, last) = told[0], told[-1]
-        return (last - first) / (last_s - first_s)
+        return rate_between(self._points, from_s, to_s)
+
+
+def rate_between(points: Sequence[tuple[float, int]], from_s: float, to_s: float) -> float:
+    """Return by how much a count grew a second, by what was told of it within some time."""
+    told = [(at_s, count) for at_s, count in points if from_s <= at_s <= to_s]
+    if len(told) < 2:
+        raise RuntimeError("the working side told too little in a phase: give --seconds 2 at least")
+    (first_s, first), (last_s, last) = told[0], told[-1]
+    return (last - first) / (last_s - first_s)
 
 
 @asynccontextmanager
-async def working(port: int, pollers: int) -> AsyncIterator[Workers]:
-    """Run the working side."""
-    command = [sys.executable, "-m", "bench.offered", "work", str(port), QUEUE, "--pollers", str(pollers)]
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    assert process.stdout is not None
-    workers = Workers()
-    following = asyncio.ensure_future(workers.follow(process.stdout))
+async def beside(side: str, port: int, *options: str) -> AsyncIterator[Told]:
+    """Run one of the sides."""
+    command = [sys.executable, "-m", "bench.offered", side, str(port), QUEUE, *options]
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
     try:
-        yield workers
+        yield Told(process)
     finally:
-        process.kill()
+        if process.returncode is None:
+            process.kill()
         await process.wait()
-        await following
 
 
-async def offered(server: Measured, port: int, rate: float, seconds: float, workers: Workers) -> dict[str, Any]:
-    """Offer starts at a rate; return what became of them, with what was completed meanwhile."""
-    command = [sys.executable, "-m", "bench.offered", "offer", str(port), QUEUE]
-    process = await asyncio.create_subprocess_exec(
-        *command, "--rate", str(rate), "--seconds", str(seconds), stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    done, cpu_s = workers.done, server.cpu_s()
-    told: dict[str, Any] = json.loads(await process.stdout.read())
-    await process.wait()
-    goodput = workers.rate(told["began_s"] + _SETTLE_S, told["began_s"] + seconds)
-    return told | {
-        "rate": rate,
-        "goodput": goodput,
-        "server_cpu_s": server.cpu_s() - cpu_s,
-        "server_cpu_ms_each": (server.cpu_s() - cpu_s) * 1000 / max(1, workers.done - done),
-    }
+class Arena:
+    """A server, who offers, who works and who probes."""
 
+    def __init__(self, server_pid: int, offering: Told, probing: Told, working: Told) -> None:
+        self._offering, self._probing = offering, probing
+        self.workers = Workers(working)
+        self._pids = {
+            "server": server_pid,
+            "offering": offering.process.pid,
+            "working": working.process.pid,
+            "probing": probing.process.pid,
+            "bench": os.getpid(),
+        }
+        self._accepted = 0
 
-async def overload(place: Path, seconds: float, pollers: int) -> dict[str, Any]:
-    """Find the peak and offer three times as much; return what was measured."""
-    ours = engines()[0]
-    async with (
-        answering(ours, place / "data", place / "server.log") as (server, port, _),
-        working(port, pollers) as workers,
-    ):
-        steps: list[dict[str, Any]] = []
-        rate, accepted = FIRST_RATE, 0
-        while sum(step["goodput"] < KEPT_UP * step["rate"] for step in steps) < PAST_PEAK:
-            steps.append(await offered(server, port, rate, seconds, workers))
-            accepted += steps[-1]["accepted"]
-            await workers.until_done(accepted)
-            rate *= FASTER
-        best = max(steps, key=lambda step: float(step["goodput"]))
-        peak = best["goodput"]
-        refused_before = workers.refused
-        over, probed = await asyncio.gather(
-            offered(server, port, OVERLOAD * peak, 3 * seconds, workers),
-            offered(server, port, PROBES_A_S, 3 * seconds, workers),
+    async def play(self, load: str, rate: float, seconds: float, *, probe: bool = False) -> Phase:
+        """Offer starts at a rate, and wait until all that was accepted is completed."""
+        begin_s = time.perf_counter() + _AHEAD_S
+        phases = [self._offering.phase(rate, seconds, begin_s)]
+        if probe:
+            phases.append(self._probing.phase(PROBES_A_S, seconds, begin_s))
+        answers = asyncio.gather(*phases)
+        try:
+            await asyncio.sleep(begin_s + SETTLE_S - time.perf_counter())
+            from_s, before = time.perf_counter(), self._used()
+            await asyncio.sleep(begin_s + seconds - time.perf_counter())
+            to_s, after = time.perf_counter(), self._used()
+            offered, *probed = await answers
+        finally:
+            answers.cancel()
+        self._accepted += offered["accepted"] + sum(each["accepted"] for each in probed)
+        await self.workers.until_done(self._accepted)
+        took_s = to_s - from_s
+        phase = Phase(
+            load=load,
+            rate=rate,
+            goodput=self.workers.rate(from_s, to_s),
+            accepted_a_s=offered["settled"]["accepted"] / took_s,
+            refused_a_s=offered["settled"]["refused"] / took_s,
+            cpu={side: (after[side] - before[side]) / took_s for side in before},
+            offered=offered,
+            probed=probed[0] if probed else None,
         )
-        await workers.until_done(accepted + over["accepted"] + probed["accepted"])
+        print(
+            f"{load}: offered {rate:.0f}/s, done {phase.goodput:.0f}/s, {phase.refused_a_s:.0f}/s refused", flush=True
+        )
+        return phase
+
+    def _used(self) -> dict[str, float]:
+        used = {side: cpu_s(pid) for side, pid in self._pids.items()}
+        busy_s, idle_s = machine_cpu_s()
+        return used | {"elsewhere": busy_s - sum(used.values()), "idle": idle_s}
+
+
+async def kept_up_with(keeps_up: Callable[[float], Awaitable[bool]]) -> float:
+    """Return the highest rate that is kept up with, more or less. A rate is past it that fails twice: once may have been
+    a bad moment of the machine."""
+
+    async def passes(rate: float) -> bool:
+        return await keeps_up(rate) or await keeps_up(rate)
+
+    low, high = 0.0, FIRST_RATE
+    while await passes(high):
+        low, high = high, high * 2
+        if high > RATE_MAX:
+            raise RuntimeError(f"the server keeps up with {low:.0f} starts a second: this benchmark offers no more")
+    if not low:
+        raise RuntimeError(f"the server does not keep up with {FIRST_RATE:.0f} starts a second")
+    while high > low * CLOSE_ENOUGH:
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if await passes(middle) else (low, middle)
+    return low
+
+
+async def rounds(arena: Arena, kept_up: float, seconds: float, count: int) -> list[Phase]:
+    """Play all loads in turns, one round upwards and the next downwards."""
+    phases: list[Phase] = []
+    for number in range(count):
+        loads = [f"{part:.2f}" for part in NEAR_PEAK]
+        loads = [*loads, OVERLOAD] if number % 2 == 0 else [OVERLOAD, *reversed(loads)]
+        for load in loads:
+            if load == OVERLOAD:
+                done = [of.goodput for name, of in by_load(phases).items() if name != OVERLOAD]
+                rate = TIMES * max(kept_up, *done)
+                phases.append(await arena.play(load, rate, seconds, probe=True))
+            else:
+                phases.append(await arena.play(load, kept_up * float(load), seconds))
+    return phases
+
+
+async def overload(place: Path, seconds: float, pollers: int, count: int) -> dict[str, Any]:
+    """Find the rate of the peak, play the rounds; return what was measured."""
+    ours = engines()[0]
+    began = time.monotonic()
+    async with AsyncExitStack() as stack:
+        server, port, _ = await stack.enter_async_context(answering(ours, place / "data", place / "server.log"))
+        offering, probing = [await stack.enter_async_context(beside("offer", port)) for _ in range(2)]
+        working = await stack.enter_async_context(beside("work", port, "--pollers", str(pollers)))
+        arena = Arena(server.pid, offering, probing, working)
+        search: list[Phase] = []
+
+        async def keeps_up(rate: float) -> bool:
+            search.append(await arena.play("search", rate, SEARCH_S))
+            return search[-1].goodput >= KEPT_UP * rate
+
+        async def play() -> list[Phase]:
+            return await rounds(arena, await kept_up_with(keeps_up), seconds, count)
+
+        phases = await _unless(arena.workers.follow(), play())
         return {
             "pollers": pollers,
-            "steps": steps,
-            "peak": peak,
-            "over": over,
-            "probed": probed,
-            "goodput_ratio": over["goodput"] / peak,
-            "cpu_ms_each": {"at the peak": best["server_cpu_ms_each"], "past it": over["server_cpu_ms_each"]},
-            "completions_refused": workers.refused - refused_before,
+            "seconds": seconds,
+            "rounds": count,
+            "took_s": time.monotonic() - began,
+            "search": [asdict(phase) for phase in search],
+            "phases": [asdict(phase) for phase in phases],
+            "completions_refused": arena.workers.refused,
             "server_memory_mib": server.resident_bytes() / 2**20,
-        }
+        } | found_in(phases)
 
 
-def told(found: dict[str, Any]) -> list[str]:
-    """Return the figures as lines for a person."""
-    over, probed = found["over"], found["probed"]
-    return [
-        f"peak goodput           {found['peak']:.0f} workflows/s with {found['pollers']} pollers",
-        f"offered                {over['rate']:.0f} starts/s, three times as many",
-        f"goodput then           {over['goodput']:.0f} workflows/s, {found['goodput_ratio']:.0%} of the peak"
-        " (target: 80% at least)",
-        f"starts turned away     {over['refused']} of {over['sent']}",
-        f"time to be told so     {_spread(probed['refusal_since_sent_ms'])}: {probed['refused']} starts of a process that"
-        " does little else (target: p99 under 50 ms)",
-        f"the same, busy caller  {_spread(over['refusal_ms'])}, by the process that offers all the others, counted from"
-        " when each was due",
-        f"starts accepted        {over['accepted']}, p50 {over['accepted_ms'].get('p50', 0):.0f} ms,"
-        f" p99 {over['accepted_ms'].get('p99', 0):.0f} ms, all of them completed",
-        f"server CPU             {found['cpu_ms_each']['at the peak']:.2f} ms a completed workflow at the peak,"
-        f" {found['cpu_ms_each']['past it']:.2f} ms past it, with all that was turned away",
-        f"completions refused    {found['completions_refused']} (target: 0)",
-        f"other failures         {sum(over['failed'].values()) + over['unanswered']}",
-        f"lateness of callers    p99 {probed['own_lateness_ms']['p99']:.1f} ms of who does little else,"
-        f" {over['own_lateness_ms']['p99']:.1f} ms of the busy one: how much the machine itself holds them up",
-        f"server's memory        {found['server_memory_mib']:.0f} MiB at the end",
-    ]
-
-
-def _spread(figures: dict[str, float]) -> str:
-    if not figures:
-        return "none were"
-    return f"p50 {figures['p50']:.1f} ms, p99 {figures['p99']:.1f} ms, longest {figures['max']:.1f} ms"
+async def _unless(broken: Coroutine[Any, Any, None], playing: Coroutine[Any, Any, list[Phase]]) -> list[Phase]:
+    """Return what was played, unless what is to go on meanwhile breaks."""
+    watching, played = asyncio.ensure_future(broken), asyncio.ensure_future(playing)
+    try:
+        await asyncio.wait({watching, played}, return_when=asyncio.FIRST_COMPLETED)
+        if watching.done():
+            await watching
+        return await played
+    finally:
+        watching.cancel()
+        played.cancel()
+        await asyncio.gather(watching, played, return_exceptions=True)

@@ -22,6 +22,20 @@ def free_port() -> int:
         return port
 
 
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds that a process and its threads have used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
+
+
+def machine_cpu_s() -> tuple[float, float]:
+    """Return the CPU seconds of all processors since the machine began: busy, and idle."""
+    user, nice, system, idle, waiting, *others = (
+        int(field) / _TICKS_A_SECOND for field in Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
+    )
+    return user + nice + system + sum(others), idle + waiting
+
+
 @dataclass
 class Measured:
     """A process of ours to measure. It runs in a session of its own, so that nothing of it is left behind."""
@@ -50,8 +64,7 @@ class Measured:
 
     def cpu_s(self) -> float:
         """Return the CPU seconds that it and its threads have used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
+        return cpu_s(self.pid)
 
     def resident_bytes(self) -> int:
         """Return how much memory it holds."""
