@@ -63,8 +63,7 @@ def apply(state: RunState, event: HistoryEvent, *, size_bytes: int, seen: bool =
     `seen`: it took effect when it was buffered; only what counts events and bytes advances.
     """
     if not seen:
-        _check(state, event)
-        _EFFECTS[event.event_type](state, event)
+        take_effect(state, event)
     elif event.event_type == EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED:
         apply_others.number(state, event)
     elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED:
@@ -76,8 +75,9 @@ def apply(state: RunState, event: HistoryEvent, *, size_bytes: int, seen: bool =
 
 def take_effect(state: RunState, event: HistoryEvent) -> None:
     """Do what an event does when it is buffered: all but what needs its id."""
-    _check(state, event)
-    _EFFECTS[event.event_type](state, event)
+    event_type = event.event_type
+    _check(state, event, events.NAME_OF_TYPE[event_type])
+    _EFFECTS[event_type](state, event)
 
 
 def waits_for_task_end(state: RunState, attributes: Message) -> bool:
@@ -128,23 +128,19 @@ def merge_payloads(into: dict[str, bytes], fields: Any) -> None:
             into[key] = payload.SerializeToString(deterministic=True)
 
 
-def _check(state: RunState, event: HistoryEvent) -> None:
+def _check(state: RunState, event: HistoryEvent, name: str) -> None:
     """Walk the machines' tables; an event that cannot be is a bug of ours or a damaged file."""
-    name = events.NAME_OF_TYPE[event.event_type]
     walk(run_machine.RUN, run_machine.stands(state), name, "run {}", state.key)
-    if name.startswith("WorkflowTask"):
-        stands = task_machine.stands(state.workflow_task)
-        walk(task_machine.WORKFLOW_TASK, stands, name, "workflow task of {}", state.key)
-    elif name.startswith("ActivityTask"):
-        _check_activity(state, event, name)
-    else:
-        apply_others.check(state, event)
-        apply_updates.check(state, event)
+    check = _CHECKS.get(name)
+    if check is not None:
+        check(state, event, name)
+
+
+def _check_task(state: RunState, _event: HistoryEvent, name: str) -> None:
+    walk(task_machine.WORKFLOW_TASK, task_machine.stands(state.workflow_task), name, "workflow task of {}", state.key)
 
 
 def _check_activity(state: RunState, event: HistoryEvent, name: str) -> None:
-    if name == "ActivityTaskScheduled":
-        return
     attributes: Any = events.attributes_of(event)
     activity = state.activities.get(attributes.scheduled_event_id)
     if activity is None and name == "ActivityTaskCancelRequested":
@@ -396,5 +392,13 @@ _OF_NAME: Final[dict[str, Callable[[RunState, HistoryEvent], None]]] = {
 
 SERVED: Final = frozenset(_OF_NAME)
 """The events that this server writes, and so can apply."""
+
+_CHECKS: Final[dict[str, Callable[[RunState, HistoryEvent, str], None]]] = {
+    **{name: _check_task for name in SERVED if name.startswith("WorkflowTask")},
+    **{name: _check_activity for name in SERVED if name.startswith("ActivityTask") and name != "ActivityTaskScheduled"},
+    **dict.fromkeys(apply_others.ANSWERS, apply_others.check),
+    **dict.fromkeys(apply_updates.EFFECTS, apply_updates.check),
+}
+"""By event, what walks the table of the thing that it is about; the run's own is walked by all."""
 
 _EFFECTS: Final = {number: _OF_NAME[name] for number, name in events.NAME_OF_TYPE.items() if name in SERVED}

@@ -32,11 +32,8 @@ ANSWERS: Final = CHILD_ENDS | {
 """The events that other runs cause here."""
 
 
-def check(state: RunState, event: HistoryEvent) -> None:
-    """Walk the machines' tables."""
-    name = events.NAME_OF_TYPE[event.event_type]
-    if name not in ANSWERS:
-        return
+def check(state: RunState, event: HistoryEvent, name: str) -> None:
+    """Walk the machines' tables for one of ANSWERS."""
     attributes: Any = events.attributes_of(event)
     asked = attributes.initiated_event_id
     if name in _CHILD:

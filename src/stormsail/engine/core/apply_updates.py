@@ -6,17 +6,13 @@ from typing import Final
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 
-from stormsail.engine.core import events
 from stormsail.engine.core.machines import update as update_machine
 from stormsail.engine.core.machines.walk import walk
 from stormsail.engine.core.state import AdmittedUpdate, RunState
 
 
-def check(state: RunState, event: HistoryEvent) -> None:
-    """Walk the machine's table."""
-    name = events.NAME_OF_TYPE[event.event_type]
-    if name not in EFFECTS:
-        return
+def check(state: RunState, event: HistoryEvent, name: str) -> None:
+    """Walk the machine's table for one of EFFECTS."""
     update_id = _update_id(event)
     walk(update_machine.UPDATE, update_machine.stands(state, update_id), name, f"update {update_id} of {state.key}")
 

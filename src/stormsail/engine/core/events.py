@@ -62,14 +62,17 @@ _IGNORABLE: Final = (
 def build(event_id: int, at_ms: int, attributes: Message, extras: Extras = NO_EXTRAS) -> HistoryEvent:
     """Build the event that these attributes belong to. They are copied."""
     event_type, field = KINDS[type(attributes)]
-    event = HistoryEvent(event_id=event_id, event_type=event_type)  # type: ignore[arg-type]
+    event = HistoryEvent()
+    event.event_id, event.event_type = event_id, event_type  # type: ignore[assignment]
     set_time(event.event_time, at_ms)
     getattr(event, field).CopyFrom(attributes)
     if event_type in _IGNORABLE:
         event.worker_may_ignore = True  # an SDK older than the event type must not fail on it
     if extras is not NO_EXTRAS:
-        event.links.extend(extras.links)
-        event.event_group_markers.extend(extras.group_markers)
+        if extras.links:
+            event.links.extend(extras.links)
+        if extras.group_markers:
+            event.event_group_markers.extend(extras.group_markers)
         if extras.user_metadata is not None:
             event.user_metadata.CopyFrom(extras.user_metadata)
     return event

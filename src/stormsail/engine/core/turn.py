@@ -73,7 +73,8 @@ class Turn:
         for its end, the event is buffered instead (id 0). `at_ms` is for an event told later than it happened."""
         if apply.waits_for_task_end(self.state, attributes):
             return self.postpone(attributes, at_ms=at_ms, extras=extras)
-        return self._append(events.build(self.state.next_event_id, self._at(at_ms), attributes, extras))
+        at_ms = self.now_ms if at_ms is None else at_ms
+        return self._append(events.build(self.state.next_event_id, at_ms, attributes, extras))
 
     def postpone(self, attributes: Message, *, at_ms: int | None = None, extras: Extras = NO_EXTRAS) -> HistoryEvent:
         """Buffer an event: it takes effect now and enters history at the next `flush`.
@@ -81,7 +82,7 @@ class Turn:
         Called directly for what a command causes but is not itself a command's event (the cancellation of an activity
         that nobody had started): it must follow the events of all commands of its workflow task.
         """
-        event = events.build(0, self._at(at_ms), attributes, extras)
+        event = events.build(0, self.now_ms if at_ms is None else at_ms, attributes, extras)
         self.note(notes.EventBuffered(event))
         apply.take_effect(self.state, event)
         return event
@@ -110,9 +111,6 @@ class Turn:
         self.note(notes.BufferCleared())
         for event in waiting:
             self._append(event, seen=True)
-
-    def _at(self, at_ms: int | None) -> int:
-        return self.now_ms if at_ms is None else at_ms
 
     def _append(self, event: HistoryEvent, *, seen: bool = False) -> HistoryEvent:
         framed = events.frame(event)
