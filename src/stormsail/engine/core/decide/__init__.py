@@ -107,6 +107,8 @@ def _ended_by_limit(state: RunState, reason: str, now_ms: int) -> Turn:
 def _keep_buffer_small(turn: Turn, limits: Limits) -> None:
     """End a workflow task that has been started for so long that too many events wait for its end."""
     buffered = turn.state.buffered
+    if not buffered:
+        return
     small = len(buffered) <= limits.buffered_events_max
     if small and sum(event.ByteSize() for event in buffered) <= limits.buffered_events_size_max:
         return

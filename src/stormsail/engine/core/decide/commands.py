@@ -42,7 +42,7 @@ from stormsail.engine.core.decide.begin import attributes_with_value, with_value
 from stormsail.engine.core.decide.carrying import BadCommand, Carrying, Cause, Kind, camel, given, invalid_action
 from stormsail.engine.core.decide.close import end_run
 from stormsail.engine.core.errors import InvalidArgument
-from stormsail.engine.core.events import Extras
+from stormsail.engine.core.events import NO_EXTRAS, Extras
 from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.turn import Turn
 
@@ -85,15 +85,21 @@ def carry_out(carrying: Carrying, commands: Sequence[Command]) -> list[str]:
         attributes = getattr(command, kind.attributes)
         if not command.HasField(kind.attributes):  # type: ignore[arg-type]
             raise BadCommand(kind.cause, f"{_name(command)}CommandAttributes is not set on {_name(command)}Command.")
-        metadata = command.user_metadata if command.HasField("user_metadata") else None
-        extras = Extras(user_metadata=metadata, group_markers=tuple(command.event_group_markers))
         if command.command_type in CLOSING and carrying.unseen:
             raise BadCommand(Cause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND)
         try:
-            kind.carry_out(carrying, attributes, extras)
+            kind.carry_out(carrying, attributes, _extras(command))
         except InvalidArgument as wrong:
             raise BadCommand(kind.cause, wrong.message) from None
     return carrying.eager
+
+
+def _extras(command: Command) -> Extras:
+    metadata = command.user_metadata if command.HasField("user_metadata") else None
+    markers = command.event_group_markers
+    if metadata is None and not markers:
+        return NO_EXTRAS
+    return Extras(user_metadata=metadata, group_markers=tuple(markers))
 
 
 def _name(command: Command) -> str:

@@ -94,14 +94,15 @@ def _carried_out(turn: Turn, task: WorkflowTask, asked: CompleteWorkflowTask, id
     carrying.namespace_ids = asked.namespace_ids
     eager = carry_out(carrying, request.commands)
     update_messages.take_rest(carrying)
-    reply = CompletedWorkflowTask()
-    if turn.state.open:
-        if not request.force_create_new_workflow_task:
-            update_messages.reject_unprocessed(turn)
-        reply = replace(reply, activities=_start_eagerly(turn, eager, request.identity, ids))
-        original_at_ms = task.original_scheduled_at_ms if heartbeat else None
-        reply = replace(reply, new_task=_next_task(turn, request, ids, limits, original_at_ms))
-    turn.reply = reply
+    if not turn.state.open:
+        turn.reply = CompletedWorkflowTask()
+        return turn
+    if not request.force_create_new_workflow_task:
+        update_messages.reject_unprocessed(turn)
+    activities = _start_eagerly(turn, eager, request.identity, ids)
+    original_at_ms = task.original_scheduled_at_ms if heartbeat else None
+    new_task = _next_task(turn, request, ids, limits, original_at_ms)
+    turn.reply = CompletedWorkflowTask(new_task=new_task, activities=activities)
     return turn
 
 

@@ -22,6 +22,7 @@ from temporalio.api.history.v1 import (
     WorkflowTaskStartedEventAttributes,
     WorkflowTaskTimedOutEventAttributes,
 )
+from temporalio.api.protocol.v1 import Message
 from temporalio.api.taskqueue.v1 import TaskQueue
 
 from stormsail.engine.core import events, notes, updates
@@ -159,7 +160,7 @@ def start(turn: Turn, request: StartWorkflowTask, ids: Ids, limits: Limits) -> N
         if not request.request_id or task.request_id != request.request_id:
             raise NotFound("Workflow task already started.")
         again = updates.outgoing(turn.state, task.started_event_id, resend=True)
-        turn.reply = replace(started_task(turn.state), messages=again)
+        turn.reply = started_task(turn.state, again)
         return
     if not task.ready:
         raise NotFound(TASK_GONE)
@@ -194,31 +195,32 @@ def start_pending(
         turn.note(notes.WorkflowTaskPlaced(None))
         turn.emit(scheduled_event(state, task.timeout_ms, 1))
         task = _pending(state)
-    reasons = _continue_as_new_reasons(state, limits)
+    in_memory = hold and not task.transient and turn.empty
     started = replace(
         task,
         ready=False,
         started_event_id=task.scheduled_event_id + 1 if task.transient else state.next_event_id,
         started_at_ms=turn.now_ms,
+        nonce=ids.uuid(),
         identity=identity,
         request_id=request_id,
         history_size_bytes=state.history_size_bytes,
-        suggest_continue_as_new_reasons=tuple(reasons),
+        suggest_continue_as_new_reasons=tuple(_continue_as_new_reasons(state, limits)),
+        start_held=in_memory,
+        worker_version=worker_version if in_memory else None,
     )
-    if hold and not task.transient and turn.empty:
-        started = replace(started, start_held=True, worker_version=worker_version)
-    elif not task.transient:
+    if not task.transient and not in_memory:
         turn.emit(started_event(started, identity, worker_version))
     place = turn.hold if started.unwritten else turn.note
-    place(notes.WorkflowTaskPlaced(replace(started, nonce=ids.uuid())))
+    place(notes.WorkflowTaskPlaced(started))
     messages = updates.outgoing(state, started.started_event_id, resend=resend)
     if state.updates_admitted:
         turn.hold(notes.UpdatesSent())
-    return replace(started_task(state), messages=messages)
+    return started_task(state, messages)
 
 
-def started_task(state: RunState) -> StartedWorkflowTask:
-    """Describe the started workflow task as its worker needs it."""
+def started_task(state: RunState, messages: tuple[Message, ...] = ()) -> StartedWorkflowTask:
+    """Describe the started workflow task as its worker needs it. `messages`: the updates that it is given."""
     task = state.workflow_task
     assert task is not None and task.started_at_ms
     return StartedWorkflowTask(
@@ -233,6 +235,7 @@ def started_task(state: RunState) -> StartedWorkflowTask:
         sticky=task.sticky,
         history_through=min(state.last_event_id, task.started_event_id),
         transient_events=unwritten_of(state, task),
+        messages=messages,
     )
 
 
