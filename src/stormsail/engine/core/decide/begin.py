@@ -55,7 +55,14 @@ def task_timeout_ms(task: Duration, run_ms: int, limits: Limits) -> int:
     return min(capped_ms, run_ms) if run_ms else capped_ms
 
 
+def set_duration(duration: Duration, length_ms: int) -> None:
+    """Set a duration in place, also to zero: it is there then."""
+    duration.seconds, rest_ms = divmod(length_ms, 1_000)
+    duration.nanos = rest_ms * 1_000_000
+
+
 def as_duration(length_ms: int) -> Duration:
     """Return milliseconds as the protocol's duration."""
-    seconds, rest_ms = divmod(length_ms, 1_000)
-    return Duration(seconds=seconds, nanos=rest_ms * 1_000_000)
+    duration = Duration()
+    set_duration(duration, length_ms)
+    return duration

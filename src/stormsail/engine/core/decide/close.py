@@ -18,7 +18,7 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 
 from stormsail.engine.core import cron, failures
 from stormsail.engine.core.deadlines import chain_expires_at_ms
-from stormsail.engine.core.decide.begin import as_duration, attributes_with_value, begin_run, with_value
+from stormsail.engine.core.decide.begin import attributes_with_value, begin_run, set_duration, with_value
 from stormsail.engine.core.decide.workflow_task import end_task_by_force, ensure_workflow_task
 from stormsail.engine.core.events import NO_EXTRAS, Extras
 from stormsail.engine.core.ids import Ids, RunKey
@@ -213,5 +213,5 @@ def _linked(
     lived_ms = now_ms - state.execution_started_at_ms
     if lived_ms + backoff_ms < limits.continue_as_new_interval_min_ms:
         backoff_ms = limits.continue_as_new_interval_min_ms - lived_ms
-    start.first_workflow_task_backoff.CopyFrom(as_duration(max(0, backoff_ms)))
+    set_duration(start.first_workflow_task_backoff, max(0, backoff_ms))
     return start

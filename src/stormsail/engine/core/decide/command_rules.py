@@ -16,7 +16,7 @@ from temporalio.api.enums.v1 import TaskQueueKind
 from temporalio.api.taskqueue.v1 import TaskQueue
 
 from stormsail.engine.core import priority
-from stormsail.engine.core.decide.begin import as_duration, run_timeout_ms, task_timeout_ms
+from stormsail.engine.core.decide.begin import run_timeout_ms, set_duration, task_timeout_ms
 from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.retry import TIMEOUT_NAMES, TIMEOUT_TYPE_PREFIX, duration_ms
@@ -42,22 +42,23 @@ def duration_fault(duration: Duration) -> str:
 
 def complete_retry_policy(policy: RetryPolicy, limits: Limits) -> None:
     """Fill a policy's defaults, then refuse what breaks its rules."""
-    if not duration_ms(policy.initial_interval):
-        policy.initial_interval.FromMilliseconds(limits.default_activity_retry_initial_ms)
-    if not duration_ms(policy.maximum_interval):
-        initial, factor = policy.initial_interval, limits.default_activity_retry_max_interval_factor
-        policy.maximum_interval.FromNanoseconds((initial.seconds * 10**9 + initial.nanos) * factor)
+    initial, maximum = policy.initial_interval, policy.maximum_interval
+    if not duration_ms(initial):
+        set_duration(initial, limits.default_activity_retry_initial_ms)
+    if not duration_ms(maximum):
+        factor = limits.default_activity_retry_max_interval_factor
+        maximum.FromNanoseconds((initial.seconds * 10**9 + initial.nanos) * factor)
     if not policy.backoff_coefficient:
         policy.backoff_coefficient = limits.default_activity_retry_coefficient
     if policy.maximum_attempts == 1:
         return
-    if fault := duration_fault(policy.initial_interval):
+    if fault := duration_fault(initial):
         raise InvalidArgument(f"invalid InitialInterval set on retry policy: {fault}")
     if policy.backoff_coefficient < 1:
         raise InvalidArgument("BackoffCoefficient cannot be less than 1 on retry policy.")
-    if fault := duration_fault(policy.maximum_interval):
+    if fault := duration_fault(maximum):
         raise InvalidArgument(f"invalid MaximumInterval set on retry policy: {fault}")
-    if duration_ms(policy.maximum_interval) < duration_ms(policy.initial_interval):
+    if duration_ms(maximum) < duration_ms(initial):
         raise InvalidArgument("MaximumInterval cannot be less than InitialInterval on retry policy.")
     if policy.maximum_attempts < 0:
         raise InvalidArgument("MaximumAttempts cannot be negative on retry policy.")
@@ -130,8 +131,8 @@ def complete_continue_as_new(
     task = attributes.workflow_task_timeout if duration_ms(attributes.workflow_task_timeout) else None
     run_ms = run_timeout_ms(run or state.start.workflow_run_timeout, state.start.workflow_execution_timeout)
     task_ms = task_timeout_ms(task or state.start.workflow_task_timeout, run_ms, limits)
-    attributes.workflow_run_timeout.CopyFrom(as_duration(run_ms))
-    attributes.workflow_task_timeout.CopyFrom(as_duration(task_ms))
+    set_duration(attributes.workflow_run_timeout, run_ms)
+    set_duration(attributes.workflow_task_timeout, task_ms)
     if attributes.HasField("retry_policy"):
         try:
             complete_retry_policy(attributes.retry_policy, limits)
@@ -181,13 +182,17 @@ def _complete_activity_timeouts(attributes: ScheduleActivityTaskCommandAttribute
 
     One of start-to-close and schedule-to-close must be given. The run's timeout stands for those that are not.
     """
-    for name in ("schedule_to_close", "schedule_to_start", "start_to_close", "heartbeat"):
-        if fault := duration_fault(getattr(attributes, f"{name}_timeout")):
-            raise InvalidArgument(f"invalid {name.title().replace('_', '')}Timeout: {fault}")
-    close_ms = duration_ms(attributes.schedule_to_close_timeout)
-    queue_ms = duration_ms(attributes.schedule_to_start_timeout)
-    work_ms = duration_ms(attributes.start_to_close_timeout)
-    beat_ms = duration_ms(attributes.heartbeat_timeout)
+    close, queue = attributes.schedule_to_close_timeout, attributes.schedule_to_start_timeout
+    work, beat = attributes.start_to_close_timeout, attributes.heartbeat_timeout
+    for name, one in (
+        ("ScheduleToClose", close),
+        ("ScheduleToStart", queue),
+        ("StartToClose", work),
+        ("Heartbeat", beat),
+    ):
+        if fault := duration_fault(one):
+            raise InvalidArgument(f"invalid {name}Timeout: {fault}")
+    close_ms, queue_ms, work_ms, beat_ms = duration_ms(close), duration_ms(queue), duration_ms(work), duration_ms(beat)
     if close_ms:
         queue_ms = min(queue_ms or close_ms, close_ms)
         work_ms = min(work_ms or close_ms, close_ms)
@@ -200,7 +205,7 @@ def _complete_activity_timeouts(attributes: ScheduleActivityTaskCommandAttribute
         )
     if run_ms:
         close_ms, queue_ms, work_ms, beat_ms = (min(one, run_ms) for one in (close_ms, queue_ms, work_ms, beat_ms))
-    attributes.schedule_to_close_timeout.CopyFrom(as_duration(close_ms))
-    attributes.schedule_to_start_timeout.CopyFrom(as_duration(queue_ms))
-    attributes.start_to_close_timeout.CopyFrom(as_duration(work_ms))
-    attributes.heartbeat_timeout.CopyFrom(as_duration(min(beat_ms, work_ms)))
+    set_duration(close, close_ms)
+    set_duration(queue, queue_ms)
+    set_duration(work, work_ms)
+    set_duration(beat, min(beat_ms, work_ms))

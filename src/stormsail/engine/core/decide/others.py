@@ -20,9 +20,9 @@ from temporalio.api.history.v1 import (
 
 from stormsail.engine.core import cron, priority
 from stormsail.engine.core.decide.begin import (
-    as_duration,
     attributes_with_value,
     run_timeout_ms,
+    set_duration,
     task_timeout_ms,
     with_value,
 )
@@ -195,9 +195,9 @@ def _complete_child(carrying: Carrying, command: StartChildWorkflowExecutionComm
         queue = f'name:"{command.task_queue.name}"'
         raise InvalidArgument(f"invalid TaskQueue on {name}: {wrong.message}. {where} TaskQueue={queue}") from None
     run_ms = run_timeout_ms(command.workflow_run_timeout, command.workflow_execution_timeout)
-    command.workflow_run_timeout.CopyFrom(as_duration(run_ms))
+    set_duration(command.workflow_run_timeout, run_ms)
     task_ms = task_timeout_ms(command.workflow_task_timeout, run_ms, limits)
-    command.workflow_task_timeout.CopyFrom(as_duration(task_ms))
+    set_duration(command.workflow_task_timeout, task_ms)
 
 
 def _check_namespace(carrying: Carrying, namespace: str) -> None:

@@ -29,6 +29,7 @@ from stormsail.engine.core.decide.begin import (
     attributes_with_value,
     begin_run,
     run_timeout_ms,
+    set_duration,
     task_timeout_ms,
     with_value,
 )
@@ -292,7 +293,7 @@ def _started_event(
     if start.HasField("versioning_override"):
         start.versioning_override.CopyFrom(versioning.canonical(start.versioning_override))
     if run_ms != duration_ms(start.workflow_run_timeout):
-        start.workflow_run_timeout.CopyFrom(as_duration(run_ms))
+        set_duration(start.workflow_run_timeout, run_ms)
     if isinstance(request, StartWorkflowExecutionRequest):
         if request.HasField("continued_failure"):
             start.continued_failure.CopyFrom(request.continued_failure)
