@@ -22,7 +22,7 @@ from stormsail.engine.core.machines import workflow_task as task_machine
 from stormsail.engine.core.machines.walk import walk
 from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.state import Activity, Pause, RunState, Timer, WorkflowTask
-from stormsail.engine.core.values import replace
+from stormsail.engine.core.values import members, replace
 
 _STICKY: Final = TaskQueueKind.TASK_QUEUE_KIND_STICKY
 _RUN_FAILED: Final = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED
@@ -156,7 +156,7 @@ def _at_ms(event: HistoryEvent) -> int:
 
 def _run_started(state: RunState, event: HistoryEvent) -> None:
     start = event.workflow_execution_started_event_attributes
-    state.start = start
+    state.start, state.workflow_type, state.task_queue = start, start.workflow_type.name, start.task_queue.name
     state.status = run_machine.STATUS[run_machine.Run.RUNNING]
     state.started_at_ms = _at_ms(event)
     backoff_ms = duration_ms(start.first_workflow_task_backoff)
@@ -165,11 +165,11 @@ def _run_started(state: RunState, event: HistoryEvent) -> None:
     state.first_task_at_ms = state.execution_started_at_ms
     merge_payloads(state.memo, start.memo.fields)
     merge_payloads(state.search_attributes, start.search_attributes.indexed_fields)
-    state.start_links = tuple(event.links)
+    state.start_links = tuple(members(event.links))
     state.user_metadata = event.user_metadata if event.HasField("user_metadata") else None
     state.priority = start.priority if start.HasField("priority") else None
     state.versioning_override = start.versioning_override if start.HasField("versioning_override") else None
-    state.reset_points = tuple(start.prev_auto_reset_points.points)
+    state.reset_points = tuple(members(start.prev_auto_reset_points.points))
 
 
 def _run_closed(state: RunState, event: HistoryEvent) -> None:
@@ -220,7 +220,7 @@ def _task_started(state: RunState, event: HistoryEvent) -> None:
         identity=attributes.identity,
         request_id=attributes.request_id,
         history_size_bytes=attributes.history_size_bytes,
-        suggest_continue_as_new_reasons=tuple(attributes.suggest_continue_as_new_reasons),
+        suggest_continue_as_new_reasons=tuple(members(attributes.suggest_continue_as_new_reasons)),
     )
 
 
@@ -240,8 +240,9 @@ def _add_reset_point(state: RunState, event: HistoryEvent) -> None:
     versioned = completed.HasField("deployment_version")
     build_id = completed.deployment_version.build_id if versioned else completed.worker_version.build_id
     checksum = completed.binary_checksum
-    if any((one.build_id, one.binary_checksum) == (build_id, checksum) for one in state.reset_points):
-        return
+    for known in state.reset_points:
+        if known.build_id == build_id and known.binary_checksum == checksum:
+            return
     # What a buffered event answers is pending still where history has this event.
     pending = state.children or state.signals_sent or state.cancels_sent
     answered = any(events.NAME_OF_TYPE[one.event_type] in apply_others.ANSWERS for one in state.buffered)

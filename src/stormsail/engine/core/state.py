@@ -199,6 +199,9 @@ class RunState:
     status: int = 0
     """A WorkflowExecutionStatus; 0 before the first event."""
     start: WorkflowExecutionStartedEventAttributes = field(default_factory=WorkflowExecutionStartedEventAttributes)
+    workflow_type: str = ""
+    """Its name, and that of the run's normal workflow task queue: `start` has them, and every turn asks for them."""
+    task_queue: str = ""
     started_at_ms: int = 0
     execution_started_at_ms: int = 0
     """When the first workflow task may run: start time plus start delay or backoff."""
@@ -290,16 +293,6 @@ class RunState:
     def paused(self) -> bool:
         """Whether it is open and none of its tasks may be handed out."""
         return self.status == PAUSED
-
-    @property
-    def task_queue(self) -> str:
-        """The run's normal workflow task queue."""
-        return self.start.task_queue.name
-
-    @property
-    def workflow_type(self) -> str:
-        """The workflow type's name."""
-        return self.start.workflow_type.name
 
     @property
     def last_event_id(self) -> int:

@@ -21,6 +21,7 @@ from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.retry import TIMEOUT_NAMES, TIMEOUT_TYPE_PREFIX, duration_ms
 from stormsail.engine.core.state import RunState
+from stormsail.engine.core.values import members
 
 _NORMAL: Final = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
 DURATION_MAX_S: Final = 100 * 365 * 24 * 3600
@@ -62,7 +63,7 @@ def complete_retry_policy(policy: RetryPolicy, limits: Limits) -> None:
         raise InvalidArgument("MaximumInterval cannot be less than InitialInterval on retry policy.")
     if policy.maximum_attempts < 0:
         raise InvalidArgument("MaximumAttempts cannot be negative on retry policy.")
-    for name in policy.non_retryable_error_types:
+    for name in members(policy.non_retryable_error_types):
         if name.startswith(TIMEOUT_TYPE_PREFIX) and not _is_timeout_type(name.removeprefix(TIMEOUT_TYPE_PREFIX)):
             raise InvalidArgument(f"Invalid timeout type value: {name.removeprefix(TIMEOUT_TYPE_PREFIX)}.")
 

@@ -45,6 +45,7 @@ from stormsail.engine.core.errors import InvalidArgument
 from stormsail.engine.core.events import NO_EXTRAS, Extras
 from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.turn import Turn
+from stormsail.engine.core.values import members
 
 _BAD_ACTIVITY: Final = Cause.WORKFLOW_TASK_FAILED_CAUSE_BAD_SCHEDULE_ACTIVITY_ATTRIBUTES
 CLOSING: Final = frozenset(
@@ -61,31 +62,33 @@ CLOSING: Final = frozenset(
 def check_sequence(commands: Sequence[Command]) -> None:
     """Refuse unknown commands, and any that follow one which closes the run."""
     closing = None
-    for command in commands:
+    for command in members(commands):
         if closing is not None:
             names = ", ".join(_name(one) for one in commands)
             raise InvalidArgument(
                 f"invalid command sequence: [{names}], command {_name(closing)} must be the last command."
             )
-        if command.command_type not in _CARRYING and command.command_type not in _NOT_SERVED:
+        command_type = command.command_type
+        if command_type not in _CARRYING and command_type not in _NOT_SERVED:
             raise InvalidArgument(f"unknown command type: {_name(command)}")
-        if command.command_type in CLOSING:
+        if command_type in CLOSING:
             closing = command
 
 
 def carry_out(carrying: Carrying, commands: Sequence[Command]) -> list[str]:
     """Carry out the commands in order. Returns the ids of the activities that the worker wants to start eagerly."""
-    for command in commands:
-        if command.command_type in _NOT_SERVED:
+    for command in members(commands):
+        command_type = command.command_type
+        if command_type in _NOT_SERVED:
             raise BadCommand(
                 Cause.WORKFLOW_TASK_FAILED_CAUSE_FEATURE_DISABLED,
                 f"the command {_name(command)} is not served yet; change the workflow so that it does not use it",
             )
-        kind = _CARRYING[command.command_type]
+        kind = _CARRYING[command_type]
         attributes = getattr(command, kind.attributes)
         if not command.HasField(kind.attributes):  # type: ignore[arg-type]
             raise BadCommand(kind.cause, f"{_name(command)}CommandAttributes is not set on {_name(command)}Command.")
-        if command.command_type in CLOSING and carrying.unseen:
+        if command_type in CLOSING and carrying.unseen:
             raise BadCommand(Cause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND)
         try:
             kind.carry_out(carrying, attributes, _extras(command))

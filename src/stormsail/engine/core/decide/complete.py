@@ -4,7 +4,7 @@ from typing import Final
 
 from temporalio.api.common.v1 import WorkerVersionStamp
 from temporalio.api.deployment.v1 import WorkerDeploymentVersion
-from temporalio.api.enums.v1 import TimeoutType, VersioningBehavior, WorkerVersioningMode, WorkflowTaskFailedCause
+from temporalio.api.enums.v1 import TimeoutType, WorkerVersioningMode, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import (
     WorkflowExecutionTerminatedEventAttributes,
     WorkflowTaskCompletedEventAttributes,
@@ -209,9 +209,8 @@ def _add_deployment(
             WorkerDeploymentVersion(deployment_name=options.deployment_name, build_id=options.build_id)
         )
     # RespondWorkflowTaskCompleted: SDKs send a behaviour also where versioning is off; it then counts for nothing.
-    unversioned = request.HasField("deployment_options") and not versioned
-    behavior = VersioningBehavior.VERSIONING_BEHAVIOR_UNSPECIFIED if unversioned else request.versioning_behavior
-    completed.versioning_behavior = behavior
+    if versioned or not request.HasField("deployment_options"):
+        completed.versioning_behavior = request.versioning_behavior
 
 
 def _set_sticky(turn: Turn, request: RespondWorkflowTaskCompletedRequest) -> None:

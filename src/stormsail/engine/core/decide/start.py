@@ -43,7 +43,7 @@ from stormsail.engine.core.requests import SignalWithStart, StartChildWorkflow, 
 from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
-from stormsail.engine.core.values import replace
+from stormsail.engine.core.values import members, replace
 
 AnyStart = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
 Start = StartWorkflow | SignalWithStart | StartChildWorkflow
@@ -228,7 +228,7 @@ def _begin(request: Start, now_ms: int, ids: Ids, limits: Limits) -> Turn:
         start,
         now_ms,
         request_id=wanted.request_id,
-        extras=Extras(user_metadata=metadata, links=tuple(wanted.links)),
+        extras=Extras(user_metadata=metadata, links=tuple(members(wanted.links))),
     )
     turn.reply = reply_about(turn.state, started=True)
     if isinstance(request, SignalWithStart):

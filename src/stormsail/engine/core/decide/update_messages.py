@@ -4,7 +4,7 @@ A message is told of where a command names it, so that its event stands in its p
 messages that no command names follow them. Rejections have no event, and need no command.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from temporalio.api.command.v1 import ProtocolMessageCommandAttributes
@@ -23,6 +23,7 @@ from stormsail.engine.core.decide.update import check_count
 from stormsail.engine.core.errors import InvalidArgument, WorkflowNotReady
 from stormsail.engine.core.events import Extras
 from stormsail.engine.core.turn import Turn
+from stormsail.engine.core.values import members
 
 PROTOCOL: Final = "temporal.api.update.v1"
 REJECTION: Final = Rejection.DESCRIPTOR.full_name
@@ -33,9 +34,9 @@ _STATE_NAMES: Final = {updates.ADMITTED: "Admitted", updates.ACCEPTED: "Accepted
 Body = Acceptance | Rejection | Response
 
 
-def by_id(messages: Iterable[Message]) -> dict[str, Message]:
+def by_id(messages: Sequence[Message]) -> dict[str, Message]:
     """Return messages by their ids, in order."""
-    return {message.id: message for message in messages}
+    return {message.id: message for message in members(messages)}
 
 
 def type_name(message: Message) -> str:
