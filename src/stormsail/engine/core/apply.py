@@ -163,8 +163,10 @@ def _run_started(state: RunState, event: HistoryEvent) -> None:
     state.execution_started_at_ms = state.started_at_ms + backoff_ms
     state.first_task_ready = backoff_ms <= 0
     state.first_task_at_ms = state.execution_started_at_ms
-    merge_payloads(state.memo, start.memo.fields)
-    merge_payloads(state.search_attributes, start.search_attributes.indexed_fields)
+    if start.HasField("memo"):
+        merge_payloads(state.memo, start.memo.fields)
+    if start.HasField("search_attributes"):
+        merge_payloads(state.search_attributes, start.search_attributes.indexed_fields)
     state.start_links = tuple(members(event.links))
     state.user_metadata = event.user_metadata if event.HasField("user_metadata") else None
     state.priority = start.priority if start.HasField("priority") else None

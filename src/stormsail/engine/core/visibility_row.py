@@ -2,12 +2,16 @@
 
 import json
 from dataclasses import dataclass
+from typing import Final
 
 from temporalio.api.common.v1 import Memo, Payload, SearchAttributes
 
+from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.values import quick
 from stormsail.engine.core.versioning import behavior_name
+
+_NOBODY: Final = RunKey("", "", "")
 
 
 @quick
@@ -45,12 +49,13 @@ def visibility_row(state: RunState) -> VisibilityRow:
     """Return the run's row as it is now."""
     closed = not state.open
     memo, attributes = state.memo, shown_attributes(state)
-    root = state.start.root_workflow_execution if state.start.HasField("root_workflow_execution") else state.execution
-    parent = state.start.parent_workflow_execution
+    start, key = state.start, state.key
+    root = start.root_workflow_execution if start.HasField("root_workflow_execution") else key
+    parent = start.parent_workflow_execution if start.HasField("parent_workflow_execution") else _NOBODY
     return VisibilityRow(
-        namespace=state.key.namespace,
-        workflow_id=state.key.workflow_id,
-        run_id=state.key.run_id,
+        namespace=key.namespace,
+        workflow_id=key.workflow_id,
+        run_id=key.run_id,
         workflow_type=state.workflow_type,
         status=state.status,
         start_ms=state.reset_at_ms or state.started_at_ms,

@@ -59,10 +59,3 @@ def set_duration(duration: Duration, length_ms: int) -> None:
     """Set a duration in place, also to zero: it is there then."""
     duration.seconds, rest_ms = divmod(length_ms, 1_000)
     duration.nanos = rest_ms * 1_000_000
-
-
-def as_duration(length_ms: int) -> Duration:
-    """Return milliseconds as the protocol's duration."""
-    duration = Duration()
-    set_duration(duration, length_ms)
-    return duration

@@ -16,7 +16,6 @@ from temporalio.api.history.v1 import (
     WorkflowExecutionStartedEventAttributes,
     WorkflowExecutionTerminatedEventAttributes,
 )
-from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
     SignalWithStartWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
@@ -25,7 +24,6 @@ from temporalio.api.workflowservice.v1 import (
 from stormsail.engine.core import cron, failures, notes, versioning
 from stormsail.engine.core.decide import signal, workflow_task
 from stormsail.engine.core.decide.begin import (
-    as_duration,
     attributes_with_value,
     begin_run,
     run_timeout_ms,
@@ -266,19 +264,21 @@ def _started_event(
     start = WorkflowExecutionStartedEventAttributes(
         workflow_id=request.workflow_id,
         workflow_type=request.workflow_type,
-        task_queue=TaskQueue(name=request.task_queue.name, kind=_NORMAL),
-        workflow_task_timeout=as_duration(task_timeout_ms(request.workflow_task_timeout, run_ms, limits)),
         original_execution_run_id=run_id,
         first_execution_run_id=run_id,
         identity=request.identity,
         attempt=1,
-        first_workflow_task_backoff=as_duration(delay_ms),
         cron_schedule=request.cron_schedule,
         initiator=_BY_CRON if request.cron_schedule else _BY_NOBODY,
-        memo=with_value(request.memo),
-        search_attributes=attributes_with_value(request.search_attributes),
+        memo=with_value(request.memo) if request.HasField("memo") else None,
+        search_attributes=attributes_with_value(request.search_attributes)
+        if request.HasField("search_attributes")
+        else None,
         eager_execution_accepted=eager,
     )
+    start.task_queue.name, start.task_queue.kind = request.task_queue.name, _NORMAL
+    set_duration(start.workflow_task_timeout, task_timeout_ms(request.workflow_task_timeout, run_ms, limits))
+    set_duration(start.first_workflow_task_backoff, delay_ms)
     for name in (
         "workflow_execution_timeout",
         "workflow_run_timeout",
@@ -321,18 +321,16 @@ def _terminate(current: RunState, new_run_id: str, now_ms: int) -> Turn:
 def reply_about(state: RunState, *, started: bool, key: RunKey | None = None) -> StartReply:
     """Build the reply about a run; `key` names the run that the request began where a chain has gone on since."""
     run = key or state.key
-    link = Link.WorkflowEvent(
-        namespace=run.namespace,
-        workflow_id=run.workflow_id,
-        run_id=run.run_id,
-        event_ref=Link.WorkflowEvent.EventReference(event_id=1, event_type=_STARTED),
-    )
+    link = Link()
+    event = link.workflow_event
+    event.namespace, event.workflow_id, event.run_id = run
+    event.event_ref.event_id, event.event_ref.event_type = 1, _STARTED
     return StartReply(
         run_id=run.run_id,
         first_execution_run_id=state.start.first_execution_run_id,
         started=started,
         status=WorkflowExecutionStatus.ValueType(state.status),
-        link=Link(workflow_event=link),
+        link=link,
     )
 
 

@@ -23,10 +23,9 @@ from temporalio.api.history.v1 import (
     WorkflowTaskTimedOutEventAttributes,
 )
 from temporalio.api.protocol.v1 import Message
-from temporalio.api.taskqueue.v1 import TaskQueue
 
 from stormsail.engine.core import events, notes, updates
-from stormsail.engine.core.decide.begin import as_duration
+from stormsail.engine.core.decide.begin import set_duration
 from stormsail.engine.core.errors import NotFound
 from stormsail.engine.core.ids import Ids
 from stormsail.engine.core.limits import Limits
@@ -50,6 +49,7 @@ HISTORY_SERVICE: Final = "history-service"
 
 _NORMAL: Final = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
 _STICKY: Final = TaskQueueKind.TASK_QUEUE_KIND_STICKY
+_REASON: Final = SuggestContinueAsNewReason.ValueType
 _FORCE_CLOSE: Final = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND
 _SCHEDULE_TO_START: Final = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
 
@@ -268,28 +268,31 @@ def unwritten_events(state: RunState) -> tuple[HistoryEvent, ...]:
 
 def scheduled_event(state: RunState, timeout_ms: int, attempt: int) -> WorkflowTaskScheduledEventAttributes:
     """Return the attributes of a task scheduled now: on the sticky queue, where there is one."""
-    queue = TaskQueue(name=state.task_queue, kind=_NORMAL)
+    scheduled = WorkflowTaskScheduledEventAttributes(attempt=attempt)
+    queue = scheduled.task_queue
     if state.sticky_queue:
-        queue = TaskQueue(name=state.sticky_queue, kind=_STICKY, normal_name=state.task_queue)
-    return WorkflowTaskScheduledEventAttributes(
-        task_queue=queue, start_to_close_timeout=as_duration(timeout_ms), attempt=attempt
-    )
+        queue.name, queue.kind, queue.normal_name = state.sticky_queue, _STICKY, state.task_queue
+    else:
+        queue.name, queue.kind = state.task_queue, _NORMAL
+    set_duration(scheduled.start_to_close_timeout, timeout_ms)
+    return scheduled
 
 
 def started_event(
     task: WorkflowTask, identity: str, worker_version: WorkerVersionStamp | None = None
 ) -> WorkflowTaskStartedEventAttributes:
     """Return the attributes of a task's start."""
-    reasons = [SuggestContinueAsNewReason.ValueType(reason) for reason in task.suggest_continue_as_new_reasons]
-    return WorkflowTaskStartedEventAttributes(
+    started = WorkflowTaskStartedEventAttributes(
         scheduled_event_id=task.scheduled_event_id,
         identity=identity,
         request_id=task.request_id,
         history_size_bytes=task.history_size_bytes,
-        suggest_continue_as_new=bool(reasons),
-        suggest_continue_as_new_reasons=reasons,
         worker_version=worker_version,
     )
+    if task.suggest_continue_as_new_reasons:
+        started.suggest_continue_as_new = True
+        started.suggest_continue_as_new_reasons.extend(map(_REASON, task.suggest_continue_as_new_reasons))
+    return started
 
 
 def held(state: RunState, token: WorkflowTaskToken) -> WorkflowTask:
