@@ -16,6 +16,7 @@ from stormsail.engine.api.rights import RIGHTS
 from stormsail.engine.api.transport import Call, Rpc
 from stormsail.engine.core.errors import FailedPrecondition, InvalidArgument, NamespaceNotFound, Unimplemented
 from stormsail.engine.shell.engine import NAMING_NAMESPACES, Engine
+from stormsail.engine.store.namespaces import StoredNamespace
 
 _log: Final = structlog.get_logger(__name__)
 _FINDS_IT_ITSELF: Final = frozenset({"RegisterNamespace", "DescribeNamespace", "DeleteNamespace"})
@@ -90,6 +91,8 @@ class _NamespaceRule:
         self._namespaces = engine.store.namespaces
         self._limits = engine.limits
         self._method = method
+        self._passed: StoredNamespace | None = None
+        """The namespace that passed last, as it was then."""
 
     def __call__(self, request: Any, *, has_token: bool) -> None:
         """Refuse a namespace that is not set, unknown, or in a state that forbids the call.
@@ -97,6 +100,9 @@ class _NamespaceRule:
         A request with a task token may leave it out: the token names it too, and is compared where it is decoded.
         """
         name: str = request.namespace
+        found = self._namespaces.get(name)
+        if found is not None and found is self._passed:
+            return
         if validate.too_long(name, self._limits):
             raise InvalidArgument("Namespace length exceeds limit.")
         if not name:
@@ -106,7 +112,6 @@ class _NamespaceRule:
             raise InvalidArgument("Namespace not set on request.")
         if self._method.name in _FINDS_IT_ITSELF:
             return
-        found = self._namespaces.get(name)
         if found is None:
             raise NamespaceNotFound(name)
         allowed = (_REGISTERED,) if self._method.name in _NEEDS_REGISTERED else _USABLE
@@ -117,6 +122,7 @@ class _NamespaceRule:
                 f"Namespace has invalid state: {_state_name(state)}. Must be {names}.",
                 NamespaceInvalidStateFailure(namespace=name, state=state, allowed_states=allowed),
             )
+        self._passed = found
 
 
 def _named_by_id(request: Any) -> bool:

@@ -190,9 +190,7 @@ def _check_action(engine: Engine, namespace: str, schedule: ScheduleMessage) -> 
     validate.workflow_id(action.workflow_id + _APPENDED, limits)
     validate.required(action.workflow_type.name, "WorkflowType", limits)
     validate.task_queue(action.task_queue, limits, present=action.HasField("task_queue"), by_user=True)
-    validate.workflow_timeouts(
-        action.workflow_execution_timeout, action.workflow_run_timeout, action.workflow_task_timeout
-    )
+    validate.workflow_timeouts(action)
     if action.cron_schedule:
         raise InvalidArgument("Scheduled workflow must not contain CronSchedule")
     if action.workflow_id_reuse_policy not in _REUSE_ALLOWED:

@@ -6,7 +6,7 @@ request id), so does this, in place: the message was parsed for this call and be
 
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from google.protobuf.duration_pb2 import Duration
@@ -34,6 +34,11 @@ _REJECT_DUPLICATE: Final = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_REJECT
 _TERMINATE_IF_RUNNING: Final = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING
 _TIMEOUT_TYPE_PREFIX: Final = "TemporalTimeout:"
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_TIMEOUTS: Final = (
+    ("workflow_execution_timeout", "WorkflowExecutionTimeoutSeconds"),
+    ("workflow_run_timeout", "WorkflowRunTimeoutSeconds"),
+    ("workflow_task_timeout", "WorkflowTaskTimeoutSeconds"),
+)
 _LINK_FIELDS: Final = {
     "workflow_event": (("namespace", "namespace"), ("workflow_id", "workflow ID"), ("run_id", "run ID")),
     "batch_job": (("job_id", "job ID"),),
@@ -116,12 +121,14 @@ def task_queue(queue: TaskQueue, limits: Limits, *, present: bool, by_user: bool
     """Refuse a task queue without a usable name; `by_user`: nor one of the server's own. An unset kind is NORMAL."""
     if not present:
         raise InvalidArgument("taskQueue is not set")
-    task_queue_name(queue.name, limits)
-    queue.kind = queue.kind or _NORMAL
-    if queue.kind == _STICKY and queue.normal_name:
+    name, kind = queue.name, queue.kind
+    task_queue_name(name, limits)
+    if not kind:
+        queue.kind = _NORMAL
+    elif kind == _STICKY and queue.normal_name:
         task_queue_name(queue.normal_name, limits)
-    if by_user and queue.name.startswith(INTERNAL_QUEUE_PREFIX):
-        raise InvalidArgument(f"cannot use internal per-namespace task queue:{queue.name}")
+    if by_user and name.startswith(INTERNAL_QUEUE_PREFIX):
+        raise InvalidArgument(f"cannot use internal per-namespace task queue:{name}")
 
 
 def task_queue_name(name: str, limits: Limits) -> None:
@@ -136,6 +143,8 @@ def task_queue_name(name: str, limits: Limits) -> None:
 
 def worker_version(poll: PollWorkflowTaskQueueRequest | PollActivityTaskQueueRequest, limits: Limits) -> None:
     """Refuse a worker that wants tasks of its version only, by version sets or rules, and an overlong build id."""
+    if not poll.HasField("worker_version_capabilities"):
+        return
     capabilities = poll.worker_version_capabilities
     if capabilities.use_versioning and not capabilities.deployment_series_name:
         raise Unimplemented(
@@ -158,20 +167,16 @@ def duration(length: Duration) -> str | None:
     return None
 
 
-def workflow_timeouts(execution: Duration, run: Duration, task: Duration) -> None:
+def workflow_timeouts(start: Message) -> None:
     """Refuse a start's timeouts that cannot be."""
-    for name, length in (
-        ("WorkflowExecutionTimeoutSeconds", execution),
-        ("WorkflowRunTimeoutSeconds", run),
-        ("WorkflowTaskTimeoutSeconds", task),
-    ):
-        if wrong := duration(length):
+    for field, name in _TIMEOUTS:
+        if start.HasField(field) and (wrong := duration(getattr(start, field))):
             raise InvalidArgument(f"An invalid {name} is set on request. cause: {wrong}")
 
 
-def start_delay(delay: Duration, *, present: bool, cron_schedule: str) -> None:
+def start_delay(delay: Duration, cron_schedule: str) -> None:
     """Refuse a start delay beside a cron schedule, or one that cannot be."""
-    if present and cron_schedule:
+    if cron_schedule:
         raise InvalidArgument("CronSchedule and WorkflowStartDelay may not be used together.")
     if wrong := duration(delay):
         raise InvalidArgument(f"An invalid WorkflowStartDelaySeconds is set on request. cause: {wrong}")
@@ -262,12 +267,13 @@ def memo(given: Message, limits: Limits) -> None:
         raise InvalidArgument("Memo size exceeds limit.")
 
 
-def links(given: Iterable[Link]) -> None:
+def links(given: Sequence[Link]) -> None:
     """Refuse too many, too large or incomplete links."""
-    all_links = list(given)
-    if len(all_links) > LINKS_MAX:
-        raise InvalidArgument(f"cannot attach more than {LINKS_MAX} links per request, got {len(all_links)}")
-    for link in all_links:
+    if not given:
+        return
+    if len(given) > LINKS_MAX:
+        raise InvalidArgument(f"cannot attach more than {LINKS_MAX} links per request, got {len(given)}")
+    for link in given:
         if link.ByteSize() > LINK_SIZE_MAX:
             raise InvalidArgument(f"link exceeds allowed size of {LINK_SIZE_MAX}, got {link.ByteSize()}")
         variant = link.WhichOneof("variant")

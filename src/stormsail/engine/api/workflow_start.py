@@ -55,9 +55,10 @@ def check_start_workflow(engine: Engine, request: StartWorkflowExecutionRequest)
     validate.id_policies(request, WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL)
     validate.workflow_id(request.workflow_id, engine.limits)
     _check_start(engine, request)
-    options = request.on_conflict_options
-    if options.attach_completion_callbacks and not options.attach_request_id:
-        raise InvalidArgument("attaching request ID is required for attaching completion callbacks")
+    if request.HasField("on_conflict_options"):
+        options = request.on_conflict_options
+        if options.attach_completion_callbacks and not options.attach_request_id:
+            raise InvalidArgument("attaching request ID is required for attaching completion callbacks")
 
 
 def start_response(started: StartReply) -> StartWorkflowExecutionResponse:
@@ -136,23 +137,24 @@ async def terminate_workflow_execution(engine: Engine, _: Call, request: Termina
 
 def _check_start(engine: Engine, request: _STARTS) -> None:
     """What both ways to start have in common, in the order in which Temporal looks. Sizes, and fields that are not
-    served, are the core's to refuse."""
-    limits = engine.limits
+    served, are the core's to refuse. What is not set is not looked into: to look costs as much as to check."""
+    limits, cron_schedule = engine.limits, request.cron_schedule
     if request.HasField("retry_policy"):
         validate.retry_policy(request.retry_policy, limits)
-    delayed = request.HasField("workflow_start_delay")
-    validate.start_delay(request.workflow_start_delay, present=delayed, cron_schedule=request.cron_schedule)
-    validate.cron_schedule(request.cron_schedule, engine.clock.now_ms())
+    if request.HasField("workflow_start_delay"):
+        validate.start_delay(request.workflow_start_delay, cron_schedule)
+    if cron_schedule:
+        validate.cron_schedule(cron_schedule, engine.clock.now_ms())
     validate.required(request.workflow_type.name, "WorkflowType", limits)
     validate.task_queue(request.task_queue, limits, present=request.HasField("task_queue"), by_user=True)
-    validate.workflow_timeouts(
-        request.workflow_execution_timeout, request.workflow_run_timeout, request.workflow_task_timeout
-    )
+    validate.workflow_timeouts(request)
     validate.request_id(request, limits)
-    types = engine.store.search_attributes.types(request.namespace)
-    search_attributes.check(request.search_attributes, types, request.namespace)
-    search_attributes.check_size(request.search_attributes)
-    validate.priority(request.priority)
+    if request.HasField("search_attributes"):
+        types = engine.store.search_attributes.types(request.namespace)
+        search_attributes.check(request.search_attributes, types, request.namespace)
+        search_attributes.check_size(request.search_attributes)
+    if request.HasField("priority"):
+        validate.priority(request.priority)
     validate.links(request.links)
     if isinstance(request, StartWorkflowExecutionRequest):
         callbacks.check(request.completion_callbacks)

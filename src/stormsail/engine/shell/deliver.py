@@ -79,15 +79,16 @@ class Deliver:
         key = started.token.key
         first = started.previous_started_event_id + 1 if partial else 1
         page = self.page(key, first, started.history_through)
-        transient = b"".join(events.frame(event) for event in started.transient_events)
+        transient = b"".join([events.frame(event) for event in started.transient_events])
         response = PollWorkflowTaskQueueResponse(
             task_token=tokens.encode_workflow_task(started.token),
             previous_started_event_id=started.previous_started_event_id,
             started_event_id=started.started_event_id,
             attempt=started.attempt,
             backlog_count_hint=extras.backlog,
-            messages=started.messages,
         )
+        if started.messages:
+            response.messages.extend(started.messages)
         response.workflow_type.name = started.workflow_type
         queue = response.workflow_execution_task_queue
         queue.name, queue.kind = started.task_queue, _NORMAL
@@ -137,21 +138,25 @@ class Deliver:
         response = PollActivityTaskQueueResponse(
             task_token=tokens.encode_activity(started.token),
             workflow_namespace=state.key.namespace,
-            activity_type=scheduled.activity_type,
             activity_id=scheduled.activity_id,
-            header=scheduled.header if scheduled.HasField("header") else None,
-            input=scheduled.input if scheduled.HasField("input") else None,
             heartbeat_details=started.heartbeat_details,
             attempt=started.attempt,
-            start_to_close_timeout=scheduled.start_to_close_timeout,
-            heartbeat_timeout=scheduled.heartbeat_timeout,
-            retry_policy=scheduled.retry_policy if scheduled.HasField("retry_policy") else None,
             priority=activity_priority(state, activity),
         )
         response.workflow_type.name = started.workflow_type
         _name_run(response, state.key)
-        # Always present, if only as zero: an SDK relies on it.
+        # Copied, not handed to the constructor, which writes and parses them. The timeouts are always present, if only
+        # as zero: an SDK relies on it.
+        response.activity_type.CopyFrom(scheduled.activity_type)
         response.schedule_to_close_timeout.CopyFrom(scheduled.schedule_to_close_timeout)
+        response.start_to_close_timeout.CopyFrom(scheduled.start_to_close_timeout)
+        response.heartbeat_timeout.CopyFrom(scheduled.heartbeat_timeout)
+        if scheduled.HasField("header"):
+            response.header.CopyFrom(scheduled.header)
+        if scheduled.HasField("input"):
+            response.input.CopyFrom(scheduled.input)
+        if scheduled.HasField("retry_policy"):
+            response.retry_policy.CopyFrom(scheduled.retry_policy)
         events.set_time(response.scheduled_time, started.scheduled_at_ms)
         events.set_time(response.current_attempt_scheduled_time, started.attempt_scheduled_at_ms)
         events.set_time(response.started_time, started.started_at_ms)
@@ -163,13 +168,14 @@ class Deliver:
         self, new_task: bytes, activities: Iterable[bytes], reset_history_event_id: int | None = None
     ) -> bytes:
         """Build a RespondWorkflowTaskCompletedResponse around task responses built before."""
-        reset = RespondWorkflowTaskCompletedResponse(reset_history_event_id=reset_history_event_id or 0)
-        parts = [reset.SerializeToString()]
-        parts += [field_bytes(_REPLY_TASK, new_task)] if new_task else []
+        parts = [field_bytes(_REPLY_TASK, new_task)] if new_task else []
         parts += [field_bytes(_REPLY_ACTIVITY, activity) for activity in activities]
+        if reset_history_event_id:
+            reset = RespondWorkflowTaskCompletedResponse(reset_history_event_id=reset_history_event_id)
+            parts.insert(0, reset.SerializeToString())
         return b"".join(parts)
 
 
 def _name_run(response: PollWorkflowTaskQueueResponse | PollActivityTaskQueueResponse, key: RunKey) -> None:
-    response.workflow_execution.workflow_id = key.workflow_id
-    response.workflow_execution.run_id = key.run_id
+    named = response.workflow_execution
+    _, named.workflow_id, named.run_id = key

@@ -35,15 +35,17 @@ class RecentEvents:
             return
         key, first = turn.state.key, turn.events[0].event_id
         tail = self._tails.get(key)
-        if tail is None or tail.first_event_id + len(tail.frames) != first:
+        if tail is not None and tail.first_event_id + len(tail.frames) == first:
+            self._tails.move_to_end(key)
+        else:
             self.forget(key)
             tail = self._tails[key] = _Tail(first)
             self._size_bytes += tail.size_bytes
-        added = sum(map(len, turn.frames)) + _FRAME_BYTES * len(turn.frames)
-        tail.frames += turn.frames
+        frames = turn.frames
+        added = sum(map(len, frames)) + _FRAME_BYTES * len(frames)
+        tail.frames += frames
         tail.size_bytes += added
         self._size_bytes += added
-        self._tails.move_to_end(key)
         if tail.size_bytes > self._run_size_max:
             self.forget(key)
         while self._size_bytes > self._size_max:
@@ -62,7 +64,7 @@ class RecentEvents:
         if tail is None or not tail.first_event_id <= begin < tail.first_event_id + len(tail.frames):
             return None
         frames = tail.frames[begin - tail.first_event_id :]
-        if len(frames) > max_events or sum(map(len, frames)) > max_bytes:
+        if len(frames) > max_events or (tail.size_bytes > max_bytes and sum(map(len, frames)) > max_bytes):
             return _first_of(frames, begin, max_events, max_bytes)
         return HistoryPage(b"".join(frames), 0, begin + len(frames) - 1)
 
