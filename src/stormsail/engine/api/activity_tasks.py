@@ -4,7 +4,8 @@ Payloads over the blob limit are not refused here: the core ends the attempt wit
 does, for a worker would repeat a refused call for ever.
 """
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import WorkerVersionStamp
@@ -58,12 +59,14 @@ _BY_ID = (
 )
 
 
-async def poll_activity_task_queue(engine: Engine, call: Call, request: PollActivityTaskQueueRequest) -> bytes:
+def poll_activity_task_queue(
+    engine: Engine, call: Call, request: PollActivityTaskQueueRequest
+) -> Coroutine[Any, Any, bytes]:
     """Wait for an activity's attempt; an empty message when none came."""
     validate.task_queue(request.task_queue, engine.limits, present=request.HasField("task_queue"))
     validate.identity(request.identity, engine.limits)
     validate.worker_version(request, engine.limits)
-    return await engine.poll_activity_task(request, call.deadline_s)
+    return engine.poll_activity_task(request, call.deadline_s)
 
 
 async def respond_activity_task_completed(

@@ -1,6 +1,6 @@
 """What every call passes before its handler: parsing, and the rules about the namespace that it names."""
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
 import structlog
@@ -54,7 +54,7 @@ def _bound(engine: Engine, method: Method, keys: Keys | None) -> Rpc:
     has_token = "task_token" in fields
     right = RIGHTS[method.name]
 
-    async def served(call: Call, body: bytes) -> bytes | Message:
+    def served(call: Call, body: bytes) -> Coroutine[Any, Any, bytes | Message]:
         principal = None if keys is None else keys.principal(call.metadata.get("authorization", ""))
         request: Any = method.request()
         try:
@@ -67,7 +67,7 @@ def _bound(engine: Engine, method: Method, keys: Keys | None) -> Rpc:
             raise InvalidArgument("Task token not set on request.")
         if check is not None:
             check(request, has_token=has_token)
-        return await handler(engine, call, request)
+        return handler(engine, call, request)
 
     return served
 

@@ -1,6 +1,6 @@
 """Every method of the services that we speak, and which of them are served by what. The only list of it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,7 +30,8 @@ from stormsail.engine.api import (
 from stormsail.engine.api.transport import Call
 from stormsail.engine.shell.engine import Engine
 
-Handler = Callable[[Engine, Call, Any], Awaitable[bytes | Message]]
+Handler = Callable[[Engine, Call, Any], Coroutine[Any, Any, bytes | Message]]
+"""A coroutine function, or one that looks at the request and returns another's coroutine."""
 
 WORKFLOW_SERVICE: Final[ServiceDescriptor] = workflow_service.DESCRIPTOR.services_by_name["WorkflowService"]
 OPERATOR_SERVICE: Final[ServiceDescriptor] = operator_service.DESCRIPTOR.services_by_name["OperatorService"]

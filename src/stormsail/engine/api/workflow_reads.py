@@ -1,6 +1,7 @@
 """RPCs that only look at one run: history, describe, query."""
 
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 from google.protobuf.message import Message
 from temporalio.api.enums.v1 import HistoryEventFilterType, QueryRejectCondition
@@ -21,9 +22,9 @@ _ALL_EVENT: Final = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT
 _FOR_PEOPLE: Final = ("temporal-cli", "temporal-ui")
 
 
-async def get_workflow_execution_history(
+def get_workflow_execution_history(
     engine: Engine, call: Call, request: GetWorkflowExecutionHistoryRequest
-) -> bytes:
+) -> Coroutine[Any, Any, bytes]:
     """Serve a page of history, or wait for news where the caller asks to."""
     validate.execution(request.execution, present=request.HasField("execution"))
     if request.maximum_page_size <= 0 or request.maximum_page_size > engine.limits.history_page_events_max:
@@ -31,7 +32,7 @@ async def get_workflow_execution_history(
     request.history_event_filter_type = request.history_event_filter_type or _ALL_EVENT
     # GetWorkflowExecutionHistory: people are shown what is in history; SDKs must have what a worker would replay.
     unwritten = call.metadata.get("client-name") not in _FOR_PEOPLE
-    return await engine.history(request, call.deadline_s, unwritten=unwritten)
+    return engine.history(request, call.deadline_s, unwritten=unwritten)
 
 
 async def get_workflow_execution_history_reverse(

@@ -1,5 +1,8 @@
 """RPCs of workflow workers: poll, answer, fail, and sticky queues."""
 
+from collections.abc import Coroutine
+from typing import Any
+
 from google.protobuf.message import Message
 from temporalio.api.enums.v1 import QueryResultType
 from temporalio.api.workflowservice.v1 import (
@@ -21,21 +24,23 @@ from stormsail.engine.shell import tokens
 from stormsail.engine.shell.engine import Engine
 
 
-async def poll_workflow_task_queue(engine: Engine, call: Call, request: PollWorkflowTaskQueueRequest) -> bytes:
+def poll_workflow_task_queue(
+    engine: Engine, call: Call, request: PollWorkflowTaskQueueRequest
+) -> Coroutine[Any, Any, bytes]:
     """Wait for a workflow task; an empty message when none came."""
     validate.identity(request.identity, engine.limits)
     validate.task_queue(request.task_queue, engine.limits, present=request.HasField("task_queue"))
     validate.worker_version(request, engine.limits)
-    return await engine.poll_workflow_task(request, call.deadline_s)
+    return engine.poll_workflow_task(request, call.deadline_s)
 
 
-async def respond_workflow_task_completed(
+def respond_workflow_task_completed(
     engine: Engine, _: Call, request: RespondWorkflowTaskCompletedRequest
-) -> bytes:
+) -> Coroutine[Any, Any, bytes]:
     """Do a worker's commands."""
     token = tokens.decode_workflow_task(request.task_token, request.namespace)
     validate.identity(request.identity, engine.limits)
-    return await engine.complete_workflow_task(token, request)
+    return engine.complete_workflow_task(token, request)
 
 
 async def respond_workflow_task_failed(engine: Engine, _: Call, request: RespondWorkflowTaskFailedRequest) -> Message:

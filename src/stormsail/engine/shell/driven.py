@@ -67,6 +67,8 @@ class Undertakings:
     """Work that goes on whatever becomes of who waits for it, and can be waited for as a whole."""
 
     def __init__(self) -> None:
+        """Make it where the event loop runs on which it is all done."""
+        self._loop = asyncio.get_running_loop()
         self._under_way = 0
         self._none_left: asyncio.Future[None] | None = None
 
@@ -75,7 +77,7 @@ class Undertakings:
     ) -> T:
         """Begin work, and return its result. Being cancelled leaves it alone; its result then goes to `unheard`, and
         its failure to nobody, for it was told where it arose."""
-        heard: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        heard: asyncio.Future[T] = self._loop.create_future()
 
         def ended(result: Any, error: BaseException | None) -> None:
             self._under_way -= 1
@@ -105,5 +107,5 @@ class Undertakings:
         """Wait until none is under way."""
         while self._under_way:
             if self._none_left is None:
-                self._none_left = asyncio.get_running_loop().create_future()
+                self._none_left = self._loop.create_future()
             await asyncio.shield(self._none_left)

@@ -201,9 +201,9 @@ class Engine:
         """Set when the storage failed: every call is answered UNAVAILABLE, and the process must stop."""
         return self.runs.failed
 
-    async def execute(self, namespace: str, workflow_id: str, run_id: str, request: RunRequest) -> Any:
+    def execute(self, namespace: str, workflow_id: str, run_id: str, request: RunRequest) -> Coroutine[Any, Any, Any]:
         """Do one request on one run; an empty run id means the current run. Returns once it is on disk."""
-        return await self.runs.execute(namespace, workflow_id, run_id, request)
+        return self.runs.execute(namespace, workflow_id, run_id, request)
 
     async def start(self, namespace: str, request: StartWorkflow | SignalWithStart) -> StartReply:
         """Start a workflow, or do what its policies say where one is there. Returns once it is on disk."""
@@ -231,13 +231,17 @@ class Engine:
         """Return the newest committed state; not to be changed. An empty run id means the current run."""
         return self.runs.read(namespace, workflow_id, run_id)
 
-    async def poll_workflow_task(self, request: PollWorkflowTaskQueueRequest, deadline_s: float | None) -> bytes:
+    def poll_workflow_task(
+        self, request: PollWorkflowTaskQueueRequest, deadline_s: float | None
+    ) -> Coroutine[Any, Any, bytes]:
         """Wait for a workflow task or a query. `deadline_s`: seconds that the caller has left. b"" when none came."""
-        return await self._polls.workflow(request, deadline_s)
+        return self._polls.workflow(request, deadline_s)
 
-    async def poll_activity_task(self, request: PollActivityTaskQueueRequest, deadline_s: float | None) -> bytes:
+    def poll_activity_task(
+        self, request: PollActivityTaskQueueRequest, deadline_s: float | None
+    ) -> Coroutine[Any, Any, bytes]:
         """Wait for an activity task. `deadline_s`: seconds that the caller has left. b"" when none came."""
-        return await self._polls.activity(request, deadline_s)
+        return self._polls.activity(request, deadline_s)
 
     async def complete_workflow_task(
         self, token: WorkflowTaskToken, request: RespondWorkflowTaskCompletedRequest
@@ -261,12 +265,12 @@ class Engine:
         """Take a worker's answer to a query."""
         self.queries.answer(request)
 
-    async def history(
+    def history(
         self, request: GetWorkflowExecutionHistoryRequest, deadline_s: float | None, *, unwritten: bool = True
-    ) -> bytes:
+    ) -> Coroutine[Any, Any, bytes]:
         """Return a serialised GetWorkflowExecutionHistoryResponse. `deadline_s`: seconds that the caller has left;
         `unwritten`: with the events of a workflow task that is not in history yet."""
-        return await self._histories.read(request, deadline_s, unwritten=unwritten)
+        return self._histories.read(request, deadline_s, unwritten=unwritten)
 
     async def history_reverse(self, request: GetWorkflowExecutionHistoryReverseRequest) -> bytes:
         """Return a serialised GetWorkflowExecutionHistoryReverseResponse."""

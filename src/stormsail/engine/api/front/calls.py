@@ -31,7 +31,7 @@ class Call:
 
 
 Rpc = Callable[[Call, bytes], Coroutine[Any, Any, bytes | Message]]
-"""A method: the caller's bytes to the reply. Raises `Refused` to turn the caller down."""
+"""A method: the caller's bytes to the reply. Raises `Refused` to turn the caller down, when called or awaited."""
 StreamRpc = Callable[[Call, AsyncIterator[bytes]], AsyncIterator[bytes]]
 """A method that takes and answers any number of messages."""
 

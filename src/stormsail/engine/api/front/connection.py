@@ -289,30 +289,30 @@ class Connection(asyncio.Protocol):
     def _sort(self, events: Iterable[Any]) -> None:
         """Look at the heads of calls at once, and lay down in its order what else there is to do. So who is turned away
         hears of it before anything is done for the others that came with it."""
-        self._flushing, refused = True, self._front.line.refused
+        line = self._front.line
+        stands, refused = line.stands, line.refused
         calls, rest = self._calls, self._rest
+        self._flushing = True
         for event in events:
             kind = type(event)
             if kind is RequestReceived:
-                self._request(event)
+                self._pings = 0
+                if not (stands and self._turned_away(event)):
+                    self._request(event)
             elif event.stream_id in calls if kind in _OF_CALLS else kind in self._on:
                 rest.append(event)
         self._flushing = False
-        if rest and self._front.line.refused != refused:
+        if rest and line.refused != refused:
             self._flush()
 
     def _request(self, event: RequestReceived) -> None:
         stream_id, front = event.stream_id, self._front
         fields = dict(event.headers)
-        self._pings = 0
         if odd := not_grpc(fields):
             self._send_http(stream_id, odd)
             return
         path = fields.get(b":path", b"")
         route = front.routes.get(path) or Route(path.decode("ascii", "replace"), unary=front.unknown)
-        if route.new_work and front.line.turns_away():
-            self._turn_away(stream_id)
-            return
         if front.draining:
             self._end_stream(stream_id, Ending(Code.UNAVAILABLE, UNAVAILABLE_TEXT))
             return
@@ -391,12 +391,17 @@ class Connection(asyncio.Protocol):
             return
         self._flush_soon()
 
-    def _turn_away(self, stream_id: int) -> None:
-        """Refuse before the body is there, without a word to the socket yet: others come with the same bytes."""
+    def _turned_away(self, event: RequestReceived) -> bool:
+        """Refuse new work before its body is there, without a word to the socket yet: others come with the same bytes.
+        Return whether that was to be done."""
+        front = self._front
+        if not front.is_new_work(event.headers) or not front.line.turns_away():
+            return False
         try:
-            self._http.send_response(stream_id, self._front.line.told, end_stream=True)
+            self._http.send_response(event.stream_id, front.line.told, end_stream=True)
         except NGH2Error:
-            return
+            return True  # it went away just now
+        return True
 
     def _send_http(self, stream_id: int, status: bytes) -> None:
         """Answer what is HTTP/2 but not gRPC as HTTP does."""
@@ -442,9 +447,7 @@ class Connection(asyncio.Protocol):
         if size <= bounds.unsent_share and size <= bounds.unsent_size_max:
             return False
         self._count_unsent(size)
-        return size > bounds.unsent_size_max or (
-            size > bounds.unsent_share and front.unsent_size > bounds.unsent_total_max
-        )
+        return size > bounds.unsent_size_max or front.unsent_size > bounds.unsent_total_max
 
     def _count_unsent(self, size: int) -> None:
         self._front.unsent_size += size - self._unsent

@@ -1,7 +1,7 @@
 """What all connections of a server share: its methods, its bounds, and how much it holds for its callers."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +10,7 @@ import structlog
 from stormsail.engine.api.front.calls import Rpc, StreamRpc
 from stormsail.engine.api.front.line import Line
 from stormsail.engine.api.front.rounds import Rounds
+from stormsail.engine.api.front.statuses import Header
 from stormsail.engine.core.errors import ResourceExhausted
 
 if TYPE_CHECKING:
@@ -83,6 +84,15 @@ class Front:
     """Oddities that were logged: each once, or a stray client would fill the log."""
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the last connection is gone."""
+
+    def is_new_work(self, headers: Iterable[Header]) -> bool:
+        """Whether a call with these headers stands in the line; no more of them is read than its path, which is among
+        the first."""
+        for name, value in headers:
+            if name == b":path":
+                route = self.routes.get(value)
+                return route is not None and route.new_work
+        return False
 
     def hold(self, size: int) -> None:
         """Count part of a body. Raises ResourceExhausted when it is too much."""

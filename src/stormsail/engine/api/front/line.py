@@ -103,6 +103,11 @@ class Line:
         """How much new work waits."""
         return len(self._line)
 
+    @property
+    def stands(self) -> bool:
+        """Whether it is so long that it may turn calls away."""
+        return len(self._line) >= self._bounds.waiting_min
+
     def pass_by(self) -> None:
         """Count a call that does not stand in the line."""
         self._others += 1
@@ -131,7 +136,7 @@ class Line:
 
     def turns_away(self) -> bool:
         """Whether a call that comes now is turned away; it is counted then."""
-        if len(self._line) < self._bounds.waiting_min or not self._is_too_long():
+        if not self.stands or not self._is_too_long():
             return False
         self.refused += 1
         return True
