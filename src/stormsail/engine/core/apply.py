@@ -11,7 +11,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType, TaskQueueKind
-from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.history.v1 import HistoryEvent, WorkflowTaskCompletedEventAttributes
 from temporalio.api.workflow.v1 import ResetPointInfo
 
 from stormsail.engine.core import apply_others, apply_updates, events
@@ -233,12 +233,11 @@ def _task_completed(state: RunState, event: HistoryEvent) -> None:
     state.last_completed_task_started_event_id = attributes.started_event_id
     state.last_completed_task_event_id = event.event_id
     state.last_completed_task = attributes
-    _add_reset_point(state, event)
+    _add_reset_point(state, event, attributes)
 
 
-def _add_reset_point(state: RunState, event: HistoryEvent) -> None:
+def _add_reset_point(state: RunState, event: HistoryEvent, completed: WorkflowTaskCompletedEventAttributes) -> None:
     """Note where a build did its first workflow task: it can be undone from there."""
-    completed = event.workflow_task_completed_event_attributes
     versioned = completed.HasField("deployment_version")
     build_id = completed.deployment_version.build_id if versioned else completed.worker_version.build_id
     checksum = completed.binary_checksum

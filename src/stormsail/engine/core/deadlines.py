@@ -122,12 +122,13 @@ def chain_expires_at_ms(state: RunState) -> int:
 def _earliest_ms(state: RunState) -> int:
     first_ms = _NEVER_MS
     for due in _run_dues(state):
-        first_ms = min(first_ms, due.at_ms)
+        if due.at_ms < first_ms:
+            first_ms = due.at_ms
     for one in state.activities.values():
-        known_ms = one.first_due_ms
-        first_ms = min(first_ms, known_ms if known_ms >= 0 else _first_due_ms(one))
-    fires_ms = min(map(_FIRES_AT_MS, state.timers.values()), default=_NEVER_MS)
-    return min(first_ms, fires_ms)
+        due_ms = one.first_due_ms if one.first_due_ms >= 0 else _first_due_ms(one)
+        if due_ms < first_ms:
+            first_ms = due_ms
+    return min(first_ms, *map(_FIRES_AT_MS, state.timers.values())) if state.timers else first_ms
 
 
 def _timer_due(timer: Timer) -> Due:

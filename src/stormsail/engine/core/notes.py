@@ -204,16 +204,17 @@ Note = (
 def note(state: RunState, change: Note) -> RunState:
     """Apply one note to the given state and return it. Never refuses."""
     match change:
-        case WorkflowTaskPlaced(task):
-            state.workflow_task = task
+        case WorkflowTaskPlaced():
+            state.workflow_task = change.task
         case TransitionCounted():
             state.state_transitions += 1
         case FirstTaskReady():
             state.first_task_ready = True
-        case StickySet(queue, timeout_ms, at_ms):
-            state.sticky_queue, state.sticky_timeout_ms, state.sticky_touched_at_ms = queue, timeout_ms, at_ms
-        case StartRequested(request_id):
-            state.start_request_id = request_id
+        case StickySet():
+            state.sticky_queue, state.sticky_timeout_ms = change.queue, change.timeout_ms
+            state.sticky_touched_at_ms = change.at_ms
+        case StartRequested():
+            state.start_request_id = change.request_id
         case RunBegunByReset(request_id, at_ms):
             state.reset_request_id, state.reset_at_ms = request_id, at_ms
             state.execution_started_at_ms = at_ms

@@ -80,7 +80,8 @@ def _check_versioning(request: RespondWorkflowTaskCompletedRequest) -> None:
 
 def _carried_out(turn: Turn, task: WorkflowTask, asked: CompleteWorkflowTask, ids: Ids, limits: Limits) -> Turn:
     request = asked.request
-    heartbeat = request.force_create_new_workflow_task and not request.commands and not request.messages
+    create_new = request.force_create_new_workflow_task
+    heartbeat = create_new and not request.commands and not request.messages
     beats_ms = turn.now_ms - task.original_scheduled_at_ms
     if heartbeat and beats_ms > limits.workflow_task_heartbeat_timeout_ms:
         return _heartbeats_over(turn, limits)
@@ -97,7 +98,7 @@ def _carried_out(turn: Turn, task: WorkflowTask, asked: CompleteWorkflowTask, id
     if not turn.state.open:
         turn.reply = CompletedWorkflowTask()
         return turn
-    if not request.force_create_new_workflow_task:
+    if not create_new:
         update_messages.reject_unprocessed(turn)
     activities = _start_eagerly(turn, eager, request.identity, ids)
     original_at_ms = task.original_scheduled_at_ms if heartbeat else None
@@ -214,8 +215,9 @@ def _add_deployment(
 
 
 def _set_sticky(turn: Turn, request: RespondWorkflowTaskCompletedRequest) -> None:
-    queue = request.sticky_attributes.worker_task_queue.name
-    timeout_ms = duration_ms(request.sticky_attributes.schedule_to_start_timeout) if queue else 0
+    sticky = request.sticky_attributes
+    queue = sticky.worker_task_queue.name
+    timeout_ms = duration_ms(sticky.schedule_to_start_timeout) if queue else 0
     if queue or turn.state.sticky_queue:
         turn.note(notes.StickySet(queue, timeout_ms, turn.now_ms))
 
