@@ -1,5 +1,6 @@
 """How states and turns are compared, and shown where they differ."""
 
+from dataclasses import fields
 from typing import Any
 
 from temporalio.api.history.v1 import HistoryEvent
@@ -28,7 +29,8 @@ def flatten(turn: Turn, into: list[Turn]) -> None:
 
 def difference(expected: RunState, found: RunState) -> str:
     """Say what differs between two states."""
-    names = [name for name in RunState.__slots__ if getattr(expected, name) != getattr(found, name)]
+    compared = [one.name for one in fields(RunState) if one.compare]
+    names = [name for name in compared if getattr(expected, name) != getattr(found, name)]
     return ", ".join(
         f"{name} is {getattr(found, name)!r:.80} not {getattr(expected, name)!r:.80}" for name in names[:3]
     )
