@@ -132,19 +132,23 @@ def _schedule_activity(carrying: Carrying, command: ScheduleActivityTaskCommandA
         )
     event = ActivityTaskScheduledEventAttributes(
         activity_id=command.activity_id,
-        activity_type=command.activity_type,
-        task_queue=command.task_queue,
-        header=given(command, "header"),
-        input=given(command, "input"),
-        schedule_to_close_timeout=command.schedule_to_close_timeout,
-        schedule_to_start_timeout=command.schedule_to_start_timeout,
-        start_to_close_timeout=command.start_to_close_timeout,
-        heartbeat_timeout=command.heartbeat_timeout,
         workflow_task_completed_event_id=carrying.completed_event_id,
-        retry_policy=command.retry_policy,
         use_workflow_build_id=command.use_workflow_build_id,
-        priority=given(command, "priority"),
     )
+    # CopyFrom copies; a message given to the constructor is written and parsed.
+    event.activity_type.CopyFrom(command.activity_type)
+    event.task_queue.CopyFrom(command.task_queue)
+    event.schedule_to_close_timeout.CopyFrom(command.schedule_to_close_timeout)
+    event.schedule_to_start_timeout.CopyFrom(command.schedule_to_start_timeout)
+    event.start_to_close_timeout.CopyFrom(command.start_to_close_timeout)
+    event.heartbeat_timeout.CopyFrom(command.heartbeat_timeout)
+    event.retry_policy.CopyFrom(command.retry_policy)
+    if command.HasField("header"):
+        event.header.CopyFrom(command.header)
+    if command.HasField("input"):
+        event.input.CopyFrom(command.input)
+    if command.HasField("priority"):
+        event.priority.CopyFrom(command.priority)
     turn.emit(event, extras=extras)
     if command.request_eager_execution and len(carrying.eager) < limits.eager_activities_max:
         carrying.eager.append(command.activity_id)
