@@ -45,6 +45,8 @@ PROBES_A_S: Final = 50.0
 """Starts of a process beside that does nothing else: who offers thousands a second is late in reading what it is told."""
 SEARCH_S: Final = 3.0
 SETTLE_S: Final = 0.5
+LOAD_S: Final = 40.0
+"""How long each load is played in all, where the number of rounds is not given."""
 _AHEAD_S: Final = 0.05
 _DRAIN_S: Final = 60.0
 
@@ -220,9 +222,10 @@ async def rounds(arena: Arena, kept_up: float, seconds: float, count: int) -> li
     return phases
 
 
-async def overload(place: Path, seconds: float, pollers: int, count: int) -> dict[str, Any]:
+async def overload(place: Path, seconds: float, pollers: int, count: int | None) -> dict[str, Any]:
     """Find the rate of the peak, play the rounds; return what was measured."""
     ours = engines()[0]
+    count = count or max(1, round(LOAD_S / seconds))
     began = time.monotonic()
     async with AsyncExitStack() as stack:
         server, port, _ = await stack.enter_async_context(answering(ours, place / "data", place / "server.log"))
