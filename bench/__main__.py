@@ -221,7 +221,7 @@ def main() -> None:
     parser.add_argument(
         "--rounds",
         type=int,
-        help="how often W1 to W3 run on each engine [3], how many rounds --overload plays [40 s at each load]",
+        help="how often W1 to W3 run on each engine [3], how many rounds --overload plays [50 s at each load]",
     )
     parser.add_argument(
         "--seconds", type=float, help="how long each of W1 to W3 runs [6], and each phase of --overload [8]"

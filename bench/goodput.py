@@ -42,6 +42,11 @@ class Load:
         return statistics.median(phase.goodput for phase in self.phases)
 
     @property
+    def a_cpu_s(self) -> float:
+        """Workflows completed in a second of the server's CPU, the median."""
+        return statistics.median(phase.goodput / phase.cpu["server"] for phase in self.phases)
+
+    @property
     def workflows_a_s(self) -> float:
         """What the server did: a start without its completion, or the other way round, counts as half a workflow."""
         return statistics.mean((phase.goodput + phase.accepted_a_s) / 2 for phase in self.phases)
@@ -133,6 +138,8 @@ def told(found: dict[str, Any]) -> list[str]:
         f" {_range([phase.rate for phase in peak.phases])} starts/s: the best median of the loads below",
         f"goodput at 3 x the peak {found['goodput']:.0f} workflows/s, offered"
         f" {_range([phase.rate for phase in over.phases])} starts/s",
+        f"in a second of its CPU  {peak.a_cpu_s:.0f} at the peak, {over.a_cpu_s:.0f} past it, {over.a_cpu_s / peak.a_cpu_s:.0%}:"
+        " where others use this machine too, this says more than the clock",
         f"starts turned away      {over.sum('refused')} of {over.sum('sent')}",
         f"time to be told so      {_spread(probed, 'refusal_since_sent_ms')}:"
         f" {sum(each['refused'] for each in probed)} starts of a process that does little else (target: p99 under 50 ms)",

@@ -45,7 +45,7 @@ PROBES_A_S: Final = 50.0
 """Starts of a process beside that does nothing else: who offers thousands a second is late in reading what it is told."""
 SEARCH_S: Final = 3.0
 SETTLE_S: Final = 0.5
-LOAD_S: Final = 40.0
+LOAD_S: Final = 50.0
 """How long each load is played in all, where the number of rounds is not given."""
 _AHEAD_S: Final = 0.05
 _DRAIN_S: Final = 60.0

@@ -92,6 +92,7 @@ def test_it_tells_how_long_refusals_took_for_a_process_that_does_little_else(ref
     [line] = [line for line in lines if line.startswith("time to be told so")]
     assert said in line
     assert any("75% of the peak" in line for line in lines)
+    assert any("1267 at the peak, 944 past it, 75%" in line for line in lines)
     assert any("not told apart" in line for line in lines) == (not refused_a_s)
     [head, *rows] = [line.split() for line in lines if line.strip().startswith(("load ", "1.", OVERLOAD))]
     assert head[-3:] == ["server", "offering", "idle"]
