@@ -17,9 +17,9 @@ from temporalio.api.common.v1 import Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 
-from stormsail.engine.core import compact_json
 from stormsail.engine.core.activity_notes import options_of, with_options
 from stormsail.engine.core.apply import take_effect
+from stormsail.engine.core.compact_json import text
 from stormsail.engine.core.errors import InvalidTransition
 from stormsail.engine.core.state import Activity, RunState, WorkflowTask
 from stormsail.engine.core.values import replace
@@ -62,9 +62,10 @@ _ACTIVITY_PLAIN: Final = {
 """Fields of an activity written as they are, with their values in one that only waits for its first start: a run may
 have thousands of those, and writes its progress with every turn."""
 
-_TASK_FIELDS: Final = tuple((one.name, one.default) for one in fields(WorkflowTask))
+_PLAIN_KEYS: Final = tuple(f'"{name}":' for name in _PLAIN)
+_TASK_KEYS: Final = tuple((f'"{one.name}":', one.default) for one in fields(WorkflowTask))
 _plain_of: Final = attrgetter(*_PLAIN)
-_fields_of: Final = attrgetter(*(name for name, _ in _TASK_FIELDS))
+_fields_of: Final = attrgetter(*(one.name for one in fields(WorkflowTask)))
 _activity_plain_of: Final = attrgetter(*_ACTIVITY_PLAIN)
 NOTHING_APART: Final[Mapping[int, dict[str, Any]]] = {}
 
@@ -72,21 +73,22 @@ NOTHING_APART: Final[Mapping[int, dict[str, Any]]] = {}
 def pack(state: RunState, *, apart: bool = False) -> bytes:
     """Return the state's progress as bytes. `apart`: without its activities, which are then kept as `pack_activity`
     tells them."""
-    out: dict[str, Any] = {"v": VERSION}
-    out |= {name: value for name, value in zip(_PLAIN, _plain_of(state), strict=True) if value}
+    told = [f'"v":{VERSION}']
+    told += [key + text(value) for key, value in zip(_PLAIN_KEYS, _plain_of(state), strict=True) if value]
     if state.open:
-        out["first_task_ready"] = state.first_task_ready
+        told.append(f'"first_task_ready":{text(state.first_task_ready)}')
         if state.workflow_task is not None and not state.workflow_task.speculative:
             task = state.workflow_task.waiting if state.workflow_task.start_held else state.workflow_task
-            values = zip(_TASK_FIELDS, _fields_of(task), strict=True)
-            out["workflow_task"] = {name: value for (name, usual), value in values if value != usual}
+            values = zip(_TASK_KEYS, _fields_of(task), strict=True)
+            known = ",".join([key + text(value) for (key, usual), value in values if value != usual])
+            told.append(f'"workflow_task":{{{known}}}')
         if apart:
-            out["activities_apart"] = True
-        elif changed := {key: told for key, one in state.activities.items() if (told := pack_activity(one))}:
-            out["activities"] = changed
+            told.append('"activities_apart":true')
+        elif changed := {key: one for key, each in state.activities.items() if (one := pack_activity(each))}:
+            told.append(f'"activities":{text(changed)}')
         if state.buffered:
-            out["buffered"] = [_message(event) for event in state.buffered]
-    return compact_json.pack(out)
+            told.append(f'"buffered":{text([_message(event) for event in state.buffered])}')
+    return f"{{{','.join(told)}}}".encode()
 
 
 def is_apart(progress: bytes) -> bool:
