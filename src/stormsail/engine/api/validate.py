@@ -71,7 +71,7 @@ def required(text: str, name: str, limits: Limits) -> None:
 
 def bounded(text: str, name: str, limits: Limits) -> None:
     """Refuse a name that is too long."""
-    if too_long(text, limits):
+    if len(text) * 4 > limits.id_length_max and too_long(text, limits):
         raise InvalidArgument(f"{name} length exceeds limit.")
 
 

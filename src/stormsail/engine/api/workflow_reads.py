@@ -27,9 +27,11 @@ def get_workflow_execution_history(
 ) -> Coroutine[Any, Any, bytes]:
     """Serve a page of history, or wait for news where the caller asks to."""
     validate.execution(request.execution, present=request.HasField("execution"))
-    if request.maximum_page_size <= 0 or request.maximum_page_size > engine.limits.history_page_events_max:
-        request.maximum_page_size = engine.limits.history_page_events_max
-    request.history_event_filter_type = request.history_event_filter_type or _ALL_EVENT
+    most = engine.limits.history_page_events_max
+    if not 0 < request.maximum_page_size <= most:
+        request.maximum_page_size = most
+    if not request.history_event_filter_type:
+        request.history_event_filter_type = _ALL_EVENT
     # GetWorkflowExecutionHistory: people are shown what is in history; SDKs must have what a worker would replay.
     unwritten = call.metadata.get("client-name") not in _FOR_PEOPLE
     return engine.history(request, call.deadline_s, unwritten=unwritten)

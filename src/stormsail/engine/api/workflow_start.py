@@ -63,13 +63,15 @@ def check_start_workflow(engine: Engine, request: StartWorkflowExecutionRequest)
 
 def start_response(started: StartReply) -> StartWorkflowExecutionResponse:
     """Return the answer to a start, without an eager workflow task."""
-    return StartWorkflowExecutionResponse(
+    response = StartWorkflowExecutionResponse(
         run_id=started.run_id,
         first_execution_run_id=started.first_execution_run_id,
         started=started.started,
         status=started.status,
-        link=started.link,
     )
+    if started.link is not None:
+        response.link.CopyFrom(started.link)
+    return response
 
 
 async def signal_with_start_workflow_execution(

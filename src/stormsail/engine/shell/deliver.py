@@ -70,7 +70,7 @@ class Deliver:
             return HistoryPage(b"", 0, 0)
         most = min(left, events_max or self._limits.history_page_events_max, self._limits.history_page_events_max)
         page = self._runs.page(key, first_event_id, max_events=most, max_bytes=self._limits.grpc_message_size_max // 4)
-        if page.last_event_id >= through:
+        if page.next_event_id and page.last_event_id >= through:
             return HistoryPage(page.frames, 0, page.last_event_id)
         return page
 

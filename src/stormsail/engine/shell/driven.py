@@ -6,7 +6,7 @@ and `sleep(0)`; what asks for the current task (`asyncio.timeout`, `TaskGroup`) 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -72,11 +72,9 @@ class Undertakings:
         self._under_way = 0
         self._none_left: asyncio.Future[None] | None = None
 
-    async def carried_out(
-        self, work: Coroutine[Any, Any, T], *, unheard: Callable[[T], None] = lambda _result: None
-    ) -> T:
-        """Begin work, and return its result. Being cancelled leaves it alone; its result then goes to `unheard`, and
-        its failure to nobody, for it was told where it arose."""
+    def carried_out(self, work: Coroutine[Any, Any, T], *, unheard: Callable[[T], None] | None = None) -> Awaitable[T]:
+        """Begin work; await what is returned, at once, for its result. Being cancelled leaves the work alone; its
+        result then goes to `unheard`, and its failure to nobody, for it was told where it arose."""
         heard: asyncio.Future[T] = self._loop.create_future()
 
         def ended(result: Any, error: BaseException | None) -> None:
@@ -85,7 +83,7 @@ class Undertakings:
                 self._none_left.set_result(None)
                 self._none_left = None
             if heard.done():
-                if error is None:
+                if error is None and unheard is not None:
                     unheard(result)
             elif error is None:
                 heard.set_result(result)
@@ -93,15 +91,11 @@ class Undertakings:
                 heard.cancel()
             else:
                 heard.set_exception(error)
+                heard.exception()  # which asyncio would log, should the caller be cancelled before it comes to know
 
         self._under_way += 1
         Driven(work, ended).go()
-        try:
-            return await heard
-        except asyncio.CancelledError:
-            if not heard.cancelled() and heard.exception() is None:
-                unheard(heard.result())  # it came together with the cancellation
-            raise
+        return heard if unheard is None else _heard(heard, unheard)
 
     async def over(self) -> None:
         """Wait until none is under way."""
@@ -109,3 +103,12 @@ class Undertakings:
             if self._none_left is None:
                 self._none_left = self._loop.create_future()
             await asyncio.shield(self._none_left)
+
+
+async def _heard(heard: "asyncio.Future[T]", unheard: Callable[[T], None]) -> T:
+    try:
+        return await heard
+    except asyncio.CancelledError:
+        if not heard.cancelled() and heard.exception() is None:
+            unheard(heard.result())  # it came together with the cancellation
+        raise

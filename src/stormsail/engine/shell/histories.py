@@ -72,9 +72,10 @@ class Histories:
         """Return a serialised GetWorkflowExecutionHistoryResponse. The first page says which run all pages are of.
         `unwritten`: with the events of a transient workflow task."""
         close_only = request.history_event_filter_type == CLOSE_EVENT
-        token = _page_token(request.next_page_token, request.execution.run_id)
-        run_id = token.run_id if token else request.execution.run_id
-        state = self._runs.read(request.namespace, request.execution.workflow_id, run_id)
+        execution = request.execution
+        run_id = execution.run_id
+        token = _page_token(request.next_page_token, run_id)
+        state = self._runs.read(request.namespace, execution.workflow_id, token.run_id if token else run_id)
         if token and token.through:
             return self._task_page(state, token, request.maximum_page_size)
         if close_only and (token is None or (request.wait_new_event and token.running)):
