@@ -1,15 +1,17 @@
 """gRPC's own layer: lengths, compression, deadlines, and texts in headers."""
 
 import gzip
+import random
 import re
 import zlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stormsail.engine.api.front.calls import Metadata
-from stormsail.engine.api.front.framing import Malformed, framed, header_text, only_message, timeout_s
+from stormsail.engine.api.front.framing import _EXPANSION_MAX, Malformed, framed, header_text, only_message, timeout_s
 from stormsail.engine.core.errors import ResourceExhausted, Unimplemented
 
 SIZE_MAX = 1_000
@@ -34,6 +36,30 @@ def test_both_ways_to_compress_are_read(encoding: bytes, pack: object) -> None:
 def test_what_unpacks_to_more_than_the_limit_is_refused_with_its_size(size: int) -> None:
     with pytest.raises(ResourceExhausted, match=rf"received message larger than max \({size} vs. {SIZE_MAX}\)"):
         only_message(body(gzip.compress(b"a" * size)), b"gzip", SIZE_MAX)
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [(b"gzip", gzip.compress), (b"deflate", zlib.compress)])
+@pytest.mark.parametrize("size_max", [4 << 20, 400_000])
+def test_what_is_too_short_to_be_too_much_is_unpacked_as_what_is_longer(
+    encoding: bytes, pack: Callable[[bytes], bytes], size_max: int
+) -> None:
+    message = random.Random(1).randbytes(300) + bytes(
+        100_000
+    )  # packed to some 420 bytes: below one limit, above the other
+    packed = pack(message)
+    assert (len(packed) * _EXPANSION_MAX <= size_max) is (size_max > 400_000)
+    assert only_message(body(packed), encoding, size_max) == message
+    with pytest.raises(Malformed, match="ends too early"):
+        only_message(body(packed[:-1]), encoding, size_max)
+    with pytest.raises(Malformed, match="cannot be unpacked"):
+        only_message(body(b"?" + packed), encoding, size_max)
+
+
+def test_no_byte_stands_for_more_than_is_reckoned_with() -> None:
+    for size in (1_000, 100_000, 10_000_000):
+        raw = zlib.compressobj(9, wbits=-15)
+        packed = raw.compress(bytes(size)) + raw.flush()
+        assert size <= len(packed) * _EXPANSION_MAX
 
 
 def test_a_bomb_is_not_unpacked_to_its_end() -> None:

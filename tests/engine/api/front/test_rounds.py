@@ -234,6 +234,31 @@ async def test_a_server_whose_rounds_are_always_over_still_answers_every_call(si
             assert answer.message == number.to_bytes(2, "big") * (size // 2)
 
 
+async def test_what_waits_for_a_peer_is_counted_while_nothing_can_be_written_to_it() -> None:
+    wired = Wired()
+    wired.connection.pause_writing()
+    wired.call("/s/Large", b"m")
+    wired.send()
+    assert wired.front.unsent_size > MIB // 2
+    wired.connection.resume_writing()
+    assert wired.front.unsent_size < MIB
+
+
+async def test_of_a_call_that_is_turned_away_the_rest_is_not_kept() -> None:
+    wired = await a_step_a_round()
+    refused = wired.peer.send_request(head("/s/New"))
+    wired.send()
+    wired.hear()
+    assert wired.refused == {refused}
+    for _ in range(5):
+        wired.peer.send_data(refused, bytes(10_000))
+    wired.send()
+    wired.peer.end_stream(refused)
+    wired.send()
+    wired.hear()
+    assert wired.answered == {refused} and wired.wire.reading and wired.front.bodies_size == 0
+
+
 async def test_a_peer_that_went_away_is_not_counted_among_those_that_do_not_read() -> None:
     wired = await a_step_a_round()
     for _ in range(4):
