@@ -1,20 +1,17 @@
 """Who waits for news of a run. A wake says only that something was committed; the woken look for themselves."""
 
 import asyncio
-from dataclasses import dataclass
+from functools import partial
 
 from stormsail.engine.core.ids import RunKey
-from stormsail.engine.shell.clock import Clock, wait_until
+from stormsail.engine.shell.clock import Clock
 
-
-@dataclass(slots=True)
-class _Watch:
-    changed: "asyncio.Future[None]"
-    count: int = 0
+_Watch = dict["asyncio.Future[bool]", None]
+"""In the order in which they came."""
 
 
 class Waiters:
-    """One future a watched run, shared by all who wait for it."""
+    """A future for each who waits, by run."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -27,23 +24,23 @@ class Waiters:
         Look at the run, and call this without awaiting in between: then no commit is missed.
         """
         watches = self._closings if closing else self._watches
-        watch = watches.get(key)
-        if watch is None:
-            watch = watches[key] = _Watch(asyncio.get_running_loop().create_future())
-        watch.count += 1
+        told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        watch = watches.setdefault(key, {})
+        watch[told] = None
+        alarm = self._clock.call_later(timeout_ms, partial(_tell, told, False))
         try:
-            return await wait_until(self._clock, watch.changed, timeout_ms)
+            return await told
         finally:
-            watch.count -= 1
-            if not watch.count and watches.get(key) is watch:
+            alarm.cancel()
+            watch.pop(told, None)
+            if not watch and watches.get(key) is watch:
                 del watches[key]
 
     def wake(self, key: RunKey, *, closed: bool) -> None:
         """Tell everybody who waits for this run that it changed; with `closed`, also who waits for its end."""
         for watches in (self._watches, self._closings) if closed else (self._watches,):
-            watch = watches.pop(key, None)
-            if watch is not None:
-                watch.changed.set_result(None)
+            for told in watches.pop(key, ()):
+                _tell(told, True)
 
     def wake_all(self) -> None:
         """Wake everybody: the server is stopping."""
@@ -52,3 +49,8 @@ class Waiters:
 
     def __len__(self) -> int:
         return len(self._watches) + len(self._closings)
+
+
+def _tell(told: "asyncio.Future[bool]", changed: bool) -> None:
+    if not told.done():
+        told.set_result(changed)
