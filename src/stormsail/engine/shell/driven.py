@@ -42,16 +42,20 @@ class Driven(Generic[T]):
         except BaseException as error:
             self._ended(None, error)
         else:
-            if awaited is None:  # sleep(0)
-                asyncio.get_running_loop().call_soon(self.go)
-                return
-            # Who takes a future from a coroutine that awaits it clears this mark, as a task does.
-            assert awaited._asyncio_future_blocking
-            awaited._asyncio_future_blocking = False
-            self._awaited = awaited
-            awaited.add_done_callback(self.go)
-            if self._cancelled and awaited.cancel():
-                self._cancelled = False
+            self.go_on_after(awaited)
+
+    def go_on_after(self, awaited: "asyncio.Future[Any] | None") -> None:
+        """Go on when this is done: what the coroutine gave when it was begun, by whom it was."""
+        if awaited is None:  # sleep(0)
+            asyncio.get_running_loop().call_soon(self.go)
+            return
+        # Who takes a future from a coroutine that awaits it clears this mark, as a task does.
+        assert awaited._asyncio_future_blocking
+        awaited._asyncio_future_blocking = False
+        self._awaited = awaited
+        awaited.add_done_callback(self.go)
+        if self._cancelled and awaited.cancel():
+            self._cancelled = False
 
     def cancel(self) -> None:
         """Raise CancelledError where it waits, or at its next wait."""
@@ -76,6 +80,11 @@ class Undertakings:
         """Begin work; await what is returned, at once, for its result. Being cancelled leaves the work alone; its
         result then goes to `unheard`, and its failure to nobody, for it was told where it arose."""
         heard: asyncio.Future[T] = self._loop.create_future()
+        try:
+            awaited = work.send(None)
+        except StopIteration as end:  # it had nothing to wait for
+            heard.set_result(end.value)
+            return heard
 
         def ended(result: Any, error: BaseException | None) -> None:
             self._under_way -= 1
@@ -94,7 +103,7 @@ class Undertakings:
                 heard.exception()  # which asyncio would log, should the caller be cancelled before it comes to know
 
         self._under_way += 1
-        Driven(work, ended).go()
+        Driven(work, ended).go_on_after(awaited)
         return heard if unheard is None else _heard(heard, unheard)
 
     async def over(self) -> None:

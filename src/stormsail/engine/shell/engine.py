@@ -47,7 +47,7 @@ from stormsail.engine.core.requests import (
 from stormsail.engine.core.retry import duration_ms
 from stormsail.engine.core.state import RunState
 from stormsail.engine.core.turn import Turn
-from stormsail.engine.core.values import quick
+from stormsail.engine.core.values import members, quick
 from stormsail.engine.core.work import Task, TaskKind, task_changes
 from stormsail.engine.shell.backlog import QueueName
 from stormsail.engine.shell.batches import Batches
@@ -376,7 +376,7 @@ class Engine:
         key = token.key
         types = self.store.search_attributes.types(key.namespace)
         asked = CompleteWorkflowTask(token, request, types, self._namespace_ids(key.namespace, request))
-        reply = await self.runs.execute(key.namespace, key.workflow_id, key.run_id, asked)
+        reply = await self.runs.execute(key.namespace, key.workflow_id, key.run_id, asked, carried=True)
         assert isinstance(reply, CompletedWorkflowTask)
         if reply.failed:
             raise InvalidArgument(reply.failed)
@@ -397,7 +397,7 @@ class Engine:
     def _namespace_ids(self, namespace: str, request: RespondWorkflowTaskCompletedRequest) -> dict[str, str]:
         """Return the ids of the namespaces that commands are about, which their events record."""
         ids: dict[str, str] = {}
-        for command in request.commands:
+        for command in members(request.commands):
             field = NAMING_NAMESPACES.get(command.command_type)
             if field is not None:
                 name = getattr(command, field).namespace or namespace

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
-from temporalio.api.common.v1 import WorkerVersionCapabilities, WorkerVersionStamp
+from temporalio.api.common.v1 import WorkerVersionStamp
 from temporalio.api.enums.v1 import TaskQueueKind, WorkerVersioningMode
 from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest
 
@@ -98,7 +98,7 @@ class Polls:
                 case Undelivered():
                     return Delivery(found.queue, found.response, found.current)
 
-        if not self._seen(queue, request, request.worker_version_capabilities, SYSTEM_RATE):
+        if not self._seen(queue, request, SYSTEM_RATE):
             return b""
         sticky = request.task_queue.kind == _STICKY
         return await self._poll(queue, request.worker_instance_key, deadline_s, hand_out, sticky=sticky)
@@ -122,7 +122,7 @@ class Polls:
         rate = metadata.max_tasks_per_second.value if metadata.HasField("max_tasks_per_second") else None
         self._matching.limit(queue, rate)
         shown_rate = SYSTEM_RATE if rate is None else rate
-        if not self._seen(queue, request, request.worker_version_capabilities, shown_rate):
+        if not self._seen(queue, request, shown_rate):
             return b""
         return await self._poll(queue, request.worker_instance_key, deadline_s, hand_out)
 
@@ -237,7 +237,7 @@ class Polls:
         key = found.key
         try:
             started: StartedWorkflowTask | StartedActivity = await self._runs.execute(
-                key.namespace, key.workflow_id, key.run_id, request
+                key.namespace, key.workflow_id, key.run_id, request, carried=True
             )
         except Refused as refused:
             if refused.status in ("RESOURCE_EXHAUSTED", "UNAVAILABLE"):
@@ -265,7 +265,6 @@ class Polls:
         self,
         queue: QueueName,
         request: PollWorkflowTaskQueueRequest | PollActivityTaskQueueRequest,
-        capabilities: WorkerVersionCapabilities,
         rate: float,
     ) -> bool:
         """Note who polls; return whether the poll may wait. A worker that said it is stopping gets no more tasks."""
@@ -277,7 +276,9 @@ class Polls:
             request.identity,
             polled.last_use_ms,
             rate=rate,
-            capabilities=capabilities if request.HasField("worker_version_capabilities") else None,
+            capabilities=request.worker_version_capabilities
+            if request.HasField("worker_version_capabilities")
+            else None,
             deployment=request.deployment_options if request.HasField("deployment_options") else None,
         )
         return True

@@ -112,11 +112,19 @@ class Runs:
         self._stopping = ""
 
     async def execute(
-        self, namespace: str, workflow_id: str, run_id: str, request: RunRequest, *, takes: RunMessage | None = None
+        self,
+        namespace: str,
+        workflow_id: str,
+        run_id: str,
+        request: RunRequest,
+        *,
+        takes: RunMessage | None = None,
+        carried: bool = False,
     ) -> Any:
         """Do one request on one run; an empty run id means the current run. Returns once it is on disk.
 
-        `takes`: the message that asks for it; it leaves the outbox with the same commit."""
+        `takes`: the message that asks for it; it leaves the outbox with the same commit. `carried`: the caller is
+        carried out itself (driven.py), so that nobody can cancel it while it waits."""
         if takes is None and type(request) in _JOINABLE:
             workflow = (namespace, workflow_id)
             if self._order.taken(workflow) or workflow in self._joined:
@@ -126,7 +134,7 @@ class Runs:
         def work() -> Turn:
             return self._next(self.read(namespace, workflow_id, run_id), request)
 
-        return await self._take_turn((namespace, workflow_id), work, request, takes)
+        return await self._take_turn((namespace, workflow_id), work, request, takes, carried=carried)
 
     async def start(self, namespace: str, request: StartRequest, *, takes: RunMessage | None = None) -> Any:
         """Start a workflow, or do what its policies say where one is there. Returns the reply once it is on disk.
@@ -265,6 +273,8 @@ class Runs:
         work: Callable[[], Turn],
         request: AnyRequest,
         takes: RunMessage | None,
+        *,
+        carried: bool = False,
     ) -> Any:
         self.check_serving()
         self._admission.enter_turn(new_work=takes is None and isinstance(request, StartRequest))
@@ -273,7 +283,7 @@ class Runs:
         except BaseException:
             self._admission.leave_turn()
             raise
-        writing = False
+        to_write = False
         try:
             self.check_serving()
             turn = work()
@@ -284,11 +294,12 @@ class Runs:
                     self._keep(turn)
                     self._committed(turn, request)
                 return _reply(turn)
-            writing = True
+            to_write = True
         finally:
-            if not writing:
+            if not to_write:
                 self._leave(workflow)
-        await self._commits.carried_out(self._commit(workflow, turn, request))
+        writing = self._commit(workflow, turn, request)
+        await (writing if carried else self._commits.carried_out(writing))
         return _reply(turn)
 
     def _read_serving(self, workflow: Workflow, run_id: str) -> RunState:
