@@ -146,6 +146,26 @@ async def test_where_workers_keep_the_rounds_long_new_work_still_has_its_share()
     assert len(queueing.begun) - before == 10
 
 
+async def shared_rounds(queueing: Queueing, others: int, rounds: int) -> int:
+    """Let short rounds pass with so many calls of workers in each; return how much new work began in the last."""
+    before = 0
+    for _ in range(rounds):
+        before = len(queueing.begun)
+        for _ in range(others):
+            queueing.line.pass_by()
+        await asyncio.sleep(0)
+    return len(queueing.begun) - before
+
+
+async def test_while_workers_are_served_no_more_begins_than_they_complete_however_short_the_rounds() -> None:
+    queueing = Queueing(replace(BOUNDS, waiting_max=9_000, waiting_bytes_max=9_000, calls_each=2), turns=10)
+    queueing.come(8_000)
+    queueing.turns = 0
+    assert await shared_rounds(queueing, others=20, rounds=60) == 10
+    assert await shared_rounds(queueing, others=1, rounds=60) == 1
+    assert await shared_rounds(queueing, others=0, rounds=60) > 20
+
+
 async def test_who_goes_away_leaves_the_line() -> None:
     queueing = Queueing(turns=10)
     first, gone, last = queueing.come(3)

@@ -50,6 +50,9 @@ class LineBounds:
     """The same while workers are being served: each of their calls waits for a round or two."""
     share: int = 8
     """Where workers alone keep the rounds that long, one of so many calls is new work still."""
+    calls_each: int = 2
+    """While a line stands and workers are being served, one call begins for so many of theirs: a start is followed by a
+    poll and a completion, and what begins faster than those come is not completed sooner."""
 
 
 class Waiting(Protocol):
@@ -196,4 +199,7 @@ class Line:
         self._others_each += (self._others - self._others_each) / _SMOOTHED_OVER
         wanted_s = bounds.shared_round_s if self._others_each > _SHARED_FROM else bounds.round_s
         quota = self._quota * 3 // 4 if took_s > wanted_s else self._quota + _QUOTA_STEP
-        self._quota = min(_QUOTA_MAX, max(quota, 1 + int(self._others_each) // bounds.share))
+        most = _QUOTA_MAX
+        if self._line and self._others_each > _SHARED_FROM:
+            most = max(1, round(self._others_each / bounds.calls_each))
+        self._quota = min(most, max(quota, 1 + int(self._others_each) // bounds.share))
