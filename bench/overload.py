@@ -9,8 +9,9 @@ such steps is the luckiest, while what is done past the peak was measured once. 
 that is kept up with. Then rounds are played: in each a phase at some rates below, at and above that one, and one at
 three times the peak, next to each other in time and so on the same machine, one round upwards and the next downwards.
 The peak is the best of the rates by its *median* over the rounds: of a handful of rates, each measured as often as the
-overload is. A search that was wrong by a third either way still has the peak among them. The ratio is that of the
-medians; its range is that of the single rounds, each against the same rate of its own.
+overload is. A search that met with bad moments stopped too low: so the highest of these rates is tried first, and as
+long as it is kept up with, they are all raised. The ratio is that of the medians; its range is that of the single
+rounds, each against the same rate of its own.
 
 Who offers and who works share the processors with the server, so the table says how much each process takes. A phase
 counts from half a second after its beginning, and the next begins when all that was accepted is completed.
@@ -28,15 +29,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.engines import engines
-from bench.goodput import OVERLOAD, TIMES, Phase, by_load, found_in
+from bench.goodput import KEPT_UP, OVERLOAD, TIMES, Phase, by_load, found_in
 from bench.lives import answering
 from bench.processes import cpu_s, machine_cpu_s
 
 QUEUE: Final = "offered"
 FIRST_RATE: Final = 200.0
 RATE_MAX: Final = 50_000.0
-KEPT_UP: Final = 0.95
-"""An offered rate that is done to this part is kept up with."""
 CLOSE_ENOUGH: Final = 1.1
 """How far the lowest rate that is not kept up with may be from the highest that is."""
 NEAR_PEAK: Final = (0.85, 1.0, 1.2, 1.45)
@@ -206,6 +205,16 @@ async def kept_up_with(keeps_up: Callable[[float], Awaitable[bool]]) -> float:
     return low
 
 
+async def reaches_past(kept_up: float, keeps_up: Callable[[float], Awaitable[bool]]) -> float:
+    """Return the rate that the loads are parts of: raised for as long as even the highest of them is kept up with, for
+    the peak would be above all of them then."""
+    while await keeps_up(kept_up * NEAR_PEAK[-1]):
+        kept_up *= NEAR_PEAK[-1]
+        if kept_up > RATE_MAX:
+            raise RuntimeError(f"the server keeps up with {kept_up:.0f} starts a second: this benchmark offers no more")
+    return kept_up
+
+
 async def rounds(arena: Arena, kept_up: float, seconds: float, count: int) -> list[Phase]:
     """Play all loads in turns, one round upwards and the next downwards."""
     phases: list[Phase] = []
@@ -234,12 +243,13 @@ async def overload(place: Path, seconds: float, pollers: int, count: int | None)
         arena = Arena(server.pid, offering, probing, working)
         search: list[Phase] = []
 
-        async def keeps_up(rate: float) -> bool:
-            search.append(await arena.play("search", rate, SEARCH_S))
+        async def keeps_up(rate: float, for_s: float = SEARCH_S) -> bool:
+            search.append(await arena.play("search", rate, for_s))
             return search[-1].goodput >= KEPT_UP * rate
 
         async def play() -> list[Phase]:
-            return await rounds(arena, await kept_up_with(keeps_up), seconds, count)
+            kept_up = await reaches_past(await kept_up_with(keeps_up), lambda rate: keeps_up(rate, seconds))
+            return await rounds(arena, kept_up, seconds, count)
 
         phases = await _unless(arena.workers.follow(), play())
         return {

@@ -8,7 +8,7 @@ import pytest
 
 from bench.goodput import OVERLOAD, Phase, by_load, costs_ms, found_in, peak_load, ratio_by_cpu, told
 from bench.offered import spread
-from bench.overload import kept_up_with, rate_between
+from bench.overload import kept_up_with, rate_between, reaches_past
 
 
 def offered(refused: list[float]) -> dict[str, Any]:
@@ -26,10 +26,15 @@ def offered(refused: list[float]) -> dict[str, Any]:
     }
 
 
+RATE = 1_000.0
+
+
 def phase(load: str, goodput: float, *, refused_a_s: float = 0.0, server: float = 0.9) -> Phase:
     told_by_probe = offered([0.01, 0.02] if refused_a_s else []) if load == OVERLOAD else None
     cpu = {"server": server, "offering": 0.1, "idle": 0.2}
-    return Phase(load, 1_000.0, goodput, goodput, refused_a_s, cpu, offered([0.2]), told_by_probe)
+    return Phase(
+        load, RATE * (1 if load == "1.00" else 1.2), goodput, goodput, refused_a_s, cpu, offered([0.2]), told_by_probe
+    )
 
 
 def rounds(*, refused_a_s: float = 2_000.0) -> list[Phase]:
@@ -42,6 +47,19 @@ def rounds(*, refused_a_s: float = 2_000.0) -> list[Phase]:
             phase(OVERLOAD, 850 * speed, refused_a_s=refused_a_s),
         ]
     return phases
+
+
+def whole(phases: list[Phase]) -> dict[str, Any]:
+    """Return what the benchmark writes."""
+    return found_in(phases) | {
+        "pollers": 32,
+        "rounds": 3,
+        "seconds": 8.0,
+        "took_s": 100.0,
+        "phases": [asdict(each) for each in phases],
+        "completions_refused": 0,
+        "server_memory_mib": 100.0,
+    }
 
 
 def test_the_peak_is_the_best_median_and_not_the_luckiest_phase() -> None:
@@ -78,22 +96,12 @@ def test_a_refusal_that_costs_nothing_takes_nothing_from_the_peak_and_one_of_a_t
     [(2_000.0, "p50 20.0 ms, p99 20.0 ms, longest 20.0 ms: 6 starts"), (0.0, "none were: 0 starts")],
 )
 def test_it_tells_how_long_refusals_took_for_a_process_that_does_little_else(refused_a_s: float, said: str) -> None:
-    phases = rounds(refused_a_s=refused_a_s)
-    found = found_in(phases) | {
-        "pollers": 32,
-        "rounds": 3,
-        "seconds": 8.0,
-        "took_s": 100.0,
-        "phases": [asdict(each) for each in phases],
-        "completions_refused": 0,
-        "server_memory_mib": 100.0,
-    }
-    lines = told(found)
+    lines = told(whole(rounds(refused_a_s=refused_a_s)))
     [line] = [line for line in lines if line.startswith("time to be told so")]
     assert said in line
     assert any("75% of the peak" in line for line in lines)
     assert any("1267 at the peak, 944 past it, 75%" in line for line in lines)
-    assert any("not told apart" in line for line in lines) == (not refused_a_s)
+    assert any("cannot be told from" in line for line in lines) == (not refused_a_s)
     [head, *rows] = [line.split() for line in lines if line.strip().startswith(("load ", "1.", OVERLOAD))]
     assert head[-3:] == ["server", "offering", "idle"]
     assert [row[-3:] for row in rows] == [["90", "10", "20"]] * 3
@@ -110,6 +118,20 @@ def test_a_rate_is_past_the_peak_when_it_is_not_kept_up_with_twice() -> None:
     found = asyncio.run(kept_up_with(keeps_up))
     assert 1_000 / 1.1 <= found <= 1_000
     assert tried.count(400) == tried.count(1_600) == 2
+
+
+def test_the_loads_are_raised_while_the_highest_is_kept_up_with() -> None:
+    async def keeps_up(rate: float) -> bool:
+        return rate <= 1_000
+
+    assert asyncio.run(reaches_past(900, keeps_up)) == 900
+    assert asyncio.run(reaches_past(500, keeps_up)) == 500 * 1.45
+
+
+@pytest.mark.parametrize(("done", "is_low"), [(1_190.0, True), (1_100.0, False)])
+def test_a_run_that_did_not_come_to_the_peak_says_so(done: float, is_low: bool) -> None:
+    lines = told(whole([phase("1.00", 990), phase("1.20", done), phase(OVERLOAD, 900, refused_a_s=2_000)]))
+    assert any("NOT AT THE PEAK" in line for line in lines) == is_low
 
 
 def test_a_server_that_keeps_up_with_nothing_has_no_peak() -> None:
