@@ -196,7 +196,7 @@ def _past_capacity(given: argparse.Namespace) -> None:
     given.report.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="stormsail-overload-", dir=given.directory) as place:
         if given.overload:
-            found = asyncio.run(overload(Path(place), given.seconds or 8.0, given.pollers, given.rounds))
+            found = asyncio.run(overload(Path(place), given.seconds or 6.0, given.pollers, given.rounds))
             name, lines = "overload", overload_told(found)
         else:
             found = asyncio.run(bulkhead(Path(place), given.backlog, given.rounds or 10))
@@ -224,7 +224,7 @@ def main() -> None:
         help="how often W1 to W3 run on each engine [3], how many rounds --overload plays [50 s at each load]",
     )
     parser.add_argument(
-        "--seconds", type=float, help="how long each of W1 to W3 runs [6], and each phase of --overload [8]"
+        "--seconds", type=float, help="how long each of W1 to W3 runs [6], and each phase of --overload"
     )
     parser.add_argument("--only", default=",".join(PARTS), help="only these parts, with commas; writes scale.md")
     parser.add_argument("--parked", type=int, help="how many runs W4 parks at most [30000]")
