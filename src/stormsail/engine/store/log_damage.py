@@ -41,6 +41,8 @@ def refuse_damaged_log(connection: apsw.Connection, path: Path, vfs: str | None)
     try:
         readable, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
         commits = _unreadable_commits(f"{path}-wal", vfs, max(readable, 0), connection.pragma("page_size"))
+        if commits == 1:
+            _start_over(connection)
     except apsw.Error as error:
         raise unusable(path, error) from error
     if commits > 1:
@@ -48,6 +50,13 @@ def refuse_damaged_log(connection: apsw.Connection, path: Path, vfs: str | None)
         with contextlib.suppress(apsw.Error):
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         raise LogDamaged(path, commits - 1)
+
+
+def _start_over(connection: apsw.Connection) -> None:
+    """Empty the log of what a power cut left of a write. That would stay behind the next ones, which are shorter, and
+    pass for damage together with what the next power cut leaves."""
+    with contextlib.suppress(apsw.BusyError, apsw.LockedError, apsw.FullError):
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
 
 def _unreadable_commits(log: str, vfs: str | None, readable: int, page_bytes: int) -> int:
