@@ -8,9 +8,28 @@ from google.protobuf.message import Message
 from ngh2 import Connection, DataReceived, ResponseReceived, Role, StreamClosed, TrailersReceived
 
 SERVICE: Final = b"/temporal.api.workflowservice.v1.WorkflowService/"
+Field = tuple[bytes, bytes]
 T = TypeVar("T", bound=Message)
 _STREAMS_MAX: Final = 90
 """Calls at once: servers allow a hundred and more."""
+
+
+def head_of(method: str) -> list[Field]:
+    """Return the headers of a call."""
+    return [
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":path", SERVICE + method.encode()),
+        (b":authority", b"127.0.0.1"),
+        (b"te", b"trailers"),
+        (b"content-type", b"application/grpc"),
+        (b"grpc-timeout", b"60S"),
+    ]
+
+
+def framed(message: bytes) -> bytes:
+    """Return a message as gRPC has it in the data of a call."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
 
 
 class CallFailed(Exception):
@@ -52,19 +71,8 @@ class BareClient:
         async with self._room:
             if self._reading.done():
                 raise ConnectionError("the server closed the connection")
-            body = request.SerializeToString()
-            stream_id = self._http.send_request(
-                [
-                    (b":method", b"POST"),
-                    (b":scheme", b"http"),
-                    (b":path", SERVICE + method.encode()),
-                    (b":authority", b"127.0.0.1"),
-                    (b"te", b"trailers"),
-                    (b"content-type", b"application/grpc"),
-                    (b"grpc-timeout", b"60S"),
-                ]
-            )
-            self._http.send_data(stream_id, b"\0" + len(body).to_bytes(4, "big") + body, end_stream=True)
+            stream_id = self._http.send_request(head_of(method))
+            self._http.send_data(stream_id, framed(request.SerializeToString()), end_stream=True)
             done = self._waiting[stream_id] = asyncio.get_running_loop().create_future()
             self._bodies[stream_id] = bytearray()
             if not self._flushing:

@@ -9,15 +9,14 @@ table once they were sent, and one frame of data. It is enough for our own serve
 import asyncio
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, cast
 
 from ngh2 import Connection as Http
 from ngh2 import ResponseReceived, Role, TrailersReceived
 
-from bench.bare import SERVICE
+from bench.bare import Field, head_of
 
-Field = tuple[bytes, bytes]
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _FRAME: Final = struct.Struct(">HBBBL")
 """How a frame begins: its length in three bytes, its type, its flags and its stream."""
@@ -35,11 +34,6 @@ _CUT_OFF: Final = -1
 """The status of a call that the server gave up without one."""
 
 
-def framed(message: bytes) -> bytes:
-    """Return a message as gRPC has it in the data of a call."""
-    return b"\0" + len(message).to_bytes(4, "big") + message
-
-
 class Heads:
     """The heads of a connection's calls, encoded: the first of a method as it is, the others by reference to it."""
 
@@ -53,7 +47,7 @@ class Heads:
         block = self._known.get(method)
         if block is None:
             grown = len(self._table)
-            block = b"".join(self._field(field) for field in _fields(method))
+            block = b"".join(self._field(field) for field in head_of(method))
             if len(self._table) == grown:
                 self._known[method] = block
             else:
@@ -229,18 +223,6 @@ async def connected(port: int, answered: Callable[[int, int, bytes], None]) -> C
     _, calls = await asyncio.get_running_loop().create_connection(lambda: Calls(answered), "127.0.0.1", port)
     await calls.ready
     return calls
-
-
-def _fields(method: str) -> Sequence[Field]:
-    return (
-        (b":method", b"POST"),
-        (b":scheme", b"http"),
-        (b":path", SERVICE + method.encode()),
-        (b":authority", b"127.0.0.1"),
-        (b"te", b"trailers"),
-        (b"content-type", b"application/grpc"),
-        (b"grpc-timeout", b"60S"),
-    )
 
 
 def _frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:

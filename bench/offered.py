@@ -21,8 +21,9 @@ from temporalio.api.workflowservice.v1 import (
     StartWorkflowExecutionRequest,
 )
 
+from bench.bare import framed
 from bench.engines import NAMESPACE
-from bench.frames import Calls, connected, framed
+from bench.frames import Calls, connected
 from bench.lives import complete_command
 
 OK: Final = 0

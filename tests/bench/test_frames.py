@@ -12,8 +12,8 @@ from temporalio.api.workflowservice.v1 import (
     StartWorkflowExecutionRequest,
 )
 
-from bench.bare import SERVICE
-from bench.frames import WINDOW, Calls, connected, framed
+from bench.bare import SERVICE, framed
+from bench.frames import WINDOW, Calls, connected
 from bench.offered import RESOURCE_EXHAUSTED, Starts, token_of
 from stormsail.engine.api.transport import Bounds, Call, Transport
 from stormsail.engine.core.errors import NotFound, ResourceExhausted
