@@ -72,7 +72,9 @@ async def engine(tmp_path: Path) -> AsyncIterator[EngineProcess]:
 
 
 def worker(client: Client) -> Worker:
-    return Worker(client, task_queue="q", workflows=[Tally], workflow_runner=UnsandboxedWorkflowRunner())
+    """Without a watch on its workflows: a machine that is busy for two seconds would have their tasks fail."""
+    runner = UnsandboxedWorkflowRunner()
+    return Worker(client, task_queue="q", workflows=[Tally], workflow_runner=runner, debug_mode=True)
 
 
 async def insist(handle: Handle, number: int, update_id: str) -> int:

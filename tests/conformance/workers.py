@@ -13,8 +13,13 @@ _SOON: Final = timedelta(milliseconds=500)
 
 
 def worker(client: Client, queue: str = "q", **options: Any) -> Worker:
-    """Return a worker for a task queue. Without a sandbox, which would compile every module again for each workflow."""
+    """Return a worker for a task queue. Without a sandbox, which would compile every module again for each workflow.
+
+    Without a watch on its workflows either: that fails the task of one whose thread had no processor for two seconds,
+    which then stands in a history of ours and in none of Temporal's.
+    """
     defaults: dict[str, Any] = {
+        "debug_mode": True,
         "workflows": w.WORKFLOWS,
         "activities": w.ACTIVITIES,
         "workflow_runner": UnsandboxedWorkflowRunner(),
