@@ -76,9 +76,13 @@ async def throughput(engine: Engine, place: Path, seconds: float) -> dict[str, A
 
 
 async def variants(engine: Engine, place: Path, seconds: float) -> dict[str, Any]:
-    """W2 without an SDK, and with what an SDK's user in a hurry would set; each on a fresh engine."""
+    """W2 without an SDK, with the SDK in other circumstances; each on a fresh engine."""
     told: dict[str, Any] = {}
-    for name, module, options in (("bare", "bench.bare_workload", []), ("hurried", "bench.workload", ["--hurried"])):
+    for name, module, *options in (
+        ("bare", "bench.bare_workload"),
+        ("plain", "bench.workload", "--plain"),
+        ("hurried", "bench.workload", "--hurried"),
+    ):
         marked: dict[str, float] = {}
         async with answering(engine, place / name, place / "server.log") as (server, port, _):
             client = _Client([sys.executable, "-m", module, str(port), str(seconds), *options])

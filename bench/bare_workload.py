@@ -29,6 +29,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from bench.bare import BareClient
 from bench.engines import NAMESPACE
+from bench.processes import on_uvloop
 from bench.workload import cpu_s, in_flight
 
 QUEUE: Final = "bare"
@@ -160,7 +161,7 @@ def main() -> None:
     def mark(name: str) -> None:
         print(json.dumps({"mark": name}), flush=True)
 
-    print(json.dumps(asyncio.run(run(given.port, given.seconds, mark))), flush=True)
+    print(json.dumps(on_uvloop(run(given.port, given.seconds, mark))), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,13 @@
 `python -m bench.dbos_side DIRECTORY SECONDS` prints lines as bench.workload does.
 """
 
-import asyncio
 import json
 import sys
 from pathlib import Path
 
 from dbos import DBOS, SetWorkflowID  # type: ignore[import-not-found, unused-ignore]
 
+from bench.processes import on_uvloop
 from bench.workload import IN_A_ROW, cpu_s, in_flight, in_sequence
 
 
@@ -63,7 +63,7 @@ def main() -> None:
     DBOS(config={"name": "bench", "system_database_url": f"sqlite:///{directory}/dbos.sqlite", "log_level": "ERROR"})
     DBOS.launch()
     try:
-        asyncio.run(run(seconds))
+        on_uvloop(run(seconds))
     finally:
         DBOS.destroy()
 

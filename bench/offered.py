@@ -14,7 +14,6 @@ import sys
 import time
 from typing import Any, Final
 
-import uvloop
 from temporalio.api.workflowservice.v1 import (
     PollWorkflowTaskQueueRequest,
     RespondWorkflowTaskCompletedRequest,
@@ -25,6 +24,7 @@ from bench.bare import framed
 from bench.engines import NAMESPACE
 from bench.frames import Calls, connected
 from bench.lives import complete_command
+from bench.processes import on_uvloop
 
 OK: Final = 0
 RESOURCE_EXHAUSTED: Final = 8
@@ -298,11 +298,10 @@ def main() -> None:
     parser.add_argument("queue")
     parser.add_argument("--pollers", type=int, default=0)
     given = parser.parse_args()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        if given.side == "work":
-            runner.run(Work(given.queue).run(given.port, given.pollers))
-        else:
-            runner.run(offer(given.port, given.queue))
+    if given.side == "work":
+        on_uvloop(Work(given.queue).run(given.port, given.pollers))
+    else:
+        on_uvloop(offer(given.port, given.queue))
 
 
 if __name__ == "__main__":

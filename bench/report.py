@@ -72,7 +72,7 @@ def _page(results: dict[str, dict[str, Any]], given: argparse.Namespace) -> str:
     parts = [
         "# Side by side\n",
         "Written by `make bench`. One run, the engines in turn in each round, a fresh server and state each time; medians, with the range over the"
-        " rounds. The client (worker and callers, one process, official Python SDK without its sandbox) shares the machine with the server,"
+        " rounds. The client (worker and callers, one process, official Python SDK without its sandbox, on uvloop) shares the machine with the server,"
         " so read ratios, not absolute speed.\n",
         "![W2: workflows a second, 50 in flight](bench.svg)\n",
         "## One-activity workflows\n",
@@ -195,7 +195,7 @@ def _ratios(ran: dict[str, dict[str, Any]]) -> str:
 
 
 def _variants_section(ran: dict[str, dict[str, Any]]) -> str:
-    """W2 in two more ways: the SDK takes the larger part of the processor, whatever engine is behind it."""
+    """W2 in three more ways: the SDK takes the larger part of the processor, whatever engine is behind it."""
     found = {key: _variants(each) for key, each in ran.items() if each.get("variants")}
     rows = [
         [ran[key]["name"], *(_told(each[name, figure], digits) for name in _VARIANTS for figure, digits in _SHOWN)]
@@ -211,16 +211,16 @@ def _variants_section(ran: dict[str, dict[str, Any]]) -> str:
             lines.append(f"* {ran[key]['name']}: {', '.join(ratios)}.")
     return "\n".join(
         [
-            "## W2 without the SDK, and with the SDK in a hurry\n",
+            "## W2 without the SDK, and with the SDK in other circumstances\n",
             _table(head, rows),
-            "*bare*: the calls that the SDK makes of a workflow, by a bare protocol client, so that the engine is what is measured. *hurried*: the SDK with"
-            " `request_eager_start` and without gRPC compression.\n",
+            "*bare*: the calls that the SDK makes of a workflow, by a bare protocol client, so that the engine is what is measured. *plain*: the SDK as above, on the"
+            " event loop that Python comes with. *hurried*: the SDK as above, with `request_eager_start` and without gRPC compression.\n",
             *(["Against Stormsail in this run:\n", *lines, ""] if lines else []),
         ]
     )
 
 
-_VARIANTS: Final = ("bare", "hurried")
+_VARIANTS: Final = ("bare", "plain", "hurried")
 _SHOWN: Final = (("workflows/s", 1), ("server CPU ms", 2), ("client CPU ms", 2))
 
 

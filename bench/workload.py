@@ -1,6 +1,8 @@
 """The client's side of W1 to W3, in a process of its own: worker and callers on the public Python SDK.
 
 `python -m bench.workload PORT SECONDS [--count-calls]` prints one line of JSON.
+
+It runs on uvloop (docs/decisions/0039-the-benchs-client-on-uvloop.md).
 """
 
 import argparse
@@ -16,6 +18,8 @@ from temporalio import activity, workflow
 from temporalio.client import Client, GrpcCompression
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from bench.processes import on_uvloop
 
 QUEUE: Final = "bench"
 IN_FLIGHT: Final = 50
@@ -75,10 +79,16 @@ async def in_flight(one: Callable[[], Awaitable[object]], seconds: float, at_onc
 
 
 async def run(
-    port: int, seconds: float, *, count_calls: bool, hurried: bool, mark: Callable[[str], None]
+    port: int,
+    seconds: float,
+    *,
+    count_calls: bool = False,
+    w2_alone: bool = False,
+    hurried: bool = False,
+    mark: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Run the three workloads; `mark` is told where each begins and ends. `hurried`: W2 alone, with eager start, and
-    without compressing what goes to the same machine."""
+    """Run the three workloads; `mark` is told where each begins and ends. `hurried`: with eager start, and without
+    compressing what goes to the same machine."""
     metrics = MetricBuffer(100_000) if count_calls else None
     runtime = Runtime(telemetry=TelemetryConfig(metrics=metrics))
     compression = GrpcCompression.NONE if hurried else GrpcCompression.GZIP
@@ -107,7 +117,7 @@ async def run(
         if metrics is not None:
             metrics.retrieve_updates()
         mark("w1")
-        sequential = [] if hurried else await in_sequence(one, seconds)
+        sequential = [] if w2_alone else await in_sequence(one, seconds)
         mark("w2")
         used_s = cpu_s()
         concurrent = await in_flight(one, seconds)
@@ -117,7 +127,7 @@ async def run(
         if metrics is not None:
             names = ("temporal_request", "temporal_long_request")
             calls = sum(int(each.value) for each in metrics.retrieve_updates() if each.metric.name in names)
-        rows = [] if count_calls or hurried else await in_sequence(lambda: one(IN_A_ROW), seconds)
+        rows = [] if count_calls or w2_alone else await in_sequence(lambda: one(IN_A_ROW), seconds)
         mark("end")
     return {"w1_ms": sequential, "w2": concurrent, "w3_ms": rows, "calls": calls}
 
@@ -129,13 +139,17 @@ def main() -> None:
     parser.add_argument("seconds", type=float)
     parser.add_argument("--count-calls", action="store_true")
     parser.add_argument("--hurried", action="store_true", help="W2 alone, eager start, no compression")
+    parser.add_argument("--plain", action="store_true", help="W2 alone, on the event loop that Python comes with")
     given = parser.parse_args()
 
     def mark(name: str) -> None:
         print(json.dumps({"mark": name}), flush=True)
 
-    running = run(given.port, given.seconds, count_calls=given.count_calls, hurried=given.hurried, mark=mark)
-    print(json.dumps(asyncio.run(running)), flush=True)
+    w2_alone = given.hurried or given.plain
+    running = run(
+        given.port, given.seconds, count_calls=given.count_calls, w2_alone=w2_alone, hurried=given.hurried, mark=mark
+    )
+    print(json.dumps(asyncio.run(running) if given.plain else on_uvloop(running)), flush=True)
 
 
 if __name__ == "__main__":

@@ -71,12 +71,16 @@ def test_parts_that_are_run_alone_have_a_page_of_their_own(tmp_path: Path) -> No
 
 def test_the_report_tells_what_is_left_when_the_sdk_is_not_what_is_measured(tmp_path: Path) -> None:
     found = {
-        "stormsail": RESULTS["stormsail"] | {"variants": [{"bare": variant(800), "hurried": variant(400)}]},
-        "other": RESULTS["other"] | {"variants": [{"bare": variant(40), "hurried": variant(40)}, {"failed": "late"}]},
+        "stormsail": RESULTS["stormsail"]
+        | {"variants": [{"bare": variant(800), "plain": variant(200), "hurried": variant(400)}]},
+        "other": RESULTS["other"]
+        | {"variants": [{"bare": variant(40), "plain": variant(40), "hurried": variant(40)}, {"failed": "late"}]},
     }
     text = write(tmp_path, found, GIVEN).read_text()
-    assert "| Stormsail | 400.0 | 0.62 | 1.25 | 200.0 | 1.25 | 2.50 |" in text
-    assert "* Other <one>: bare at 1/20.0 of our rate, hurried at 1/10.0 of our rate." in text
+    assert "| Stormsail | 400.0 | 0.62 | 1.25 | 100.0 | 2.50 | 5.00 | 200.0 | 1.25 | 2.50 |" in text
+    assert (
+        "* Other <one>: bare at 1/20.0 of our rate, plain at 1/5.0 of our rate, hurried at 1/10.0 of our rate." in text
+    )
     assert "* Other <one>, variants: late." in text
 
 
