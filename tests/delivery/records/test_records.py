@@ -297,7 +297,7 @@ async def test_records_that_cannot_be_opened_are_told_in_the_databases_words(tmp
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("postgresql+psycopg://somewhere/records", "pip install psycopg"),
+        ("mysql+asyncmy://somewhere/records", "pip install asyncmy"),
         ("nonsense", "cannot be opened"),
         ("sqlite+aiosqlite:////nowhere/at/all/delivery.db", "cannot be opened: No such file"),
     ],
