@@ -3,12 +3,17 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
-from temporalio.client import Schedule, ScheduleActionStartWorkflow, ScheduleIntervalSpec, ScheduleSpec
+from temporalio.client import (
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleCalendarSpec,
+    ScheduleRange,
+    ScheduleSpec,
+)
 
 from delivery.engines import NAMES
 from delivery.stage import Stage
@@ -22,6 +27,11 @@ on_both = pytest.mark.parametrize("engine", NAMES, indirect=True)
 
 WAIT_MAX_S = 60.0
 CAPACITY = {"min": 2, "desired": 2, "max": 2}
+
+EACH_HOUR_OF_2023_AND_2099 = ScheduleCalendarSpec(
+    hour=[ScheduleRange(0, 23)], year=[ScheduleRange(2023), ScheduleRange(2099)]
+)
+"""Times to backfill and times to come, and none while a test counts what was done."""
 
 
 def deployment(stage: Stage, **payload: Any) -> dict[str, Any]:
@@ -314,7 +324,7 @@ async def test_schedules_are_listed_paused_triggered_backfilled_and_deleted(stag
             action=ScheduleActionStartWorkflow(
                 "ListApplications", ObserveRequest(account=stage.account), id=f"run-{name}", task_queue=stage.account
             ),
-            spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(hours=1))]),
+            spec=ScheduleSpec(calendars=[EACH_HOUR_OF_2023_AND_2099]),
         ),
     )
     async with client_of(web) as client:
