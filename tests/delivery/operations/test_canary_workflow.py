@@ -43,7 +43,11 @@ async def test_a_canary_is_approved_over_a_restart_and_shows_where_it_is(stage: 
     assert detail.progress.rollout is not None
     shown = detail.progress.rollout
     assert (shown.step, shown.steps, shown.doing, shown.weight) == (2, 4, "approval", 10)
-    assert (await stage.client.list(account=stage.account))[0].paused.endswith("canaryApproval")
+    await until_answered(  # Temporal lists from its visibility store: a moment later.
+        lambda: stage.client.list(account=stage.account),
+        lambda found: found[0].paused.endswith("canaryApproval"),
+        "the approval in the list",
+    )
     assert {group: one.request_percent for group, one in stage.groups().items()} == {"web-v000": None, "web-v001": 10}
     await stage.restart_worker()
     record = await stage.client.steer(name, Verb.APPROVE, requested_by="ada", reason="looks good")
