@@ -177,10 +177,18 @@ async def test_nobody_at_the_task_queue_is_said_soon(engine: EngineProcess) -> N
 
 async def test_a_worker_that_is_only_starting_is_waited_for(stage: Stage) -> None:
     await stage.stop_workers()
-    reading = asyncio.create_task(stage.client.applications(stage.account))
-    await asyncio.wait({reading}, timeout=4)  # a worker's start on a busy machine
+    client = await DeliveryClient.connect(stage.address, task_queue=stage.account)
+    reading = asyncio.create_task(client.applications(stage.account))
+
+    async def asked() -> list[str]:
+        listed = stage.temporal.list_workflows(f"WorkflowId STARTS_WITH 'observe/{stage.account}/'")
+        return [one.id async for one in listed]
+
+    await until_answered(asked, bool, "the question")
+    assert not reading.done()
     await stage.start_worker()
     assert await reading == []
+    await client.close()
 
 
 async def test_an_engine_that_is_not_there_is_named() -> None:
