@@ -39,7 +39,7 @@ class Rpc:
     def __init__(self, channel: aio.Channel) -> None:
         self.channel = channel
 
-    async def call(self, request: Message, *, timeout: float = 20) -> Any:
+    async def call(self, request: Message, *, timeout: float = 60) -> Any:
         """Make the call that the request's type belongs to."""
         path = _PATHS[type(request).__name__.removesuffix("Request")]
         call = self.channel.unary_unary(path)

@@ -289,7 +289,7 @@ async def test_a_peer_that_fell_silent_is_given_up() -> None:
 @pytest.mark.slow
 async def test_a_peer_that_answers_pings_is_kept() -> None:
     hanging = Hanging()
-    bounds = Bounds(message_size_max=LIMIT, keepalive_s=0.02, keepalive_timeout_s=2.0)
+    bounds = Bounds(message_size_max=LIMIT, keepalive_s=0.02, keepalive_timeout_s=5.0)
     async with serving({"/s/Hang": hanging, "/s/Echo": echo}, bounds=bounds) as port, bare_peer(port) as peer:
         peer.call("/s/Hang", b"")
         await peer.until(lambda: sum(type(event).__name__ == "PingReceived" for event in peer.events) >= 2)
