@@ -174,7 +174,7 @@ def test_a_workflow_is_reset_cancelled_terminated_and_deleted(engine: Place) -> 
     again = done(engine, "workflow", "reset", "-w", "order-4", "--type", "FirstWorkflowTask", "--reason", "try")
     assert again["run_id"] != first
     done(engine, "workflow", "cancel", "-w", "order-4", "--reason", "enough")
-    assert engine.run("workflow", "result", "-w", "order-4", "--timeout", "20s").code == 3
+    assert engine.run("workflow", "result", "-w", "order-4", "--timeout", "60s").code == 3
     gone = engine.run("workflow", "terminate", "-w", "order-4", "--reason", "late")
     assert (gone.code, "already completed" in gone.err) == (5, True)
     done(engine, "workflow", "delete", "-w", "order-4")

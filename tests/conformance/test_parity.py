@@ -207,7 +207,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         "",
         retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_attempts=2),
     ),
-    "run timeout": plain(w.Waiter.run, "", run_timeout=timedelta(seconds=3)),
+    "run timeout": plain(w.Waiter.run, "", run_timeout=timedelta(seconds=8)),
     "start delay": plain(w.Greet.run, "late", start_delay=timedelta(seconds=2)),
     "eager start": plain(w.Greet.run, "eager", request_eager_start=True),
     "workflow task failed": failing_task,

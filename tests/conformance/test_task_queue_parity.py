@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from temporalio.api.command.v1 import Command
 from temporalio.api.common.v1 import Priority, WorkflowExecution, WorkflowType
@@ -39,6 +40,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.
 
 ACTIVITY = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 WORKFLOW = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
+LONG = Duration(seconds=120)
+"""No task is to come a second time, however long it takes to take all of them."""
 SETTINGS = (
     "matching.enableFairness=true",
     "matching.numTaskqueueReadPartitions=1",
@@ -112,6 +115,7 @@ async def start(client: Client, workflow_id: str, queue: str, priority: Priority
         task_queue=TaskQueue(name=queue),
         request_id=str(uuid.uuid4()),
         priority=priority,
+        workflow_task_timeout=LONG,
     )
     await client.workflow_service.start_workflow_execution(request)
 

@@ -236,7 +236,7 @@ class TimesOutActivity:
                 "start_to_close_timeout": SECOND,
                 "task_queue": "nobody",
             },
-            "schedule_to_close": {"schedule_to_close_timeout": 3 * SECOND, "start_to_close_timeout": 60 * SECOND},
+            "schedule_to_close": {"schedule_to_close_timeout": 8 * SECOND, "start_to_close_timeout": 60 * SECOND},
         }[kind]
         try:
             await workflow.execute_activity(hang, "", **options)
