@@ -51,6 +51,25 @@ async def test_a_body_in_single_bytes_is_put_together(port: int) -> None:
         assert (await peer.answer(stream_id)).message == b"one by one"
 
 
+@pytest.mark.parametrize("order", ["aAbB", "abAB", "abBA", "baAB", "aabAbB", "aAbbB", "a0AbB", "ab0aAB"])
+async def test_bodies_whose_end_comes_in_an_empty_frame_are_told_apart(port: int, order: str) -> None:
+    """Small letters are frames of two calls' bodies, capitals their ends; 0 is an empty frame before an end."""
+    async with bare_peer(port) as peer:
+        calls, frames = {"a": peer.call("/s/Echo", None), "b": peer.call("/s/Echo", None)}, [peer.http.data_to_send()]
+        message = {each: each.encode() * 1_000 * order.count(each) for each in "ab"}
+        left = {each: framed(message[each]) for each in "ab"}
+        for at, frame in enumerate(order):
+            each = "a" if frame == "0" else frame.lower()
+            last = each not in order[at + 1 :]
+            part = b"" if frame in "AB0" else left[each] if last else left[each][:1_000]
+            left[each] = left[each][len(part) :]
+            peer.data(calls[each], part, end=frame in "AB")
+            frames.append(peer.http.data_to_send())
+        peer.writer.write(b"".join(frames))
+        for each in "ab":
+            assert (await peer.answer(calls[each])).message == message[each]
+
+
 async def test_binary_metadata_are_decoded(port: int) -> None:
     async with bare_peer(port) as peer:
         assert (await peer.answer(peer.call("/s/TellBinary", b"", x_bin="AAEC/w"))).message == b"\x00\x01\x02\xff"

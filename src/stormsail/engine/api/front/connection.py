@@ -36,8 +36,6 @@ _DRAIN_PING: Final = b"draining"
 _DRAIN_PING_S: Final = 0.5
 """How long a drained peer may take to show that it has read the first GOAWAY."""
 _HEADERS_COUNT_MAX: Final = 256
-_OF_CALLS: Final = frozenset({DataReceived, TrailersReceived, StreamClosed})
-"""Events that matter to a call that is not answered, and to nobody else."""
 
 
 class Connection(asyncio.Protocol):
@@ -291,7 +289,7 @@ class Connection(asyncio.Protocol):
         hears of it before anything is done for the others that came with it."""
         line = self._front.line
         stands, refused = line.stands, line.refused
-        calls, rest = self._calls, self._rest
+        calls, rest, part = self._calls, self._rest, None
         self._flushing = True
         for event in events:
             kind = type(event)
@@ -299,8 +297,24 @@ class Connection(asyncio.Protocol):
                 self._pings = 0
                 if not (stands and self._turned_away(event)):
                     self._request(event)
-            elif event.stream_id in calls if kind in _OF_CALLS else kind in self._on:
+            elif kind is DataReceived:
+                stream_id = event.stream_id
+                if stream_id not in calls:
+                    continue
+                if event.end_stream and part is not None and part.stream_id == stream_id and not event.data:
+                    # Most peers end a call with a frame of its own, that holds nothing.
+                    rest[-1] = DataReceived(stream_id, part.data, True)
+                    part = None
+                else:
+                    rest.append(event)
+                    part = event
+            elif kind is StreamClosed or kind is TrailersReceived:
+                if event.stream_id in calls:
+                    rest.append(event)
+                    part = None
+            elif kind in self._on:
                 rest.append(event)
+                part = None
         self._flushing = False
         if rest and line.refused != refused:
             self._flush()

@@ -8,7 +8,15 @@ from google.protobuf.message import Message
 from google.rpc.code_pb2 import Code
 
 from stormsail.engine.api.front.calls import Call, Metadata, StreamRpc
-from stormsail.engine.api.front.framing import PREFIX_SIZE, declared_size, only_message, timeout_s, too_large, unpacked
+from stormsail.engine.api.front.framing import (
+    PREFIX_SIZE,
+    check_part,
+    declared_size,
+    only_message,
+    timeout_s,
+    too_large,
+    unpacked,
+)
 from stormsail.engine.api.front.front import Front, Route
 from stormsail.engine.api.front.statuses import Ending, Header, ending_of
 from stormsail.engine.core.errors import ResourceExhausted
@@ -118,19 +126,26 @@ class UnaryExchange(_Running):
 
     def data(self, part: bytes, end: bool) -> None:
         """See Exchange."""
-        size_max = self._front.bounds.message_size_max
-        if part:
-            self._add(part, size_max)
+        front, body = self._front, self._body
+        if not body:
+            body = part
+        elif part:
+            if not isinstance(body, bytearray):
+                body = bytearray(body)
+            body += part
         if not end:
+            self._body = body
+            check_part(body, front.bounds.message_size_max)
             self._hold(len(part))
             return
-        message = only_message(self._body, self._encoding(), size_max)
-        self._body = b""
-        self._over()
+        message = only_message(body, self._encoding(), front.bounds.message_size_max)
+        if self._held:
+            self._body = b""
+            self._over()
         if self._route.new_work:
-            self._front.line.enter(self, message)
+            front.line.enter(self, message)
         else:
-            self._front.line.pass_by()
+            front.line.pass_by()
             self.begin(message)
 
     def begin(self, message: bytes) -> None:
@@ -149,19 +164,6 @@ class UnaryExchange(_Running):
         super().gone()
         if self._route.new_work and self._serving is None:
             self._front.line.leave(self)
-
-    def _add(self, part: bytes, size_max: int) -> None:
-        if not self._body:
-            self._body = part
-        else:
-            if not isinstance(self._body, bytearray):
-                self._body = bytearray(self._body)
-            self._body += part
-        size = len(self._body)
-        if size >= PREFIX_SIZE and declared_size(self._body) > size_max:
-            raise too_large(declared_size(self._body), size_max)
-        if size > size_max + PREFIX_SIZE:
-            raise too_large(size - PREFIX_SIZE, size_max)
 
     def _ended(self, reply: "bytes | Message | None", error: BaseException | None) -> None:
         connection = self._connection

@@ -49,9 +49,20 @@ def declared_size(body: bytes | bytearray) -> int:
 
 def only_message(body: bytes | bytearray, encoding: bytes, size_max: int) -> bytes:
     """Return the one message that a request is. Raises Refused."""
-    if len(body) < PREFIX_SIZE or len(body) != PREFIX_SIZE + declared_size(body):
+    size = len(body) - PREFIX_SIZE
+    if size < 0 or size != _SIZE.unpack_from(body, 1)[0]:
+        check_part(body, size_max)
         raise Unimplemented("the request is not exactly one message: this method takes one and answers one")
     return unpacked(body[0], bytes(body[PREFIX_SIZE:]), encoding, size_max)
+
+
+def check_part(body: bytes | bytearray, size_max: int) -> None:
+    """Refuse what has come of a body once it is, or says that it is, too large. Raises ResourceExhausted."""
+    size = len(body) - PREFIX_SIZE
+    if size >= 0 and (declared := _SIZE.unpack_from(body, 1)[0]) > size_max:
+        raise too_large(declared, size_max)
+    if size > size_max:
+        raise too_large(size, size_max)
 
 
 def unpacked(flag: int, message: bytes, encoding: bytes, size_max: int) -> bytes:
@@ -66,17 +77,12 @@ def unpacked(flag: int, message: bytes, encoding: bytes, size_max: int) -> bytes
     if bits is None:
         named = encoding.decode("ascii", "replace")[:100] or "none"
         raise Unimplemented(f"grpc-encoding {named!r} is not known here: send gzip, deflate or identity")
-    return _inflated(message, bits, size_max)
-
-
-def _inflated(packed: bytes, bits: int, size_max: int) -> bytes:
-    """Unpack. What is so short that it cannot stand for too much is unpacked at once."""
-    if len(packed) * _EXPANSION_MAX <= size_max:
+    if len(message) * _EXPANSION_MAX <= size_max:  # so short that it cannot stand for too much
         try:
-            return zlib.decompress(packed, bits, _SHORT_SIZE)
+            return zlib.decompress(message, bits, _SHORT_SIZE)
         except zlib.error:
-            return _inflated_in_steps(packed, bits, size_max)  # which tells what is wrong with it
-    return _inflated_in_steps(packed, bits, size_max)
+            return _inflated_in_steps(message, bits, size_max)  # which tells what is wrong with it
+    return _inflated_in_steps(message, bits, size_max)
 
 
 def _inflated_in_steps(packed: bytes, bits: int, size_max: int) -> bytes:
