@@ -141,9 +141,9 @@ def test_a_long_text_is_cut_between_characters() -> None:
 
 
 def test_metadata_are_read_by_key() -> None:
-    headers = ((b":path", b"/s/M"), (b"a", b"1"), (b"a", b"2"), (b"k-bin", b"AAE"), (b"bad-bin", b"***"))
-    metadata = Metadata(headers)
+    metadata = Metadata({b":path": b"/s/M", b"a": b"2", b"k-bin": b"AAE", b"bad-bin": b"***"})
     assert dict(metadata) == {"a": "2"}
+    assert [metadata.get(key) for key in ("a", "b", ":path", "k-bin")] == ["2", None, None, None]
     assert metadata.binary("k-bin") == b"\x00\x01"
     assert metadata.binary("bad-bin") is None
     assert metadata.binary("none-bin") is None

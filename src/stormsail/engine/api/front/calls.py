@@ -37,20 +37,18 @@ StreamRpc = Callable[[Call, AsyncIterator[bytes]], AsyncIterator[bytes]]
 
 
 class Metadata(Mapping[str, str]):
-    """A call's headers, decoded when somebody asks: most handlers never do. Of a repeated key the last value counts."""
+    """A call's headers, decoded when somebody asks: most handlers never do."""
 
-    __slots__ = ("_headers", "_values")
+    __slots__ = ("_fields",)
 
-    def __init__(self, headers: tuple[tuple[bytes, bytes], ...]) -> None:
-        self._headers = headers
-        self._values: dict[str, str] | None = None
+    def __init__(self, fields: Mapping[bytes, bytes]) -> None:
+        """`fields` are the headers by name; of a repeated name the last value."""
+        self._fields = fields
 
     def __getitem__(self, key: str) -> str:
-        wanted = key.encode()
-        for name, value in reversed(self._headers):
-            if name == wanted and not (key.startswith(":") or key.endswith("-bin")):
-                return value.decode("ascii", "replace")
-        raise KeyError(key)
+        if key.startswith(":") or key.endswith("-bin"):
+            raise KeyError(key)
+        return self._fields[key.encode()].decode("ascii", "replace")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._decoded())
@@ -60,20 +58,17 @@ class Metadata(Mapping[str, str]):
 
     def binary(self, key: str) -> bytes | None:
         """Return the value of a key that ends in `-bin`; None when there is none, or it is no base64."""
-        wanted = key.encode()
-        for name, value in reversed(self._headers):
-            if name == wanted:
-                try:
-                    return base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
-                except binascii.Error:
-                    return None
-        return None
+        value = self._fields.get(key.encode())
+        if value is None:
+            return None
+        try:
+            return base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
+        except binascii.Error:
+            return None
 
     def _decoded(self) -> dict[str, str]:
-        if self._values is None:
-            self._values = {
-                name.decode("ascii", "replace"): value.decode("ascii", "replace")
-                for name, value in self._headers
-                if not name.startswith(b":") and not name.endswith(b"-bin")
-            }
-        return self._values
+        return {
+            name.decode("ascii", "replace"): value.decode("ascii", "replace")
+            for name, value in self._fields.items()
+            if not name.startswith(b":") and not name.endswith(b"-bin")
+        }

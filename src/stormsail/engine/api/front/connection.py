@@ -332,7 +332,7 @@ class Connection(asyncio.Protocol):
             return
         call = UnaryExchange if route.stream is None else StreamExchange
         try:
-            self._calls[stream_id] = call(self, front, stream_id, route, event.headers, fields)
+            self._calls[stream_id] = call(self, front, stream_id, route, fields)
         except Refused as refused:
             self._end_stream(stream_id, ending_of(route.method, refused))
             return

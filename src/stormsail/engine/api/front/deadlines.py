@@ -5,8 +5,8 @@ off again costs more than to let what is over fall out when its time comes.
 """
 
 import asyncio
-import heapq
 from collections.abc import Callable, Collection
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 _STALE_MAX: Final = 1_000
@@ -21,17 +21,20 @@ class Deadlines:
         self._running = running
         self._late = late
         self._heap: list[tuple[float, int]] = []
+        self._most = _STALE_MAX
+        """So many deadlines are kept before those of calls that have ended are looked for."""
         self._alarm: asyncio.TimerHandle | None = None
 
     def add(self, stream_id: int, until_s: float) -> None:
         """Watch a call."""
         heap = self._heap
-        if len(heap) > 2 * len(self._running) + _STALE_MAX:
-            heap[:] = [each for each in heap if each[1] in self._running]
-            heapq.heapify(heap)
-        heapq.heappush(heap, (until_s, stream_id))
+        heappush(heap, (until_s, stream_id))
         if heap[0][1] == stream_id:
             self._set_alarm()
+        if len(heap) > self._most:
+            heap[:] = [each for each in heap if each[1] in self._running]
+            heapify(heap)
+            self._most = 2 * len(heap) + _STALE_MAX
 
     def stop(self) -> None:
         """Watch nothing any more."""
@@ -46,7 +49,7 @@ class Deadlines:
     def _ring(self) -> None:
         now_s = self._loop.time()
         while self._heap and self._heap[0][0] <= now_s:
-            stream_id = heapq.heappop(self._heap)[1]
+            stream_id = heappop(self._heap)[1]
             if stream_id in self._running:
                 self._late(stream_id)
         self._set_alarm()

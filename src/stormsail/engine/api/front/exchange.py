@@ -18,7 +18,7 @@ from stormsail.engine.api.front.framing import (
     unpacked,
 )
 from stormsail.engine.api.front.front import Front, Route
-from stormsail.engine.api.front.statuses import Ending, Header, ending_of
+from stormsail.engine.api.front.statuses import Ending, ending_of
 from stormsail.engine.core.errors import ResourceExhausted
 from stormsail.engine.shell.driven import Driven
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from stormsail.engine.api.front.connection import Connection
 
 _LATE: Final = Ending(Code.DEADLINE_EXCEEDED, "the caller's deadline is over")
-_TIMEOUT_MAX_S: Final = 365 * 86_400.0
 _GRPC: Final = b"application/grpc"
 
 
@@ -54,7 +53,6 @@ class _Running:
         "_connection",
         "_fields",
         "_front",
-        "_headers",
         "_held",
         "_route",
         "_serving",
@@ -68,15 +66,13 @@ class _Running:
         front: Front,
         stream_id: int,
         route: Route,
-        headers: tuple[Header, ...],
         fields: Mapping[bytes, bytes],
     ) -> None:
-        """`fields` are the headers by name. Raises Malformed."""
+        """`fields` are the headers by name; of a repeated name the last value. Raises Malformed."""
         self._connection = connection
         self._front = front
         self._stream_id = stream_id
         self._route = route
-        self._headers = headers
         self._fields = fields
         self._body: bytes | bytearray = b""
         self._held = 0
@@ -84,7 +80,7 @@ class _Running:
         self._until_s: float | None = None
         timeout = fields.get(b"grpc-timeout")
         if timeout is not None:
-            self._until_s = connection.loop.time() + min(timeout_s(timeout), _TIMEOUT_MAX_S)
+            self._until_s = connection.loop.time() + timeout_s(timeout)
             connection.deadlines.add(stream_id, self._until_s)
 
     def gone(self) -> None:
@@ -104,7 +100,7 @@ class _Running:
         if self._until_s is not None:
             left_s = self._until_s - connection.loop.time()
             left_s = left_s if left_s > 0 else 0.0
-        return Call(self._route.method, Metadata(self._headers), left_s, connection.peer)
+        return Call(self._route.method, Metadata(self._fields), left_s, connection.peer)
 
     def _encoding(self) -> bytes:
         return self._fields.get(b"grpc-encoding", b"identity")
@@ -191,11 +187,10 @@ class StreamExchange(_Running):
         front: Front,
         stream_id: int,
         route: Route,
-        headers: tuple[Header, ...],
         fields: Mapping[bytes, bytes],
     ) -> None:
         """Raises Malformed."""
-        super().__init__(connection, front, stream_id, route, headers, fields)
+        super().__init__(connection, front, stream_id, route, fields)
         assert route.stream is not None
         self._body = bytearray()
         self._messages: asyncio.Queue[bytes | None] = asyncio.Queue()

@@ -21,6 +21,7 @@ _EXPANSION_MAX: Final = 1_032
 _SHORT_SIZE: Final = 4 * 1024
 """What most requests unpack to at most; more is found room for as it comes."""
 _TIMEOUT: Final = re.compile(rb"(\d{1,8})([HMSmun])")
+_TIMEOUT_MAX_S: Final = 365 * 86_400.0
 _UNIT_S: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _TEXT_SIZE_MAX: Final = 8 * 1024
 """Of a status text in a header: clients refuse longer headers, and then nobody learns anything."""
@@ -120,11 +121,11 @@ def too_large(size: int, size_max: int) -> ResourceExhausted:
 
 @lru_cache(maxsize=256)
 def timeout_s(value: bytes) -> float:
-    """Read a `grpc-timeout` header. Raises Malformed."""
+    """Read a `grpc-timeout` header; longer than a year is as good as a year. Raises Malformed."""
     match = _TIMEOUT.fullmatch(value)
     if match is None:
         raise Malformed("grpc-timeout is up to eight digits and a unit: H, M, S, m, u or n")
-    return int(match[1]) * _UNIT_S[match[2]]
+    return min(int(match[1]) * _UNIT_S[match[2]], _TIMEOUT_MAX_S)
 
 
 def header_text(text: str) -> bytes:
