@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
 
 from google.rpc.code_pb2 import Code
@@ -70,6 +70,8 @@ class Connection(asyncio.Protocol):
         self._begun: set[int] = set()
         """Streaming calls whose answer has begun."""
         self._paused = False
+        self._unsent_free = min(bounds.unsent_share, bounds.unsent_size_max)
+        """Of replies that may wait for the peer without anything else being looked at."""
         self._unsent = 0
         """Of replies that wait for the peer, when it was counted last."""
         self._flushing = False
@@ -195,15 +197,19 @@ class Connection(asyncio.Protocol):
 
     # What calls tell us.
 
-    def answer(self, stream_id: int, message: bytes, accepts: bytes) -> None:
-        """Send a reply and the status OK. Raises ResourceExhausted when the peer reads too slowly."""
+    def answer(self, stream_id: int, message: bytes, fields: Mapping[bytes, bytes]) -> None:
+        """Send a reply and the status OK, or that the peer reads too slowly; `fields` are the call's headers."""
         if self._calls.pop(stream_id, None) is None:
             return
         http = self._http
-        if self._reads_too_slowly():
+        if http.queued_body_size() > self._unsent_free and self._reads_too_slowly():
             self._end_stream(stream_id, ending_of("", unread()))
             return
-        gzip = self._compress and len(message) >= self._front.bounds.compress_from_size and b"gzip" in accepts
+        gzip = (
+            self._compress
+            and len(message) >= self._front.bounds.compress_from_size
+            and b"gzip" in fields.get(b"grpc-accept-encoding", b"")
+        )
         try:
             http.send_response(stream_id, GZIP_HEAD if gzip else HEAD)
             http.send_data(stream_id, framed(message, gzip=gzip))
@@ -450,7 +456,9 @@ class Connection(asyncio.Protocol):
             return
         if data:
             self._write(data)
-        self._count_unsent(http.queued_body_size())
+        size = http.queued_body_size()
+        if size != self._unsent:
+            self._count_unsent(size)
         if not http.want_write and (not http.want_read or self._all_said()):
             self._close()
 
@@ -458,7 +466,7 @@ class Connection(asyncio.Protocol):
         """Whether so much waits for this peer, or for it among all, that it gets no more."""
         front, bounds = self._front, self._front.bounds
         size = self._http.queued_body_size()
-        if size <= bounds.unsent_share and size <= bounds.unsent_size_max:
+        if size <= self._unsent_free:
             return False
         self._count_unsent(size)
         return size > bounds.unsent_size_max or front.unsent_size > bounds.unsent_total_max

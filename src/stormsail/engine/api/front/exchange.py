@@ -146,14 +146,15 @@ class UnaryExchange(_Running):
 
     def begin(self, message: bytes) -> None:
         """Run the handler: at once, or once the line has come to this call."""
-        assert self._route.unary is not None
+        serve = self._route.unary
+        assert serve is not None
         try:
-            work = self._route.unary(self._call(), message)
+            work = serve(self._call(), message)
         except Exception as error:
             self._ended(None, error)
             return
-        self._serving = Driven(work, self._ended)
-        self._serving.go()
+        self._serving = serving = Driven(work, self._ended)
+        serving.go()
 
     def gone(self) -> None:
         """See Exchange."""
@@ -162,16 +163,15 @@ class UnaryExchange(_Running):
             self._front.line.leave(self)
 
     def _ended(self, reply: "bytes | Message | None", error: BaseException | None) -> None:
-        connection = self._connection
         self._serving = None
         if reply is not None:
             try:
                 body = reply if isinstance(reply, bytes) else reply.SerializeToString()
-                connection.answer(self._stream_id, body, self._fields.get(b"grpc-accept-encoding", b""))
+                self._connection.answer(self._stream_id, body, self._fields)
             except Exception as failed:
                 error = failed
         if isinstance(error, Exception):
-            connection.end(self._stream_id, ending_of(self._route.method, error))
+            self._connection.end(self._stream_id, ending_of(self._route.method, error))
 
 
 class StreamExchange(_Running):

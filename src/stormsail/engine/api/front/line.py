@@ -94,6 +94,8 @@ class Line:
         """How much of the rest comes in a round, of late."""
         self._watching = False
         """Whether rounds are being counted."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The event loop, once it runs: a line is made before it does, and to ask which one runs is a system call."""
         self._round_at_s = 0.0
         self._standing_since_s = 0.0
         self._moved_at_s = 0.0
@@ -168,9 +170,11 @@ class Line:
         self._watching = True
         self._round_at_s = now_s
         self._begun = self._others = 0
-        asyncio.get_running_loop().call_soon(self._round, True)
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        self._loop.call_soon(self._round, self._loop, True)
 
-    def _round(self, follows: bool) -> None:
+    def _round(self, loop: asyncio.AbstractEventLoop, follows: bool) -> None:
         """Begin as much as this round may; `follows`: the round before was the event loop's last one."""
         now_s = self._now_s()
         took_s, self._round_at_s = now_s - self._round_at_s, now_s
@@ -182,13 +186,12 @@ class Line:
             self._bytes -= len(message)
             self._begun += 1
             call.begin(message)
-        loop = asyncio.get_running_loop()
         if self._begun:
             self._moved_at_s = now_s
-            loop.call_soon(self._round, True)
+            loop.call_soon(self._round, loop, True)
         elif self._line:
             # The disk is behind. To go round and round would only take the processor from the writer.
-            loop.call_later(_STALLED_LOOK_S, self._round, False)
+            loop.call_later(_STALLED_LOOK_S, self._round, loop, False)
         else:
             self._watching = False
 

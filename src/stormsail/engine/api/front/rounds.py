@@ -32,6 +32,8 @@ class Rounds:
         """When the round is over; None where nothing was done in it yet."""
         self._next_comes = False
         self._unfinished: deque[Unfinished] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The event loop, once it runs: rounds are made before it does, and to ask which one runs is a system call."""
 
     def over(self) -> bool:
         """Whether the rest is for the next round. Never so before the first thing that is done in one."""
@@ -49,7 +51,9 @@ class Rounds:
     def _call_next(self) -> None:
         if not self._next_comes:
             self._next_comes = True
-            asyncio.get_running_loop().call_soon(self._next)
+            if self._loop is None:
+                self._loop = asyncio.get_running_loop()
+            self._loop.call_soon(self._next)
 
     def _next(self) -> None:
         """Between two rounds the event loop has looked at all sockets."""
