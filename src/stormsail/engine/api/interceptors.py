@@ -50,8 +50,8 @@ def _bound(engine: Engine, method: Method, keys: Keys | None) -> Rpc:
         return unserved
 
     fields = method.request.DESCRIPTOR.fields_by_name
-    check = _NamespaceRule(engine, method) if "namespace" in fields else None
     has_token = "task_token" in fields
+    check = _NamespaceRule(engine, method, has_token=has_token).check if "namespace" in fields else None
     right = RIGHTS[method.name]
 
     def served(call: Call, body: bytes) -> Coroutine[Any, Any, bytes | Message]:
@@ -66,7 +66,7 @@ def _bound(engine: Engine, method: Method, keys: Keys | None) -> Rpc:
         if has_token and not request.task_token:
             raise InvalidArgument("Task token not set on request.")
         if check is not None:
-            check(request, has_token=has_token)
+            check(request)
         return handler(engine, call, request)
 
     return served
@@ -87,14 +87,15 @@ def _namespaces_of(request: Any) -> set[str]:
 class _NamespaceRule:
     """Holds a request against the namespace that it names."""
 
-    def __init__(self, engine: Engine, method: Method) -> None:
+    def __init__(self, engine: Engine, method: Method, *, has_token: bool) -> None:
+        self._has_token = has_token
         self._namespaces = engine.store.namespaces
         self._limits = engine.limits
         self._method = method
         self._passed: StoredNamespace | None = None
         """The namespace that passed last, as it was then."""
 
-    def __call__(self, request: Any, *, has_token: bool) -> None:
+    def check(self, request: Any) -> None:
         """Refuse a namespace that is not set, unknown, or in a state that forbids the call.
 
         A request with a task token may leave it out: the token names it too, and is compared where it is decoded.
@@ -107,7 +108,7 @@ class _NamespaceRule:
             raise InvalidArgument("Namespace length exceeds limit.")
         if not name:
             by_id = _named_by_id(request)
-            if has_token or by_id or self._method.name in _OPTIONAL:
+            if self._has_token or by_id or self._method.name in _OPTIONAL:
                 return
             raise InvalidArgument("Namespace not set on request.")
         if self._method.name in _FINDS_IT_ITSELF:

@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
                     self._take(event.stream_id, event.data, event.end_stream)
                 else:
                     self._on[type(event)](event)
-                if rounds.over():
+                if rest and rounds.over():
                     break
         except NGH2Error as error:
             self._spoilt(error)

@@ -68,8 +68,9 @@ def check_part(body: bytes | bytearray, size_max: int) -> None:
 
 def unpacked(flag: int, message: bytes, encoding: bytes, size_max: int) -> bytes:
     """Return a message as the caller meant it. Raises Refused."""
-    if len(message) > size_max:
-        raise too_large(len(message), size_max)
+    size = len(message)
+    if size > size_max:
+        raise too_large(size, size_max)
     if flag == 0:
         return message
     if flag != 1:
@@ -78,7 +79,7 @@ def unpacked(flag: int, message: bytes, encoding: bytes, size_max: int) -> bytes
     if bits is None:
         named = encoding.decode("ascii", "replace")[:100] or "none"
         raise Unimplemented(f"grpc-encoding {named!r} is not known here: send gzip, deflate or identity")
-    if len(message) * _EXPANSION_MAX <= size_max:  # so short that it cannot stand for too much
+    if size * _EXPANSION_MAX <= size_max:  # so short that it cannot stand for too much
         try:
             return zlib.decompress(message, bits, _SHORT_SIZE)
         except zlib.error:
