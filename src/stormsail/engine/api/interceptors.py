@@ -49,16 +49,15 @@ def _bound(engine: Engine, method: Method, keys: Keys | None) -> Rpc:
 
         return unserved
 
-    fields = method.request.DESCRIPTOR.fields_by_name
+    parse, fields = method.request.FromString, method.request.DESCRIPTOR.fields_by_name
     has_token = "task_token" in fields
     check = _NamespaceRule(engine, method, has_token=has_token).check if "namespace" in fields else None
     right = RIGHTS[method.name]
 
     def served(call: Call, body: bytes) -> Coroutine[Any, Any, bytes | Message]:
         principal = None if keys is None else keys.principal(call.metadata.get("authorization", ""))
-        request: Any = method.request()
         try:
-            request.ParseFromString(body)
+            request: Any = parse(body)
         except DecodeError:
             raise InvalidArgument(f"the request is no {method.request.DESCRIPTOR.full_name}") from None
         if principal is not None:
