@@ -223,6 +223,8 @@ def _task_started(state: RunState, event: HistoryEvent) -> None:
         request_id=attributes.request_id,
         history_size_bytes=attributes.history_size_bytes,
         suggest_continue_as_new_reasons=tuple(members(attributes.suggest_continue_as_new_reasons)),
+        start_held=False,
+        worker_version=None,
     )
 
 

@@ -130,9 +130,7 @@ def write_down(turn: Turn, identity: str = "", worker_version: WorkerVersionStam
     if task is None or not task.unwritten:
         return
     if task.start_held:
-        turn.hold(notes.WorkflowTaskPlaced(task.waiting))
         turn.emit(started_event(task, task.identity, task.worker_version), at_ms=task.started_at_ms)
-        turn.note(notes.WorkflowTaskPlaced(replace(task, start_held=False, worker_version=None)))
         turn.note(notes.TransitionCounted())  # the turn that handed it out, of which nothing was written
         return
     turn.hold(notes.WorkflowTaskPlaced(None))

@@ -35,7 +35,7 @@ WORKFLOW_TASK: Final[Mapping[tuple[WorkflowTask, str], WorkflowTask]] = {
 
 
 def stands(task: state.WorkflowTask | None) -> WorkflowTask:
-    """Say where a workflow task stands; None is no task."""
+    """Say where history has a workflow task stand; None is no task. One whose start is held is only scheduled there."""
     if task is None:
         return WorkflowTask.ABSENT
-    return WorkflowTask.STARTED if task.started_at_ms else WorkflowTask.SCHEDULED
+    return WorkflowTask.STARTED if task.started_at_ms and not task.start_held else WorkflowTask.SCHEDULED
