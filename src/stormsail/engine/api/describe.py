@@ -21,7 +21,7 @@ def describe(state: RunState, now_ms: int) -> DescribeWorkflowExecutionResponse:
     info.CopyFrom(execution_info(row))
     # The started event of a workflow task that a worker holds may not be written yet, and is served all the same.
     task = state.workflow_task
-    info.history_length = state.last_event_id + (task is not None and task.start_held)
+    info.history_length = state.last_event_id + (task is not None and task.held_start is not None)
     info.history_size_bytes = state.history_size_bytes
     info.state_transition_count = state.state_transitions
     info.first_run_id = state.start.first_execution_run_id

@@ -212,10 +212,14 @@ def _task_scheduled(state: RunState, event: HistoryEvent) -> None:
 
 
 def _task_started(state: RunState, event: HistoryEvent) -> None:
+    task = state.workflow_task
+    assert task is not None
+    if task.held_start is not None:
+        state.workflow_task = replace(task, held_start=None)  # all else of it is as the event says
+        return
     attributes = event.workflow_task_started_event_attributes
-    assert state.workflow_task is not None
     state.workflow_task = replace(
-        state.workflow_task,
+        task,
         ready=False,
         started_event_id=event.event_id,
         started_at_ms=_at_ms(event),
@@ -223,8 +227,6 @@ def _task_started(state: RunState, event: HistoryEvent) -> None:
         request_id=attributes.request_id,
         history_size_bytes=attributes.history_size_bytes,
         suggest_continue_as_new_reasons=tuple(members(attributes.suggest_continue_as_new_reasons)),
-        start_held=False,
-        worker_version=None,
     )
 
 

@@ -78,7 +78,8 @@ def pack(state: RunState, *, apart: bool = False) -> bytes:
     if state.open:
         told.append(f'"first_task_ready":{text(state.first_task_ready)}')
         if state.workflow_task is not None and not state.workflow_task.speculative:
-            task = state.workflow_task.waiting if state.workflow_task.start_held else state.workflow_task
+            task = state.workflow_task
+            task = task.waiting if task.held_start is not None else task
             values = zip(_TASK_KEYS, _fields_of(task), strict=True)
             known = ",".join([key + text(value) for (key, usual), value in values if value != usual])
             told.append(f'"workflow_task":{{{known}}}')

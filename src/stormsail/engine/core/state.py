@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Final
 
 from google.protobuf.any_pb2 import Any
-from temporalio.api.common.v1 import Link, Payloads, Priority, WorkerVersionStamp, WorkflowExecution
+from temporalio.api.common.v1 import Link, Payloads, Priority, WorkflowExecution
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import (
@@ -137,16 +137,14 @@ class WorkflowTask:
     speculative: bool = False
     """Made to carry updates, and in memory alone: it is as if it had never been when all of them are rejected, and
     becomes an ordinary one with the first thing that is written. It is transient too, though a first attempt."""
-    start_held: bool = False
-    """Its start is in memory alone, and is written with the first thing that is: its completion, mostly. After a
-    restart the task waits again."""
-    worker_version: WorkerVersionStamp | None = None
-    """What the started event says of the worker's build; kept while that is not written."""
+    held_start: HistoryEvent | None = None
+    """Its started event, while that is in memory alone. It is written with the first thing that is: the completion,
+    mostly. After a restart the task waits again."""
 
     @property
     def unwritten(self) -> bool:
         """Whether part of it is in memory alone, and has its place in history reserved."""
-        return self.speculative or self.start_held
+        return self.speculative or self.held_start is not None
 
     @property
     def waiting(self) -> "WorkflowTask":
@@ -161,8 +159,7 @@ class WorkflowTask:
             request_id="",
             history_size_bytes=0,
             suggest_continue_as_new_reasons=(),
-            start_held=False,
-            worker_version=None,
+            held_start=None,
         )
 
 

@@ -87,6 +87,11 @@ class Turn:
         apply.take_effect(self.state, event)
         return event
 
+    def write(self, event: HistoryEvent) -> None:
+        """Add an event that was built before, with the id that history has next."""
+        assert event.event_id == self.state.next_event_id
+        self._append(event)
+
     def copy(self, event: HistoryEvent, framed: bytes) -> None:
         """Take over an event of another run as it stands there. What it told other runs it does not tell again."""
         apply.apply(self.state, event, size_bytes=len(framed))

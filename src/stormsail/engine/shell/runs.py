@@ -432,7 +432,7 @@ class Runs:
         out would ask again and again, and never be served.
         """
         task = state.workflow_task
-        if task is not None and task.start_held:
+        if task is not None and task.held_start is not None:
             return True
         return bool(state.updates_admitted) and self._waited_for(state.key)
 

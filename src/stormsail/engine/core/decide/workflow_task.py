@@ -129,8 +129,8 @@ def write_down(turn: Turn, identity: str = "", worker_version: WorkerVersionStam
     task = turn.state.workflow_task
     if task is None or not task.unwritten:
         return
-    if task.start_held:
-        turn.emit(started_event(task, task.identity, task.worker_version), at_ms=task.started_at_ms)
+    if task.held_start is not None:
+        turn.write(task.held_start)
         turn.note(notes.TransitionCounted())  # the turn that handed it out, of which nothing was written
         return
     turn.hold(notes.WorkflowTaskPlaced(None))
@@ -204,10 +204,10 @@ def start_pending(
         request_id=request_id,
         history_size_bytes=state.history_size_bytes,
         suggest_continue_as_new_reasons=tuple(_continue_as_new_reasons(state, limits)),
-        start_held=in_memory,
-        worker_version=worker_version if in_memory else None,
     )
-    if not task.transient and not in_memory:
+    if in_memory:
+        started = with_held_start(started, worker_version)
+    elif not task.transient:
         turn.emit(started_event(started, identity, worker_version))
     place = turn.hold if started.unwritten else turn.note
     place(notes.WorkflowTaskPlaced(started))
@@ -239,9 +239,8 @@ def started_task(state: RunState, messages: tuple[Message, ...] = ()) -> Started
 
 def unwritten_of(state: RunState, task: WorkflowTask) -> tuple[HistoryEvent, ...]:
     """Return the events that a task will have in history if it completes, and has not yet."""
-    if task.start_held:
-        started = started_event(task, task.identity, task.worker_version)
-        return (events.build(task.started_event_id, task.started_at_ms, started),)
+    if task.held_start is not None:
+        return (task.held_start,)
     if not task.transient:
         return ()
     scheduled = events.build(
@@ -261,7 +260,7 @@ def unwritten_events(state: RunState) -> tuple[HistoryEvent, ...]:
     if task.transient and task.scheduled_event_id == state.next_event_id:
         # GetWorkflowExecutionHistory does not tell whose a transient task is.
         return unwritten_of(state, replace(task, identity=""))
-    return unwritten_of(state, task) if task.start_held else ()
+    return unwritten_of(state, task) if task.held_start is not None else ()
 
 
 def scheduled_event(state: RunState, timeout_ms: int, attempt: int) -> WorkflowTaskScheduledEventAttributes:
@@ -293,6 +292,12 @@ def started_event(
     return started
 
 
+def with_held_start(task: WorkflowTask, worker_version: WorkerVersionStamp | None = None) -> WorkflowTask:
+    """Return a started task with its event, which is not written."""
+    started = started_event(task, task.identity, worker_version)
+    return replace(task, held_start=events.build(task.started_event_id, task.started_at_ms, started))
+
+
 def held(state: RunState, token: WorkflowTaskToken) -> WorkflowTask:
     """Find the started workflow task that a token is of. One of another start, or of a task that ended, is stale."""
     task = state.workflow_task
@@ -310,7 +315,7 @@ def take_up(turn: Turn, task: WorkflowTask, identity: str) -> None:
     """Go on with a task that `held` found, also where the turn's state knows nothing of its start any more."""
     known = turn.state.workflow_task
     if known is not None and not known.started_at_ms:
-        turn.hold(notes.WorkflowTaskPlaced(replace(task, identity=identity)))
+        turn.hold(notes.WorkflowTaskPlaced(with_held_start(replace(task, identity=identity))))
 
 
 def _lost_start(state: RunState, task: WorkflowTask, token: WorkflowTaskToken) -> WorkflowTask:
@@ -326,7 +331,6 @@ def _lost_start(state: RunState, task: WorkflowTask, token: WorkflowTaskToken) -
         started_at_ms=task.ready_at_ms,
         nonce=token.nonce,
         history_size_bytes=state.history_size_bytes,
-        start_held=True,
     )
 
 

@@ -38,4 +38,4 @@ def stands(task: state.WorkflowTask | None) -> WorkflowTask:
     """Say where history has a workflow task stand; None is no task. One whose start is held is only scheduled there."""
     if task is None:
         return WorkflowTask.ABSENT
-    return WorkflowTask.STARTED if task.started_at_ms and not task.start_held else WorkflowTask.SCHEDULED
+    return WorkflowTask.STARTED if task.started_at_ms and task.held_start is None else WorkflowTask.SCHEDULED
