@@ -135,10 +135,9 @@ class Backlog:
         """Put a task in; return whether it was folded. `weight`: how many turns its fairness key has where others have
         one."""
         level = self._at(self._level_of(waiting))
-        self._drawn += 1
-        waiting.place = (self._turn(level, waiting.task.priority.fairness_key, weight), self._drawn)
-        self._size += 1
         key = waiting.task.priority.fairness_key
+        waiting.place = self._new_place(level, key, weight)
+        self._size += 1
         line = level.lines.get(key)
         if line is None:
             line = level.lines[key] = _Line()
@@ -150,6 +149,13 @@ class Backlog:
         if len(line.head) == 1:
             self._offer(level, key)
         return False
+
+    def let_by(self, waiting: WaitingTask, weight: float) -> None:
+        """Let a task go out as it comes, for nothing waits: its key has had a turn, as if it had been put in and taken
+        out."""
+        level = self._at(self._level_of(waiting))
+        waiting.place = self._new_place(level, waiting.task.priority.fairness_key, weight)
+        level.gone_pass = max(level.gone_pass, waiting.place[0])
 
     def put_back(self, waiting: WaitingTask) -> None:
         """Take back what was taken out, to where it stood."""
@@ -218,6 +224,10 @@ class Backlog:
 
     def _at(self, number: int) -> _Level:
         return self._levels[number - 1]
+
+    def _new_place(self, level: _Level, key: str, weight: float) -> Place:
+        self._drawn += 1
+        return (self._turn(level, key, weight), self._drawn)
 
     def _turn(self, level: _Level, key: str, weight: float) -> int:
         """Return the pass of a key's new task."""

@@ -76,6 +76,11 @@ class DispatchLimit:
         asked, source = (self.by_worker, _WORKER) if self.by_api is None else (self.by_api, _API)
         return (SYSTEM_RATE, _SYSTEM) if asked is None or asked >= SYSTEM_RATE else (asked, source)
 
+    @property
+    def absent(self) -> bool:
+        """Whether there is none, neither for the queue nor for its keys."""
+        return self._pace is None and self.by_key is None
+
     def configure(self, config: TaskQueueConfig | None, now_ms: float) -> None:
         """Take over a configuration."""
         config = config or TaskQueueConfig()

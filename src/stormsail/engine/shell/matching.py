@@ -64,8 +64,16 @@ class Matching:
         waiting = WaitingTask(key, task, QueueName(key.namespace, task.kind, task.queue))
         self.drop(waiting.name)
         queue = self._queue(waiting.queue)
-        queue.flow(task.priority).added.count(queue.last_use_ms)
-        if queue.backlog.add(waiting, queue.limit.weight(task.priority)):
+        flow, limit = queue.flow(task.priority), queue.limit
+        flow.added.count(queue.last_use_ms)
+        if not queue.backlog and limit.absent and (poll := queue.first_poll()) is not None:
+            queue.backlog.let_by(waiting, limit.weight(task.priority))
+            flow.dispatched.count(queue.last_use_ms)
+            self._tasks[waiting.name] = waiting
+            del queue.polls[poll]
+            poll.found.set_result(waiting)
+            return
+        if queue.backlog.add(waiting, limit.weight(task.priority)):
             self._drain(queue, queue.last_use_ms)
             return
         self._tasks[waiting.name] = waiting
