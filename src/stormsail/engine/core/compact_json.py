@@ -5,14 +5,16 @@ This is the one that it makes, made once.
 """
 
 import json
+from collections.abc import Callable
 from json import encoder
 from typing import Any, Final
 
+quoted: Final[Callable[[str], str]] = encoder.encode_basestring_ascii
 _PLAIN: Final = json.JSONEncoder(separators=(",", ":"))
 _encoded: Final = encoder.c_make_encoder(  # type: ignore[attr-defined]
     None,
     _PLAIN.default,
-    encoder.encode_basestring_ascii,
+    quoted,
     _PLAIN.indent,
     _PLAIN.key_separator,
     _PLAIN.item_separator,
@@ -33,7 +35,7 @@ def text(value: Any) -> str:
     if kind is int:
         return str(value)
     if kind is str:
-        return str(encoder.encode_basestring_ascii(value))
+        return quoted(value)
     if kind is bool:
         return "true" if value else "false"
     return "".join(_encoded(value, 0))
