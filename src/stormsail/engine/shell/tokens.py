@@ -18,6 +18,10 @@ from stormsail.engine.core.values import quick
 _JSON: Final = json.JSONDecoder()
 _TOKEN_SIZE_MAX: Final = 64 * 1024
 _EVENT_ID_MAX: Final = 2**53
+_WORKFLOW_TASK: Final[list[type]] = [str, str, str, int, int, int, str]
+_ACTIVITY: Final[list[type]] = [str, str, str, int, int, str]
+_QUERY: Final[list[type]] = [str, str]
+_HISTORY_PAGE: Final[list[type]] = [str, int, int, int, str]
 _BAD_TASK_TOKEN: Final = "Error deserializing task token. Send back the bytes that the poll returned, unchanged."  # noqa: S105
 _BAD_PAGE_TOKEN: Final = "Invalid NextPageToken."  # noqa: S105
 
@@ -54,9 +58,7 @@ def encode_workflow_task(token: WorkflowTaskToken) -> bytes:
 
 def decode_workflow_task(token: bytes, namespace: str = "") -> WorkflowTaskToken:
     """Read a workflow task's token. `namespace` is the request's; an empty one is not compared."""
-    of, workflow_id, run_id, scheduled, started, attempt, nonce = _decode(token, b"w", 7, _BAD_TASK_TOKEN)
-    if not (_are_texts(of, workflow_id, run_id, nonce) and _are_numbers(scheduled, started, attempt)):
-        raise InvalidArgument(_BAD_TASK_TOKEN)
+    of, workflow_id, run_id, scheduled, started, attempt, nonce = _decode(token, b"w", _WORKFLOW_TASK, _BAD_TASK_TOKEN)
     _check_namespace(of, namespace)
     return WorkflowTaskToken(RunKey(of, workflow_id, run_id), scheduled, started, attempt, nonce)
 
@@ -69,9 +71,7 @@ def encode_activity(token: ActivityToken) -> bytes:
 
 def decode_activity(token: bytes, namespace: str = "") -> ActivityToken:
     """Read an activity's token. `namespace` is the request's; an empty one is not compared."""
-    of, workflow_id, run_id, scheduled, attempt, nonce = _decode(token, b"a", 6, _BAD_TASK_TOKEN)
-    if not (_are_texts(of, workflow_id, run_id, nonce) and _are_numbers(scheduled, attempt)):
-        raise InvalidArgument(_BAD_TASK_TOKEN)
+    of, workflow_id, run_id, scheduled, attempt, nonce = _decode(token, b"a", _ACTIVITY, _BAD_TASK_TOKEN)
     _check_namespace(of, namespace)
     return ActivityToken(RunKey(of, workflow_id, run_id), scheduled, attempt, nonce)
 
@@ -83,9 +83,7 @@ def encode_query(token: QueryToken) -> bytes:
 
 def decode_query(token: bytes, namespace: str = "") -> QueryToken:
     """Read a query task's token. `namespace` is the request's; an empty one is not compared."""
-    of, query_id = _decode(token, b"q", 2, _BAD_TASK_TOKEN)
-    if not _are_texts(of, query_id):
-        raise InvalidArgument(_BAD_TASK_TOKEN)
+    of, query_id = _decode(token, b"q", _QUERY, _BAD_TASK_TOKEN)
     _check_namespace(of, namespace)
     return QueryToken(of, query_id)
 
@@ -99,9 +97,7 @@ def encode_history_page(token: HistoryPageToken) -> bytes:
 
 def decode_history_page(token: bytes) -> HistoryPageToken:
     """Read a history's page token."""
-    run_id, next_event_id, running, through, transient = _decode(token, b"h", 5, _BAD_PAGE_TOKEN)
-    if not (_are_texts(run_id, transient) and _are_numbers(next_event_id, running, through)):
-        raise InvalidArgument(_BAD_PAGE_TOKEN)
+    run_id, next_event_id, running, through, transient = _decode(token, b"h", _HISTORY_PAGE, _BAD_PAGE_TOKEN)
     try:
         frames = base64.b64decode(transient, validate=True)
     except ValueError:
@@ -114,8 +110,8 @@ def _quoted_key(key: RunKey) -> str:
     return f"{_quoted(namespace)},{_quoted(workflow_id)},{_quoted(run_id)}"
 
 
-def _decode(token: bytes, kind: bytes, length: int, refusal: str) -> list[Any]:
-    """Read a token's parts: exactly so many."""
+def _decode(token: bytes, kind: bytes, types: list[type], refusal: str) -> list[Any]:
+    """Read a token's parts: of exactly these types, and numbers that an event's may be."""
     if not token.startswith(kind) or len(token) > _TOKEN_SIZE_MAX:
         raise InvalidArgument(refusal)
     try:
@@ -123,23 +119,12 @@ def _decode(token: bytes, kind: bytes, length: int, refusal: str) -> list[Any]:
         parts, end = _JSON.raw_decode(text)
     except (ValueError, RecursionError):
         raise InvalidArgument(refusal) from None
-    if end != len(text) or type(parts) is not list or len(parts) != length:
+    if end != len(text) or type(parts) is not list or [*map(type, parts)] != types:
         raise InvalidArgument(refusal)
+    for part in parts:
+        if type(part) is int and not 0 <= part < _EVENT_ID_MAX:
+            raise InvalidArgument(refusal)
     return parts
-
-
-def _are_texts(*parts: Any) -> bool:
-    for part in parts:  # noqa: SIM110 - `all` would cost twice as much, and every task token is read here
-        if type(part) is not str:
-            return False
-    return True
-
-
-def _are_numbers(*parts: Any) -> bool:
-    for part in parts:  # noqa: SIM110
-        if type(part) is not int or not 0 <= part < _EVENT_ID_MAX:
-            return False
-    return True
 
 
 def _check_namespace(actual: str, expected: str) -> None:
