@@ -80,8 +80,8 @@ def build(event_id: int, at_ms: int, attributes: Message, extras: Extras = NO_EX
 
 def set_time(timestamp: Timestamp, at_ms: int) -> None:
     """Set an instant. `FromMilliseconds` does the same and checks it."""
-    timestamp.seconds, rest_ms = divmod(at_ms, 1_000)
-    timestamp.nanos = rest_ms * 1_000_000
+    timestamp.seconds = at_ms // 1_000
+    timestamp.nanos = at_ms % 1_000 * 1_000_000
 
 
 def attributes_of(event: HistoryEvent) -> Message:

@@ -57,5 +57,5 @@ def task_timeout_ms(task: Duration, run_ms: int, limits: Limits) -> int:
 
 def set_duration(duration: Duration, length_ms: int) -> None:
     """Set a duration in place, also to zero: it is there then."""
-    duration.seconds, rest_ms = divmod(length_ms, 1_000)
-    duration.nanos = rest_ms * 1_000_000
+    duration.seconds = length_ms // 1_000
+    duration.nanos = length_ms % 1_000 * 1_000_000
