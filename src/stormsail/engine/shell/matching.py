@@ -212,9 +212,9 @@ class Matching:
         queue = self._queues.get(name)
         if queue is not None and queue.shut_down:
             return False
-        return self._clock.now_ms() - self._opened_at_ms < STICKY_GONE_AFTER_MS or self.has_poller(
-            name, STICKY_GONE_AFTER_MS
-        )
+        if self.has_poller(name, STICKY_GONE_AFTER_MS):
+            return True
+        return self._clock.now_ms() - self._opened_at_ms < STICKY_GONE_AFTER_MS
 
     def shut_down_sticky(self, name: QueueName) -> list[RunKey]:
         """Take a sticky queue's worker for gone: polls end, queries go elsewhere. Return the runs with tasks there."""

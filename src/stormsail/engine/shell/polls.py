@@ -98,10 +98,11 @@ class Polls:
                 case Undelivered():
                     return Delivery(found.queue, found.response, found.current)
 
-        if not self._seen(queue, request, SYSTEM_RATE):
+        polled = self._seen(queue, request, SYSTEM_RATE)
+        if polled is None:
             return b""
         sticky = request.task_queue.kind == _STICKY
-        return await self._poll(queue, request.worker_instance_key, deadline_s, hand_out, sticky=sticky)
+        return await self._poll(queue, polled, request.worker_instance_key, deadline_s, hand_out, sticky=sticky)
 
     async def activity(self, request: PollActivityTaskQueueRequest, deadline_s: float | None) -> bytes:
         """Wait for an activity task; b"" when none came."""
@@ -122,9 +123,10 @@ class Polls:
         rate = metadata.max_tasks_per_second.value if metadata.HasField("max_tasks_per_second") else None
         self._matching.limit(queue, rate)
         shown_rate = SYSTEM_RATE if rate is None else rate
-        if not self._seen(queue, request, shown_rate):
+        polled = self._seen(queue, request, shown_rate)
+        if polled is None:
             return b""
-        return await self._poll(queue, request.worker_instance_key, deadline_s, hand_out)
+        return await self._poll(queue, polled, request.worker_instance_key, deadline_s, hand_out)
 
     def workflow_delivery(
         self, started: StartedWorkflowTask, queue: QueueName, extras: Extras, *, partial: bool
@@ -156,13 +158,14 @@ class Polls:
     async def _poll(
         self,
         queue: QueueName,
+        polled: TaskQueue,
         worker_instance_key: str,
         deadline_s: float | None,
         hand_out: _HandOut,
         *,
         sticky: bool = False,
     ) -> bytes:
-        now_ms = began_ms = self._clock.now_ms()
+        now_ms = began_ms = polled.last_use_ms
         until_ms = began_ms + patience_ms(self._limits.long_poll_ms, deadline_s)
         if until_ms <= began_ms:
             return b""
@@ -177,7 +180,7 @@ class Polls:
                     if self._runs.failed.is_set():
                         self._runs.check_serving()
                     return b""
-                delivery = await self._handed_out(found, hand_out, self._clock.now_ms() - began_ms)
+                delivery = await self._handed_out(found, hand_out, polled.last_use_ms - began_ms)
                 if delivery is not None:
                     return delivery.response
                 now_ms = self._clock.now_ms()
@@ -266,11 +269,12 @@ class Polls:
         queue: QueueName,
         request: PollWorkflowTaskQueueRequest | PollActivityTaskQueueRequest,
         rate: float,
-    ) -> bool:
-        """Note who polls; return whether the poll may wait. A worker that said it is stopping gets no more tasks."""
+    ) -> TaskQueue | None:
+        """Note who polls; return the queue where the poll may wait, as used now. A worker that said it is stopping gets
+        no more tasks."""
         self._runs.check_serving()
         if self._workers.is_shut_down(request.worker_instance_key):
-            return False
+            return None
         polled = self._matching.seen_polling(queue)
         polled.pollers.saw(
             request.identity,
@@ -281,7 +285,7 @@ class Polls:
             else None,
             deployment=request.deployment_options if request.HasField("deployment_options") else None,
         )
-        return True
+        return polled
 
     def _scaling(self, found: WaitingTask, waited_ms: int) -> int:
         """Suggest a poll more or fewer to workers that scale their polls."""
