@@ -7,11 +7,14 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from stormsail.cli.follow import PlainView, render, say_outcome, step_line
+from stormsail.cli.follow import PlainView, follow, render, say_outcome, step_line
+from stormsail.cli.options import Place
 from stormsail.cli.process import Child, ending, tail
+from stormsail.delivery.client import DeliveryClient
 from stormsail.delivery.model.operation import (
     OperationError,
     OperationProgress,
@@ -76,6 +79,25 @@ def test_a_failure_says_what_was_put_back_and_what_was_left(capsys: pytest.Captu
         "The previous state was put back.",
         "warning: left behind: server group hello-v001",
     ]
+
+
+class Late:
+    """A client whose watch shows nothing before the operation has ended."""
+
+    async def result(self, _: str) -> OperationResult:
+        return OperationResult(ok=True, steps=(step("createServerGroup", StepStatus.SUCCEEDED),))
+
+    async def watch(self, _: str) -> AsyncIterator[OperationProgress]:
+        await asyncio.Event().wait()
+        yield progress()
+
+
+async def test_the_last_steps_are_told_though_the_watch_is_late(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = await follow(cast(DeliveryClient, Late()), "0190aaaa", Place("", "default", tmp_path), None)
+    assert result.ok
+    assert "✔ done      createServerGroup hello-v001 (2.5 s)" in capsys.readouterr().err
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

@@ -11,7 +11,7 @@ from stormsail.cli.errors import CommandFailed, ExitCode
 from stormsail.cli.options import Place
 from stormsail.cli.output import is_terminal, note, short_id, span, stamped
 from stormsail.delivery.client import DeliveryClient
-from stormsail.delivery.model.operation import OperationProgress, OperationResult, Step, StepStatus
+from stormsail.delivery.model.operation import OperationProgress, OperationResult, OperationStatus, Step, StepStatus
 
 ICONS: Final = {
     StepStatus.NOT_STARTED: "○",
@@ -51,12 +51,11 @@ async def follow(client: DeliveryClient, operation_id: str, place: Place, timeou
                 watching = asyncio.create_task(_show_all(client.watch(operation_id), show))
                 try:
                     result = await client.result(operation_id)
-                    # The watch ends with the operation; it gets a moment to show the last steps.
-                    await asyncio.wait([watching], timeout=1.0)
-                    return result
                 finally:
                     watching.cancel()
                     await asyncio.gather(watching, return_exceptions=True)
+                show(_at_the_end(result))  # The watch asks a worker, which may be late with the last steps.
+                return result
     except TimeoutError:
         raise CommandFailed(
             f"operation {short_id(operation_id)} did not end within {span((timeout_s or 0) * 1000)}; it goes on",
@@ -65,6 +64,11 @@ async def follow(client: DeliveryClient, operation_id: str, place: Place, timeou
         ) from None
     except asyncio.CancelledError:
         raise detached(operation_id, place) from None
+
+
+def _at_the_end(result: OperationResult) -> OperationProgress:
+    status = OperationStatus.SUCCEEDED if result.ok else OperationStatus.TERMINAL
+    return OperationProgress(operation_type="", status=status, steps=result.steps)
 
 
 async def _show_all(progress: AsyncIterator[OperationProgress], show: Callable[[OperationProgress], None]) -> None:
