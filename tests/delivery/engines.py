@@ -19,6 +19,9 @@ from ports import free_port
 
 START_MAX_S: Final = 60.0
 STOP_MAX_S: Final = 10.0
+"""How long it may take to end when it is asked to."""
+KILLED_MAX_S: Final = 60.0
+"""How long its end may take once it is killed: a disk that is busy has to take what it had begun to write."""
 STARTS_MAX: Final = 5
 NAMES: Final = ("temporal", "stormsail")
 
@@ -74,7 +77,7 @@ class EngineProcess:
         """End it with SIGKILL."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(STOP_MAX_S)
+        self._process.wait(KILLED_MAX_S)
 
     def stop(self) -> None:
         if self._process is None or self._process.poll() is not None:
@@ -84,7 +87,7 @@ class EngineProcess:
             self._process.wait(STOP_MAX_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait(STOP_MAX_S)
+            self._process.wait(KILLED_MAX_S)
 
     def _command(self) -> Sequence[str]:
         if self.name == "temporal":

@@ -110,7 +110,10 @@ async def test_an_operation_is_found_by_a_prefix_of_its_id(stage: Stage) -> None
     handle = await stage.client.start(deployment(stage, QUICK))
     await stage.client.result(handle.operation_id)
     other = await DeliveryClient.connect(stage.address, task_queue=stage.account)
-    detail = await other.get(handle.operation_id)
+    # Progress is asked of a worker, and left out where that takes longer than five seconds.
+    detail = await until_answered(
+        lambda: other.get(handle.operation_id), lambda one: one.progress is not None, "it all"
+    )
     assert detail.summary.status is OperationStatus.SUCCEEDED
     assert detail.result is not None
     assert detail.progress is not None

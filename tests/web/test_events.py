@@ -95,7 +95,7 @@ async def test_a_process_that_ends_ends_its_streams() -> None:
     listening = asyncio.create_task(heard(news))
     await asyncio.sleep(0)
     news.close()
-    assert await asyncio.wait_for(listening, 5) == []
+    assert await asyncio.wait_for(listening, 60) == []
 
 
 @asynccontextmanager
