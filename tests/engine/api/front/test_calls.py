@@ -37,6 +37,7 @@ async def test_a_reply_ends_with_trailers(port: int) -> None:
         answer = await peer.answer(peer.call("/s/Echo", b"abc"))
     assert (answer.headers[b":status"], answer.headers[b"content-type"]) == (b"200", b"application/grpc")
     assert b"grpc-status" not in answer.headers
+    assert b"grpc-accept-encoding" not in answer.headers  # only who is refused needs to know
     assert (answer.message, answer.trailers) == (b"abc", {b"grpc-status": b"0"})
 
 

@@ -29,7 +29,15 @@ from stormsail.engine.api.front.framing import framed
 from stormsail.engine.api.front.front import UNAVAILABLE_TEXT, Front, Route
 from stormsail.engine.api.front.greeting import PREFACE, TEXT, peer_of, stranger
 from stormsail.engine.api.front.liveness import Liveness
-from stormsail.engine.api.front.statuses import GZIP_HEAD, HEAD, OK_TRAILERS, Ending, ending_of, unread
+from stormsail.engine.api.front.statuses import (
+    GZIP_HEAD,
+    HEAD,
+    HEAD_WITH_ENCODINGS,
+    OK_TRAILERS,
+    Ending,
+    ending_of,
+    unread,
+)
 from stormsail.engine.core.errors import Refused
 
 _DRAIN_PING: Final = b"draining"
@@ -232,7 +240,7 @@ class Connection(asyncio.Protocol):
         try:
             if stream_id not in self._begun:
                 self._begun.add(stream_id)
-                self._http.send_response(stream_id, HEAD)
+                self._http.send_response(stream_id, HEAD_WITH_ENCODINGS)
             self._http.send_data(stream_id, framed(message))
         except NGH2Error:
             return
@@ -402,7 +410,7 @@ class Connection(asyncio.Protocol):
                 self._begun.discard(stream_id)
                 http.send_trailers(stream_id, ending.trailers())
             else:
-                http.send_response(stream_id, [*HEAD, *ending.trailers()], end_stream=True)
+                http.send_response(stream_id, [*HEAD_WITH_ENCODINGS, *ending.trailers()], end_stream=True)
                 if not self._paused:
                     # A peer that is still sending may stop. First out with the status: a reset drops what is queued.
                     self._flush()

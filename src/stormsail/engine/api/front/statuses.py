@@ -18,11 +18,9 @@ log = structlog.get_logger(__name__)
 Header = tuple[bytes, bytes]
 _DETAILS_SIZE_MAX: Final = 256 * 1024
 """Of an error's detail. A larger one is left out: it would not pass as a header, and the status would go with it."""
-HEAD: Final[tuple[Header, ...]] = (
-    (b":status", b"200"),
-    (b"content-type", b"application/grpc"),
-    (b"grpc-accept-encoding", ACCEPTED_ENCODINGS),
-)
+HEAD: Final[tuple[Header, ...]] = ((b":status", b"200"), (b"content-type", b"application/grpc"))
+HEAD_WITH_ENCODINGS: Final[tuple[Header, ...]] = (*HEAD, (b"grpc-accept-encoding", ACCEPTED_ENCODINGS))
+"""For what may end with a refusal: who used an encoding that is not known here is to be told the known ones."""
 GZIP_HEAD: Final[tuple[Header, ...]] = (*HEAD, (b"grpc-encoding", b"gzip"))
 OK_TRAILERS: Final[tuple[Header, ...]] = ((b"grpc-status", b"0"),)
 
