@@ -4,6 +4,9 @@ SQLite reads a log up to its first frame that is not whole, and takes the rest f
 right for the last transaction, for every one before it was synced before the next began. So frames that end a second
 transaction behind that point mean that something acknowledged is there and cannot be read: the file is refused. A log
 that was cut off cannot be told from a shorter one.
+
+A power cut keeps or loses sectors, and what it loses is as it was in an older log. Where a sector begins within a
+frame's header, that may have the old page counts and the new salts: it ends a transaction only if it is whole.
 """
 
 import contextlib
@@ -17,11 +20,20 @@ import apsw
 from stormsail.engine.store.errors import StorageFailed
 from stormsail.engine.store.opening import unusable
 
+SECTOR: Final = 512
+"""Bytes that a disk writes whole or not at all."""
+
 _HEADER: Final = struct.Struct(">IIIIIIII")
 """Magic number, version, page size, checkpoint number, two salts, two checksums."""
 _FRAME: Final = struct.Struct(">IIII")
 """Page number, pages of the database after this commit or 0 for no commit, two salts; checksums follow."""
 _FRAME_HEADER_BYTES: Final = 24
+_COUNTS_BYTES: Final = 8
+"""Of a frame's header: what its checksums cover besides the page."""
+_SUMS: Final = slice(16, 24)
+"""Of a frame's header: its checksums, which go on from those of the frame before."""
+_PAIR: Final = struct.Struct(">II")
+_MAGIC: Final = (0x377F0682, 0x377F0683)
 _FLAGS: Final = apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_READWRITE
 
 
@@ -77,7 +89,8 @@ def _unreadable_commits(log: str, vfs: str | None, readable: int, page_bytes: in
         commits: Counter[tuple[int, ...]] = Counter()
         for at in range(_HEADER.size + readable * frame_bytes, size - frame_bytes + 1, frame_bytes):
             _, pages, *salts = _FRAME.unpack(file.xRead(_FRAME.size, at))
-            commits[tuple(salts)] += bool(pages)
+            torn = (at + _COUNTS_BYTES) % SECTOR == 0 and not _is_whole(file, at, frame_bytes, fields[0])
+            commits[tuple(salts)] += bool(pages) and not torn
         if not readable and not _is_header(fields):
             # Nothing can be read because the header is not whole: which frames belong together, they know themselves.
             return max(commits.values(), default=0)
@@ -86,18 +99,25 @@ def _unreadable_commits(log: str, vfs: str | None, readable: int, page_bytes: in
         file.xClose()
 
 
+def _is_whole(file: apsw.VFSFile, at: int, frame_bytes: int, magic: int) -> bool:
+    """Whether a frame's checksums go on from those that the frame before it tells; not the first frame."""
+    before = file.xRead(_FRAME_HEADER_BYTES, at - frame_bytes)[_SUMS]
+    frame = file.xRead(frame_bytes, at)
+    covered = frame[:_COUNTS_BYTES] + frame[_FRAME_HEADER_BYTES:]
+    return _sums(covered, magic, _PAIR.unpack(before)) == _PAIR.unpack(frame[_SUMS])
+
+
 def _is_header(fields: tuple[int, ...]) -> bool:
-    """Whether a header's checksum, a Fletcher sum over its first 24 bytes in the byte order that it names, is right."""
+    """Whether a header's checksums are right."""
     magic = fields[0]
-    if magic not in (0x377F0682, 0x377F0683):
-        return False
-    first = second = 0
-    for a, b in zip(fields[0:6:2], fields[1:6:2], strict=True):
-        x, y = (a, b) if magic & 1 else (_swapped(a), _swapped(b))
-        first = (first + x + second) & 0xFFFFFFFF
-        second = (second + y + first) & 0xFFFFFFFF
-    return (first, second) == fields[6:8]
+    return magic in _MAGIC and _sums(_HEADER.pack(*fields)[:24], magic) == fields[6:8]
 
 
-def _swapped(word: int) -> int:
-    return int.from_bytes(word.to_bytes(4, "big"), "little")
+def _sums(covered: bytes, magic: int, begin: tuple[int, ...] = (0, 0)) -> tuple[int, int]:
+    """Return the checksums of a log: a Fletcher sum of words, in the byte order that its magic number names."""
+    words = struct.unpack(f"{'>' if magic & 1 else '<'}{len(covered) // 4}I", covered)
+    first, second = begin
+    for one, other in zip(words[::2], words[1::2], strict=True):
+        first = (first + one + second) & 0xFFFFFFFF
+        second = (second + other + first) & 0xFFFFFFFF
+    return first, second
