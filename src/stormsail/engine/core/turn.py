@@ -49,7 +49,7 @@ class Turn:
     @classmethod
     def on(cls, state: RunState, now_ms: int) -> "Turn":
         """Begin a turn on a run that exists."""
-        return cls(before=state, state=state.copy(), now_ms=now_ms)
+        return cls(state, state.copy(), now_ms)
 
     @classmethod
     def begin(cls, state: RunState, now_ms: int) -> "Turn":
