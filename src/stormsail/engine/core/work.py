@@ -91,8 +91,8 @@ def task_changes(before: RunState | None, after: RunState) -> tuple[list[Task], 
         new = tasks(after)
     else:
         old, new = _tasks_beside(before, after.activities), _tasks_beside(after, before.activities)
-    if not old and not new:
-        return [], []
+    if not old or not new:
+        return list(new.values()), list(old)
     added = [task for ref, task in new.items() if old.get(ref) != task]
     dropped = [ref for ref in old if ref not in new]
     return added, dropped
