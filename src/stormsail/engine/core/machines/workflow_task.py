@@ -21,6 +21,9 @@ class WorkflowTask(Word):
     """A worker holds it."""
 
 
+_ABSENT, _SCHEDULED, _STARTED = WorkflowTask
+"""To look a member up in its enumeration takes several times as long."""
+
 WORKFLOW_TASK: Final[Mapping[tuple[WorkflowTask, str], WorkflowTask]] = {
     (WorkflowTask.ABSENT, "WorkflowTaskScheduled"): WorkflowTask.SCHEDULED,
     (WorkflowTask.SCHEDULED, "WorkflowTaskStarted"): WorkflowTask.STARTED,
@@ -37,5 +40,5 @@ WORKFLOW_TASK: Final[Mapping[tuple[WorkflowTask, str], WorkflowTask]] = {
 def stands(task: state.WorkflowTask | None) -> WorkflowTask:
     """Say where history has a workflow task stand; None is no task. One whose start is held is only scheduled there."""
     if task is None:
-        return WorkflowTask.ABSENT
-    return WorkflowTask.STARTED if task.started_at_ms and task.held_start is None else WorkflowTask.SCHEDULED
+        return _ABSENT
+    return _STARTED if task.started_at_ms and task.held_start is None else _SCHEDULED
