@@ -25,7 +25,9 @@ def ms(number: int) -> Duration:
 
 
 def run(**fields: Any) -> RunState:
-    return RunState(KEY, status=RUNNING, started_at_ms=1_000, execution_started_at_ms=1_000, **fields)
+    state = RunState(KEY, status=RUNNING, started_at_ms=1_000, execution_started_at_ms=1_000, **fields)
+    state.expires_at_ms = deadlines.run_expires_at_ms(state)
+    return state
 
 
 def activity(event_id: int = 5, **fields: Any) -> Activity:

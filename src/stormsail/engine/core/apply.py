@@ -15,6 +15,7 @@ from temporalio.api.history.v1 import HistoryEvent, WorkflowTaskCompletedEventAt
 from temporalio.api.workflow.v1 import ResetPointInfo
 
 from stormsail.engine.core import apply_others, apply_updates, events
+from stormsail.engine.core.deadlines import run_expires_at_ms
 from stormsail.engine.core.machines import activity as activity_machine
 from stormsail.engine.core.machines import run as run_machine
 from stormsail.engine.core.machines import timer as timer_machine
@@ -163,6 +164,7 @@ def _run_started(state: RunState, event: HistoryEvent) -> None:
     state.execution_started_at_ms = state.started_at_ms + backoff_ms
     state.first_task_ready = backoff_ms <= 0
     state.first_task_at_ms = state.execution_started_at_ms
+    state.expires_at_ms = run_expires_at_ms(state)
     if start.HasField("memo"):
         merge_payloads(state.memo, start.memo.fields)
     if start.HasField("search_attributes"):

@@ -176,9 +176,8 @@ def _timeout(activity: Activity, at_ms: int, kind: TimeoutType.ValueType) -> Due
 
 def _run_dues(state: RunState) -> list[Due]:
     found = []
-    expires_at_ms = run_expires_at_ms(state)
-    if expires_at_ms:
-        found.append(Due(expires_at_ms, DueKind.RUN_TIMEOUT))
+    if state.expires_at_ms:
+        found.append(Due(state.expires_at_ms, DueKind.RUN_TIMEOUT))
     if not state.first_task_ready:
         found.append(Due(state.first_task_at_ms, DueKind.FIRST_TASK))
     if state.workflow_task is not None and (due := _workflow_task_due(state, state.workflow_task)) is not None:

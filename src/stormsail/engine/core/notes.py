@@ -11,6 +11,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 
 from stormsail.engine.core.activity_notes import Administered, administered, next_attempt_begins
+from stormsail.engine.core.deadlines import run_expires_at_ms
 from stormsail.engine.core.state import AdmittedUpdate, RunState, WorkflowTask
 from stormsail.engine.core.values import quick, replace
 
@@ -221,6 +222,7 @@ def _note_rare(state: RunState, change: _Rare) -> None:
         case RunBegunByReset(request_id, at_ms):
             state.reset_request_id, state.reset_at_ms = request_id, at_ms
             state.execution_started_at_ms = at_ms
+            state.expires_at_ms = run_expires_at_ms(state)
         case RunWasReset(run_id, event_id):
             state.reset_run_id, state.reset_event_id = run_id, event_id
         case ActivityBegunAgain(scheduled_event_id, at_ms):

@@ -20,6 +20,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from stormsail.engine.core.activity_notes import options_of, with_options
 from stormsail.engine.core.apply import take_effect
 from stormsail.engine.core.compact_json import quoted, text
+from stormsail.engine.core.deadlines import run_expires_at_ms
 from stormsail.engine.core.errors import InvalidTransition
 from stormsail.engine.core.state import Activity, RunState, WorkflowTask
 from stormsail.engine.core.values import replace
@@ -130,6 +131,7 @@ def unpack_into(state: RunState, progress: bytes, apart: Mapping[int, dict[str, 
             setattr(state, name, found[name])
     if state.reset_at_ms:
         state.execution_started_at_ms = state.reset_at_ms
+        state.expires_at_ms = run_expires_at_ms(state)
     if not state.open:
         return
     for update_id in state.updates_turned_down:

@@ -202,6 +202,8 @@ class RunState:
     started_at_ms: int = 0
     execution_started_at_ms: int = 0
     """When the first workflow task may run: start time plus start delay or backoff."""
+    expires_at_ms: int = 0
+    """When the run times out, 0 for never (`deadlines.py`). Follows from its start, or from the reset that began it."""
     closed_at_ms: int = 0
     close_event_id: int = 0
     new_run_id: str = ""
