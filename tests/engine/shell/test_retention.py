@@ -1,18 +1,20 @@
 """Deleting runs: by hand, and once their retention is over."""
 
 import asyncio
+import contextlib
 from dataclasses import replace
 
 import pytest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse
 
 from engine.store.given import AT_MS, completed, key, signaled, started
-from stormsail.engine.core.errors import NotFound
+from stormsail.engine.core.errors import NotFound, ResourceExhausted
 from stormsail.engine.core.ids import RunKey
 from stormsail.engine.core.limits import DEFAULT_LIMITS
 from stormsail.engine.shell.clock import RealClock
 from stormsail.engine.shell.engine import Engine
 from stormsail.engine.shell.ids import RandomIds
+from stormsail.engine.shell.retention import Retention
 from stormsail.engine.store.namespaces import StoredNamespace
 from stormsail.engine.store.store import Store
 
@@ -70,6 +72,39 @@ async def test_runs_go_when_their_namespaces_retention_is_over_and_not_before(en
     assert rows(engine) == {"run": 3, "history": 5, "attributes": 2, "indexed": 2}
     with pytest.raises(NotFound):
         engine.read("default", "w1", "")
+
+
+@pytest.mark.parametrize(("places", "swept"), [(2, 7), (0, 0)])
+async def test_a_sweep_goes_on_while_some_of_its_runs_find_a_place_in_the_queue_of_commits(
+    places: int, swept: int
+) -> None:
+    """Seed 131617 of the simulator: with more to delete than places, a sweep ended with the first that had none."""
+    left = [key(f"w{n}") for n in range(7)]
+    under_way: list[RunKey] = []
+
+    async def delete(named: RunKey) -> bool:
+        if len(under_way) >= places:
+            raise ResourceExhausted("the queue of commits is full")
+        under_way.append(named)
+        await asyncio.sleep(0)
+        under_way.remove(named)
+        left.remove(named)
+        return True
+
+    async def forget(namespace: str, until_ms: int) -> None:
+        pass
+
+    retention = Retention(
+        SetClock(),
+        replace(DEFAULT_LIMITS, retention_batch_max=5),
+        lasts_ms=lambda: [("default", HOUR_MS)],
+        closed_by=lambda _namespace, _until_ms, limit: left[:limit],
+        delete=delete,
+        forget=forget,
+    )
+    with contextlib.nullcontext() if places else pytest.raises(ResourceExhausted):
+        await retention.sweep()
+    assert 7 - len(left) == swept
 
 
 async def test_a_deleted_run_leaves_nothing_and_its_id_may_be_used_again(engine: Engine) -> None:

@@ -57,8 +57,7 @@ class Retention:
         for namespace, lasts_ms in self._lasts_ms():
             until_ms = self._clock.now_ms() - lasts_ms
             while batch := self._closed_by(namespace, until_ms, self._limits.retention_batch_max):
-                # Together, for they then share one transaction and one fsync.
-                gone = sum(await asyncio.gather(*(self._delete(key) for key in batch)))
+                gone = await self._delete_together(batch)
                 deleted += gone
                 if not gone:
                     break
@@ -66,3 +65,15 @@ class Retention:
         if deleted:
             _log.info("retention_over", runs=deleted)
         return deleted
+
+    async def _delete_together(self, batch: Sequence[RunKey]) -> int:
+        """Delete runs at once, for they then share one transaction and one fsync; return how many went.
+
+        Where others fill the queue of commits, those go that find a place there. Raises what refused all of them.
+        """
+        ended = await asyncio.gather(*(self._delete(key) for key in batch), return_exceptions=True)
+        gone = sum(each is True for each in ended)
+        for each in ended:
+            if isinstance(each, BaseException) and not (gone and isinstance(each, Refused)):
+                raise each
+        return gone
