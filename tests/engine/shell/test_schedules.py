@@ -18,7 +18,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from engine.shell.conftest import NAMESPACE, STARTED_AT_MS, World
-from stormsail.engine.core.errors import AlreadyStarted, NotFound, ResourceExhausted
+from stormsail.engine.core.errors import AlreadyStarted, NotFound, ResourceExhausted, Unavailable
 from stormsail.engine.core.schedules import show
 from stormsail.engine.core.schedules.state import Schedule, ScheduleKey
 from stormsail.engine.store.errors import StorageFull
@@ -279,6 +279,24 @@ async def test_a_schedule_whose_changes_take_long_keeps_no_other_from_its_time(c
 
 def _actions_of(world: World, schedule_id: str) -> int:
     return world.engine.schedules.read(ScheduleKey(NAMESPACE, schedule_id)).actions
+
+
+async def test_who_waits_for_what_a_schedule_does_is_turned_away_when_the_server_stops(closed_world: World) -> None:
+    """Seed 142755 of the simulator: the description was read from a store that was closed."""
+    world = closed_world
+    store = await world.open_gated()
+    await create(world)
+    store.open.clear()
+    await world.clock.advance(FIRST_MS - STARTED_AT_MS)
+    await world.until(lambda: seen(world).starting)
+    waiting = asyncio.create_task(world.engine.schedules.settled(KEY))
+    await world.settle()
+    closing = asyncio.create_task(world.close())
+    await world.settle()
+    store.open.set()
+    await closing
+    with pytest.raises(Unavailable):
+        await world.soon(waiting)
 
 
 async def test_requests_that_are_sent_again_are_done_once(world: World) -> None:

@@ -121,7 +121,8 @@ class Schedules:
 
     async def settled(self, key: ScheduleKey) -> Schedule:
         """Return a schedule like `read`, once what is decided has been done, or nearly at once where that takes longer:
-        who has triggered a schedule finds the action in the next description."""
+        who has triggered a schedule finds the action in the next description. Raises Unavailable once the server stops.
+        """
         until_ms = self._clock.now_ms() + _SETTLING_MS
         while self.read(key).starting and (left_ms := until_ms - self._clock.now_ms()) > 0:
             doing = [task for (each, _), task in self._doing.items() if each == key]
@@ -132,6 +133,7 @@ class Schedules:
                 await wait_until(self._clock, first, left_ms)
             finally:
                 first.cancel()
+            self._runs.check_serving()  # a server that stopped meanwhile has closed its store
         return self.read(key)
 
     async def page(self, namespace: str, query: str, page_size: int, token: bytes) -> SchedulePage:
