@@ -79,8 +79,7 @@ async def test_what_two_power_cuts_left_of_two_writes_is_not_taken_for_damage(tm
 
 async def test_a_header_that_a_power_cut_tore_ends_no_commit(tmp_path: Path) -> None:
     """Seed 130029 of the simulator: its old page count and its new salts passed for a second commit."""
-    frames_to_a_sector = 70  # a sector begins at the same place of each sixty-fourth frame
-    size = frames_to_a_sector * _FRAME_BYTES
+    size = 70 * _FRAME_BYTES  # a sector begins at the same place of each sixty-fourth frame
     await cut_off(tmp_path / "first", tmp_path / "second", "one", "long", size, torn_within_a_header)
     store = opened(tmp_path / "second")
     assert [store.load(key(name)) is not None for name in ("one", "long")] == [True, False]

@@ -20,7 +20,7 @@ import apsw
 from stormsail.engine.store.errors import StorageFailed
 from stormsail.engine.store.opening import unusable
 
-SECTOR: Final = 512
+_SECTOR: Final = 512
 """Bytes that a disk writes whole or not at all."""
 
 _HEADER: Final = struct.Struct(">IIIIIIII")
@@ -89,7 +89,7 @@ def _unreadable_commits(log: str, vfs: str | None, readable: int, page_bytes: in
         commits: Counter[tuple[int, ...]] = Counter()
         for at in range(_HEADER.size + readable * frame_bytes, size - frame_bytes + 1, frame_bytes):
             _, pages, *salts = _FRAME.unpack(file.xRead(_FRAME.size, at))
-            torn = (at + _COUNTS_BYTES) % SECTOR == 0 and not _is_whole(file, at, frame_bytes, fields[0])
+            torn = (at + _COUNTS_BYTES) % _SECTOR == 0 and not _is_whole(file, at, frame_bytes, fields[0])
             commits[tuple(salts)] += bool(pages) and not torn
         if not readable and not _is_header(fields):
             # Nothing can be read because the header is not whole: which frames belong together, they know themselves.

@@ -7,7 +7,6 @@ from typing import Any, Final, cast
 
 from google.rpc.code_pb2 import Code
 from ngh2 import (
-    Configuration,
     DataReceived,
     DenialOfServiceError,
     ErrorCode,
@@ -15,12 +14,9 @@ from ngh2 import (
     PingAcknowledged,
     PingReceived,
     RequestReceived,
-    Role,
-    Setting,
     StreamClosed,
     TrailersReceived,
 )
-from ngh2 import Connection as Http
 
 from stormsail.engine.api.front.deadlines import Deadlines
 from stormsail.engine.api.front.exchange import Exchange, StreamExchange, UnaryExchange, not_grpc
@@ -28,6 +24,7 @@ from stormsail.engine.api.front.farewell import close_once_read, goaway
 from stormsail.engine.api.front.framing import framed
 from stormsail.engine.api.front.front import UNAVAILABLE_TEXT, Front, Route
 from stormsail.engine.api.front.greeting import PREFACE, TEXT, peer_of, stranger
+from stormsail.engine.api.front.http import greet, new_http
 from stormsail.engine.api.front.liveness import Liveness
 from stormsail.engine.api.front.statuses import (
     GZIP_HEAD,
@@ -36,14 +33,13 @@ from stormsail.engine.api.front.statuses import (
     OK_TRAILERS,
     Ending,
     ending_of,
-    unread,
 )
+from stormsail.engine.api.front.unread import Unread, unread
 from stormsail.engine.core.errors import Refused
 
 _DRAIN_PING: Final = b"draining"
 _DRAIN_PING_S: Final = 0.5
 """How long a drained peer may take to show that it has read the first GOAWAY."""
-_HEADERS_COUNT_MAX: Final = 256
 
 
 class Connection(asyncio.Protocol):
@@ -51,17 +47,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, front: Front) -> None:
         self._front = front
-        bounds = front.bounds
-        self._http = Http(
-            Role.SERVER,
-            Configuration(
-                stream_reset_rate_limit=(bounds.streams_max, 1_000),
-                max_inbound_header_list_size=bounds.headers_size_max,
-                max_inbound_header_count=_HEADERS_COUNT_MAX,
-                max_send_header_block_length=1024 * 1024,
-                max_continuations=16,
-            ),
-        )
+        self._http = new_http(front.bounds)
         self.loop = asyncio.get_running_loop()
         self.peer = ""
         self._transport: asyncio.Transport | None = None
@@ -78,10 +64,7 @@ class Connection(asyncio.Protocol):
         self._begun: set[int] = set()
         """Streaming calls whose answer has begun."""
         self._paused = False
-        self._unsent_free = min(bounds.unsent_share, bounds.unsent_size_max)
-        """Of replies that may wait for the peer without anything else being looked at."""
-        self._unsent = 0
-        """Of replies that wait for the peer, when it was counted last."""
+        self._unread = Unread(front)
         self._flushing = False
         self._pings = 0
         self._draining = False
@@ -108,15 +91,7 @@ class Connection(asyncio.Protocol):
         self.peer, on_loopback = peer_of(transport.get_extra_info("peername"))
         self._compress = bounds.compress_on_loopback or not on_loopback
         front.connections.add(self)
-        self._http.initiate_connection(
-            {
-                Setting.MAX_CONCURRENT_STREAMS: bounds.streams_max,
-                Setting.INITIAL_WINDOW_SIZE: bounds.window_size,
-                Setting.MAX_HEADER_LIST_SIZE: bounds.headers_size_max,
-                Setting.MAX_FRAME_SIZE: 1 << 20,
-            }
-        )
-        self._http.set_local_window_size(bounds.connection_window_size)
+        greet(self._http, bounds)
         self._liveness = Liveness(
             self.loop,
             silence_s=bounds.keepalive_s,
@@ -162,7 +137,7 @@ class Connection(asyncio.Protocol):
         self._calls.clear()
         for call in calls:
             call.gone()
-        self._count_unsent(0)
+        self._unread.count(0)
         self._front.connections.discard(self)
         if not self._front.connections:
             self._front.closed.set()
@@ -210,7 +185,7 @@ class Connection(asyncio.Protocol):
         if self._calls.pop(stream_id, None) is None:
             return
         http = self._http
-        if http.queued_body_size() > self._unsent_free and self._reads_too_slowly():
+        if self._unread.is_too_much(http.queued_body_size()):
             self._end_stream(stream_id, ending_of("", unread()))
             return
         gzip = (
@@ -235,7 +210,7 @@ class Connection(asyncio.Protocol):
         """Send one of several replies. Raises ResourceExhausted when the peer reads too slowly."""
         if stream_id not in self._calls:
             return
-        if self._reads_too_slowly():
+        if self._unread.is_too_much(self._http.queued_body_size()):
             raise unread()
         try:
             if stream_id not in self._begun:
@@ -455,7 +430,7 @@ class Connection(asyncio.Protocol):
             return
         http = self._http
         if self._paused:
-            self._count_unsent(http.queued_body_size())
+            self._unread.count(http.queued_body_size())
             return
         try:
             data = http.data_to_send()
@@ -465,23 +440,10 @@ class Connection(asyncio.Protocol):
         if data:
             self._write(data)
         size = http.queued_body_size()
-        if size != self._unsent:
-            self._count_unsent(size)
+        if size != self._unread.size:
+            self._unread.count(size)
         if not http.want_write and (not http.want_read or self._all_said()):
             self._close()
-
-    def _reads_too_slowly(self) -> bool:
-        """Whether so much waits for this peer, or for it among all, that it gets no more."""
-        front, bounds = self._front, self._front.bounds
-        size = self._http.queued_body_size()
-        if size <= self._unsent_free:
-            return False
-        self._count_unsent(size)
-        return size > bounds.unsent_size_max or front.unsent_size > bounds.unsent_total_max
-
-    def _count_unsent(self, size: int) -> None:
-        self._front.unsent_size += size - self._unsent
-        self._unsent = size
 
     def _all_said(self) -> bool:
         return self._said_goodbye and not self._calls and not self._http.queued_body_size()

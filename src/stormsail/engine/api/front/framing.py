@@ -60,7 +60,7 @@ def only_message(body: bytes | bytearray, encoding: bytes, size_max: int) -> byt
 def check_part(body: bytes | bytearray, size_max: int) -> None:
     """Refuse what has come of a body once it is, or says that it is, too large. Raises ResourceExhausted."""
     size = len(body) - PREFIX_SIZE
-    if size >= 0 and (declared := _SIZE.unpack_from(body, 1)[0]) > size_max:
+    if size >= 0 and (declared := declared_size(body)) > size_max:
         raise too_large(declared, size_max)
     if size > size_max:
         raise too_large(size, size_max)

@@ -11,7 +11,7 @@ from google.rpc.code_pb2 import Code
 from google.rpc.status_pb2 import Status
 
 from stormsail.engine.api.front.framing import ACCEPTED_ENCODINGS, header_text
-from stormsail.engine.core.errors import InvalidTransition, Refused, ResourceExhausted
+from stormsail.engine.core.errors import InvalidTransition, Refused
 
 log = structlog.get_logger(__name__)
 
@@ -61,8 +61,3 @@ def _details(code: int, text: str, detail: Message | None) -> bytes:
     status.details.add().Pack(detail)
     packed: bytes = status.SerializeToString()
     return packed if len(packed) <= _DETAILS_SIZE_MAX else b""
-
-
-def unread() -> ResourceExhausted:
-    """Return the refusal for a peer that does not read."""
-    return ResourceExhausted("this connection does not read the replies that it has: read them first")
