@@ -147,6 +147,29 @@ def test_a_signal_that_the_run_and_the_one_that_followed_were_both_told_is_told_
     assert names == ["one", "two"]
 
 
+@pytest.mark.parametrize("carried_over", [False, True])
+def test_an_update_that_the_run_and_the_one_that_followed_were_both_asked_for_is_asked_for_once(
+    carried_over: bool,
+) -> None:
+    """A client that had no reply repeats it, to whatever run is current then (seed 300984 of the simulator)."""
+    given = worked()
+    given.world.ask(UpdateWorkflow(asked("same")))
+    given.step(messages=[accepts("same")])
+    if carried_over:
+        reset(given, 4)
+        given.step(messages=[accepts("same")])
+    first = given.world.newest
+    given.signal()
+    given.step(g.again())
+    second = given.world.newest
+    for update_id in ("same", "another"):
+        given.world.ask(UpdateWorkflow(asked(update_id)))
+    given.step(messages=[accepts("same"), accepts("another")])
+    turn = reset(given, 4, run_id=first, followers=[second], request_id="again")
+    told = [event.workflow_execution_update_admitted_event_attributes.request.meta.update_id for event in turn.events]
+    assert [update_id for update_id in told if update_id] == ["same", "another"]
+
+
 def test_signals_that_wait_for_a_workflow_task_are_told_again_too() -> None:
     given = worked(g.timer("t"))
     given.signal("seen")

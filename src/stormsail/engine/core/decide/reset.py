@@ -27,7 +27,7 @@ from temporalio.api.history.v1 import (
 from temporalio.api.workflow.v1 import PostResetOperation
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 
-from stormsail.engine.core import events, failures, notes, replay
+from stormsail.engine.core import events, failures, notes, replay, updates
 from stormsail.engine.core.apply_others import ANSWERS, CHILD_ENDS
 from stormsail.engine.core.decide import options, workflow_task
 from stormsail.engine.core.decide.workflow_task import HISTORY_SERVICE
@@ -229,7 +229,7 @@ def _tell_again(turn: Turn, later: Sequence[HistoryEvent], excluded: frozenset[i
                 if signal.request_id not in turn.state.signal_request_ids:
                     turn.emit(signal, extras=extras)
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED if _UPDATES not in excluded:
-                turn.emit(event.workflow_execution_update_admitted_event_attributes)
+                _ask_for_update(turn, event.workflow_execution_update_admitted_event_attributes)
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED if _UPDATES not in excluded:
                 accepted = event.workflow_execution_update_accepted_event_attributes
                 if not accepted.HasField("accepted_request"):
@@ -238,9 +238,15 @@ def _tell_again(turn: Turn, later: Sequence[HistoryEvent], excluded: frozenset[i
                     request=accepted.accepted_request,
                     origin=UpdateAdmittedEventOrigin.UPDATE_ADMITTED_EVENT_ORIGIN_REAPPLY,
                 )
-                turn.emit(admitted)
+                _ask_for_update(turn, admitted)
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED:
                 turn.emit(event.workflow_execution_options_updated_event_attributes, extras=extras)
+
+
+def _ask_for_update(turn: Turn, admitted: WorkflowExecutionUpdateAdmittedEventAttributes) -> None:
+    """Ask the new run for an update, once: a client that had no reply may have asked the run that followed as well."""
+    if updates.reached(turn.state, admitted.request.meta.update_id) is None:
+        turn.emit(admitted)
 
 
 def check_after(operations: Sequence[PostResetOperation]) -> None:
