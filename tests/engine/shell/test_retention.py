@@ -99,6 +99,7 @@ async def test_a_sweep_goes_on_while_some_of_its_runs_find_a_place_in_the_queue_
         replace(DEFAULT_LIMITS, retention_batch_max=5),
         lasts_ms=lambda: [("default", HOUR_MS)],
         closed_by=lambda _namespace, _until_ms, limit: left[:limit],
+        looked_for=lambda _key: False,
         delete=delete,
         forget=forget,
     )

@@ -239,6 +239,36 @@ async def test_a_run_whose_beginning_the_schedule_never_heard_of_is_followed_tho
     assert [each.run_id for each in schedule.running] == [began]
 
 
+async def test_a_run_whose_beginning_the_schedule_did_not_hear_of_outlives_its_retention_until_it_does(
+    closed_world: World,
+) -> None:
+    """Seed 350864 of the simulator: it was deleted, and the action done once more."""
+    world = closed_world
+
+    async def swept() -> int:
+        world.engine.retention._lasts_ms = lambda: [(NAMESPACE, 0)]
+        return await world.soon(world.engine.retention.sweep())
+
+    world.store_of = lambda store: _DyingStore(store, 3)
+    await world.open()
+    await create(world)
+    await world.clock.advance(FIRST_MS - STARTED_AT_MS)
+    await world.until(lambda: world.store.schedules.commits >= 3)
+    began = world.engine.read(NAMESPACE, await finish_next(world), "").key
+    assert await swept() == 0
+    world.store_of = lambda store: _DyingStore(store, 1)
+    await world.restart()
+    assert world.engine.schedules.looks_for(began), "nobody has read yet what the schedules are about to do"
+    assert await swept() == 0
+    await world.until(lambda: world.store.schedules.commits >= 1)
+    assert await swept() == 0
+    world.store_of = lambda store: store
+    await world.restart()
+    schedule = await until_actions(world, 1)
+    assert [each.run_id for each in schedule.recent] == [began.run_id]
+    assert await swept() == 1
+
+
 class _SlowSchedules(_DyingSchedules):
     """Schedules of which one cannot be written until the test lets it."""
 

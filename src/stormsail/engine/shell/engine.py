@@ -149,6 +149,7 @@ class Engine:
             limits,
             lasts_ms=self._retentions,
             closed_by=self.runs.closed_by,
+            looked_for=self.schedules.looks_for,
             delete=self.runs.delete,
             forget=self.batches.forget,
         )

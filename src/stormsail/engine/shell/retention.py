@@ -27,15 +27,17 @@ class Retention:
         *,
         lasts_ms: Callable[[], Sequence[tuple[str, int]]],
         closed_by: Callable[[str, int, int], Sequence[RunKey]],
+        looked_for: Callable[[RunKey], bool],
         delete: Callable[[RunKey], Awaitable[bool]],
         forget: Callable[[str, int], Awaitable[None]],
     ) -> None:
-        """`lasts_ms` tells the namespaces with their retention, `closed_by` the runs that had closed by an instant;
-        `forget` deletes what else had ended by then."""
+        """`lasts_ms` tells the namespaces with their retention, `closed_by` the runs that had closed by an instant,
+        `looked_for` whether one is needed a little longer; `forget` deletes what else had ended by then."""
         self._clock = clock
         self._limits = limits
         self._lasts_ms = lasts_ms
         self._closed_by = closed_by
+        self._looked_for = looked_for
         self._delete = delete
         self._forget = forget
 
@@ -52,12 +54,13 @@ class Retention:
             await wait_until(self._clock, never, self._limits.retention_sweep_ms)
 
     async def sweep(self) -> int:
-        """Delete all runs whose retention is over, a batch at a time. Returns how many there were."""
+        """Delete the runs whose retention is over, a batch at a time. Returns how many there were. A batch of which
+        none can go, be it that all are looked for, ends it: the next sweep goes on."""
         deleted = 0
         for namespace, lasts_ms in self._lasts_ms():
             until_ms = self._clock.now_ms() - lasts_ms
             while batch := self._closed_by(namespace, until_ms, self._limits.retention_batch_max):
-                gone = await self._delete_together(batch)
+                gone = await self._delete_together([key for key in batch if not self._looked_for(key)])
                 deleted += gone
                 if not gone:
                     break

@@ -21,7 +21,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from stormsail.engine.core.errors import AlreadyStarted, NotFound, Refused
-from stormsail.engine.core.ids import Ids
+from stormsail.engine.core.ids import Ids, RunKey
 from stormsail.engine.core.limits import Limits
 from stormsail.engine.core.requests import RequestCancel, StartReply, StartWorkflow, Terminate
 from stormsail.engine.core.schedules import decide
@@ -67,6 +67,10 @@ class Schedules:
         self._order = TurnOrder()
         self._followed: dict[tuple[str, str], ScheduleKey] = {}
         """Whose workflow it is that runs, by namespace and workflow id."""
+        self._beginning: set[tuple[str, str]] = set()
+        """Workflows that were decided on and are not written down as begun, by namespace and workflow id."""
+        self._untaken = 0
+        """Schedules that have work since before the engine opened and were not looked at."""
         self._doing: dict[tuple[ScheduleKey, str], asyncio.Task[None]] = {}
         """What is under way: starts by request id, endings by workflow id."""
         self._waking: set[ScheduleKey] = set()
@@ -149,6 +153,7 @@ class Schedules:
     def open(self) -> None:
         """Take up what was under way when the engine stopped."""
         for key in self._store.busy():
+            self._untaken += 1
             self._spawn(self._take_up(key), key)
 
     async def run(self) -> None:
@@ -174,6 +179,10 @@ class Schedules:
                 task.cancel()
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    def looks_for(self, key: RunKey) -> bool:
+        """Whether a schedule may still look whether this run began; a run that is gone would be begun again."""
+        return self._untaken > 0 or key.workflow in self._beginning
 
     def run_committed(self, state: RunState) -> None:
         """Hear of a run's commit: where it is a schedule's and has ended, the schedule goes on."""
@@ -218,8 +227,10 @@ class Schedules:
         try:
             due_ms = None if after is None else decide.due_ms(after, now_ms)
             await self._store.commit(before, after, due_ms)
-            for gone in before.running if before is not None else ():
-                self._followed.pop((key.namespace, gone.workflow_id), None)
+            if before is not None:
+                for gone in before.running:
+                    self._followed.pop((key.namespace, gone.workflow_id), None)
+                self._beginning -= {(key.namespace, each.workflow_id) for each in before.starting}
             if after is not None:
                 self._do(after)
             self._look_again()
@@ -294,6 +305,7 @@ class Schedules:
         """Begin what a committed schedule asks for, unless it is under way."""
         key = schedule.key
         for starting in schedule.starting:
+            self._beginning.add((key.namespace, starting.workflow_id))
             request_id = schedule.request_id(starting.action.number)
             self._effect(key, request_id, self._start(key, starting.action.number, starting.give_up_at_ms))
         for running in schedule.running:
@@ -302,11 +314,13 @@ class Schedules:
                 self._effect(key, running.workflow_id, self._end(key, running))
 
     async def _take_up(self, key: ScheduleKey) -> None:
-        schedule = self._read(key)
-        if schedule is None:
-            return
-        self._do(schedule)
-        for running in schedule.running:
+        try:
+            schedule = self._read(key)
+            if schedule is not None:
+                self._do(schedule)
+        finally:
+            self._untaken -= 1
+        for running in schedule.running if schedule is not None else ():
             await self._look_at(key, running.workflow_id)
 
     async def _start(self, key: ScheduleKey, number: int, give_up_at_ms: int) -> None:
