@@ -25,6 +25,7 @@ from stormsail.engine.core.requests import (
     CompleteActivity,
     FailActivity,
     FireDue,
+    ForBatch,
     HeartbeatActivity,
     HeartbeatReply,
     PauseActivity,
@@ -193,6 +194,20 @@ def test_a_reset_of_a_running_attempt_is_told_and_its_heartbeat_forgotten_with_t
     script.world.ask(FailActivity(ref(script), FAILURE, "w"))
     activity = pending(script)
     assert (activity.attempt, activity.reset, activity.heartbeat_details) == (2, False, None)
+
+
+def test_a_batch_resets_an_attempt_once_and_not_those_that_failed_since() -> None:
+    script = started()
+    script.world.ask(FailActivity(ref(script), FAILURE, "w"))
+    for_batch = ForBatch(ResetActivity(ResetActivityRequest(match_all=True)), "batch/run")
+    script.world.ask(for_batch)
+    assert pending(script).attempt == 1
+    script.do("poll-activity id=a")
+    script.world.ask(FailActivity(ref(script), FAILURE, "w"))
+    assert script.world.ask(for_batch).empty
+    assert pending(script).attempt == 2
+    script.world.ask(ForBatch(for_batch.request, "another batch/run"))
+    assert pending(script).attempt == 1
 
 
 def test_a_reset_ends_a_pause_unless_told_to_keep_it() -> None:

@@ -8,12 +8,20 @@ from typing import Any
 
 import apsw
 import pytest
-from temporalio.api.batch.v1 import BatchOperationSignal
-from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse, StartBatchOperationRequest
+from google.protobuf.field_mask_pb2 import FieldMask
+from temporalio.api.batch.v1 import BatchOperationSignal, BatchOperationUpdateWorkflowExecutionOptions
+from temporalio.api.common.v1 import Priority
+from temporalio.api.workflow.v1 import WorkflowExecutionOptions
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceResponse,
+    StartBatchOperationRequest,
+    UpdateWorkflowExecutionOptionsRequest,
+)
 
 from engine.store.given import AT_MS, key, started
 from stormsail.engine.core.errors import InvalidArgument, NotFound
 from stormsail.engine.core.limits import DEFAULT_LIMITS
+from stormsail.engine.core.requests import UpdateWorkflowOptions
 from stormsail.engine.shell.batches import COMPLETED, FAILED
 from stormsail.engine.shell.clock import Alarm, RealClock
 from stormsail.engine.shell.engine import Engine
@@ -125,6 +133,29 @@ async def test_a_run_that_was_done_and_not_noted_is_not_signalled_again(tmp_path
     for _ in range(2):
         assert await engine.batches._try(request, "w", "w-1", never)
     assert engine.read("default", "w", "").signals == 1
+    await closed(engine)
+
+
+async def test_what_others_changed_since_a_batch_did_stands_when_it_asks_again(tmp_path: Path) -> None:
+    """Seed 343686 of the simulator: the server died before it noted what the batch had done."""
+    engine = await opened(tmp_path)
+    await engine.store.commit([started(key("w"))])
+    wanted, mask = WorkflowExecutionOptions(priority=Priority(priority_key=2)), FieldMask(paths=["priority"])
+    update = BatchOperationUpdateWorkflowExecutionOptions(workflow_execution_options=wanted, update_mask=mask)
+    request = StartBatchOperationRequest(
+        namespace="default", job_id="job", reason="r", update_workflow_options_operation=update
+    )
+    never = asyncio.get_running_loop().create_future()
+    assert await engine.batches._try(request, "w", "w-1", never)
+    assert engine.read("default", "w", "").priority == Priority(priority_key=2)
+    mine = UpdateWorkflowExecutionOptionsRequest(
+        workflow_execution_options=WorkflowExecutionOptions(priority=Priority(priority_key=5)), update_mask=mask
+    )
+    await engine.execute("default", "w", "w-1", UpdateWorkflowOptions(mine))
+    await closed(engine)
+    engine = await opened(tmp_path)
+    assert await engine.batches._try(request, "w", "w-1", never)
+    assert engine.read("default", "w", "").priority == Priority(priority_key=5)
     await closed(engine)
 
 

@@ -68,6 +68,14 @@ class RunWasReset:
 
 @quick
 @dataclass(frozen=True, slots=True)
+class DoneForBatch:
+    """A batch has changed the run by this request."""
+
+    request_id: str
+
+
+@quick
+@dataclass(frozen=True, slots=True)
 class ActivityBegunAgain:
     """Nobody had taken it when its run was reset; its timeouts count from now."""
 
@@ -181,6 +189,7 @@ class UpdateDropped:
 _Rare = (
     RunBegunByReset
     | RunWasReset
+    | DoneForBatch
     | ActivityBegunAgain
     | CloseAttempted
     | EventBuffered
@@ -225,6 +234,8 @@ def _note_rare(state: RunState, change: _Rare) -> None:
             state.expires_at_ms = run_expires_at_ms(state)
         case RunWasReset(run_id, event_id):
             state.reset_run_id, state.reset_event_id = run_id, event_id
+        case DoneForBatch(request_id):
+            state.batch_request_id = request_id
         case ActivityBegunAgain(scheduled_event_id, at_ms):
             again = state.activities[scheduled_event_id]
             state.activities[scheduled_event_id] = replace(

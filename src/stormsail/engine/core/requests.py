@@ -410,6 +410,15 @@ class FireDue:
     """Do everything of this run that is due at `now_ms`. Nothing due: an empty turn."""
 
 
+@quick
+@dataclass(frozen=True, slots=True)
+class ForBatch:
+    """Do to a run what a batch asks of all of its runs, unless it was done for this `request_id` before."""
+
+    request: UpdateWorkflowOptions | UnpauseActivity | ResetActivity | UpdateActivityOptions
+    request_id: str
+
+
 RunRequest = (
     SignalWorkflow
     | RequestCancel
@@ -432,6 +441,7 @@ RunRequest = (
     | PauseWorkflow
     | UnpauseWorkflow
     | UpdateWorkflowOptions
+    | ForBatch
     | FireDue
     | Delivered
 )

@@ -17,6 +17,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from stormsail.engine.core.requests import (
+    ForBatch,
     RequestCancel,
     ResetActivity,
     RunRequest,
@@ -72,19 +73,18 @@ def _terminate(request: StartBatchOperationRequest, execution: WorkflowExecution
     )
 
 
-def _update_options(request: StartBatchOperationRequest, execution: WorkflowExecution, _once: str) -> RunRequest:
+def _update_options(request: StartBatchOperationRequest, execution: WorkflowExecution, once: str) -> RunRequest:
     update = request.update_workflow_options_operation
-    return UpdateWorkflowOptions(
-        UpdateWorkflowExecutionOptionsRequest(
-            workflow_execution=execution,
-            workflow_execution_options=update.workflow_execution_options,
-            update_mask=update.update_mask,
-            identity=update.identity,
-        )
+    asked = UpdateWorkflowExecutionOptionsRequest(
+        workflow_execution=execution,
+        workflow_execution_options=update.workflow_execution_options,
+        update_mask=update.update_mask,
+        identity=update.identity,
     )
+    return ForBatch(UpdateWorkflowOptions(asked), once)
 
 
-def _unpause_activities(request: StartBatchOperationRequest, execution: WorkflowExecution, _once: str) -> RunRequest:
+def _unpause_activities(request: StartBatchOperationRequest, execution: WorkflowExecution, once: str) -> RunRequest:
     unpause = request.unpause_activities_operation
     asked = UnpauseActivityRequest(
         execution=execution,
@@ -97,10 +97,10 @@ def _unpause_activities(request: StartBatchOperationRequest, execution: Workflow
         asked.type = unpause.type
     else:
         asked.unpause_all = True
-    return UnpauseActivity(asked)
+    return ForBatch(UnpauseActivity(asked), once)
 
 
-def _reset_activities(request: StartBatchOperationRequest, execution: WorkflowExecution, _once: str) -> RunRequest:
+def _reset_activities(request: StartBatchOperationRequest, execution: WorkflowExecution, once: str) -> RunRequest:
     reset = request.reset_activities_operation
     asked = ResetActivityRequest(
         execution=execution,
@@ -111,10 +111,10 @@ def _reset_activities(request: StartBatchOperationRequest, execution: WorkflowEx
         jitter=_given(reset, "jitter"),
     )
     _name(asked, reset)
-    return ResetActivity(asked)
+    return ForBatch(ResetActivity(asked), once)
 
 
-def _update_activities(request: StartBatchOperationRequest, execution: WorkflowExecution, _once: str) -> RunRequest:
+def _update_activities(request: StartBatchOperationRequest, execution: WorkflowExecution, once: str) -> RunRequest:
     update = request.update_activity_options_operation
     asked = UpdateActivityOptionsRequest(
         execution=execution,
@@ -124,7 +124,7 @@ def _update_activities(request: StartBatchOperationRequest, execution: WorkflowE
         restore_original=update.restore_original,
     )
     _name(asked, update)
-    return UpdateActivityOptions(asked)
+    return ForBatch(UpdateActivityOptions(asked), once)
 
 
 def _name(asked: Any, operation: Any) -> None:

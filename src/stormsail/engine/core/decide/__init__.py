@@ -33,6 +33,7 @@ from stormsail.engine.core.requests import (
     FailActivity,
     FailWorkflowTask,
     FireDue,
+    ForBatch,
     HeartbeatActivity,
     PauseActivity,
     PauseWorkflow,
@@ -125,6 +126,14 @@ def decide_start(current: RunState | None, request: StartRequest, now_ms: int, i
     return start.decide_start(current, request, now_ms, ids, limits)
 
 
+def _do_for_batch(turn: Turn, asked: ForBatch, ids: Ids, limits: Limits) -> None:
+    if turn.state.batch_request_id == asked.request_id:
+        return
+    _DECIDING[type(asked.request)](turn, asked.request, ids, limits)
+    if not turn.empty:
+        turn.note(notes.DoneForBatch(asked.request_id))
+
+
 Deciding = Callable[[Turn, Any, Ids, Limits], None]
 
 _DECIDING: Final[Mapping[type, Deciding]] = {
@@ -148,6 +157,7 @@ _DECIDING: Final[Mapping[type, Deciding]] = {
     PauseWorkflow: lambda turn, asked, _, __: pause.pause(turn, asked.request),
     UnpauseWorkflow: lambda turn, asked, _, limits: pause.unpause(turn, asked.request, limits),
     UpdateWorkflowOptions: lambda turn, asked, _, __: options.update(turn, asked.request),
+    ForBatch: _do_for_batch,
     FireDue: lambda turn, _, ids, limits: due.fire_due(turn, ids, limits),
     Delivered: lambda turn, asked, _, limits: deliveries.deliver(turn, asked, limits),
 }
