@@ -218,6 +218,18 @@ def test_the_same_request_is_answered_with_the_same_run() -> None:
     assert reset(given, 4, request_id="other").reply != first.reply
 
 
+def test_the_same_request_is_answered_with_the_same_run_also_after_that_was_followed_by_another() -> None:
+    given = worked()
+    base = given.world.newest
+    first = reset(given, 4)
+    given.step(g.again())
+    again = reset(given, 4, run_id=base)
+    assert again.empty
+    assert again.reply == first.reply != given.world.newest
+    newest = given.world.newest
+    assert reset(given, 4, run_id=base, request_id="other").reply not in {first.reply, newest}
+
+
 def test_a_signal_may_follow_the_reset() -> None:
     given = worked()
     operation = PostResetOperation(signal_workflow=PostResetOperation.SignalWorkflow(signal_name="after"))

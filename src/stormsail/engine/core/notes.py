@@ -60,10 +60,11 @@ class RunBegunByReset:
 @quick
 @dataclass(frozen=True, slots=True)
 class RunWasReset:
-    """Another run was made of this one's history, up to the event before this one."""
+    """Another run was made of this one's history, up to the event before this one, by this request."""
 
     run_id: str
     event_id: int
+    request_id: str
 
 
 @quick
@@ -232,8 +233,9 @@ def _note_rare(state: RunState, change: _Rare) -> None:
             state.reset_request_id, state.reset_at_ms = request_id, at_ms
             state.execution_started_at_ms = at_ms
             state.expires_at_ms = run_expires_at_ms(state)
-        case RunWasReset(run_id, event_id):
+        case RunWasReset(run_id, event_id, request_id):
             state.reset_run_id, state.reset_event_id = run_id, event_id
+            state.reset_run_request_id = request_id
         case DoneForBatch(request_id):
             state.batch_request_id = request_id
         case ActivityBegunAgain(scheduled_event_id, at_ms):

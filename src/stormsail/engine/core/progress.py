@@ -34,6 +34,7 @@ _PLAIN: Final = (
     "reset_at_ms",
     "reset_run_id",
     "reset_event_id",
+    "reset_run_request_id",
     "batch_request_id",
     "sticky_queue",
     "sticky_timeout_ms",

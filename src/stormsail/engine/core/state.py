@@ -245,6 +245,8 @@ class RunState:
     """Progress: the run that a reset made of this one's history."""
     reset_event_id: int = 0
     """Progress: the first event of this run that the other one does not have."""
+    reset_run_request_id: str = ""
+    """Progress: of that reset. Its repetition is answered with that run, also where others have followed it."""
     batch_request_id: str = ""
     """Progress: of the batch that changed the run last. Others may have changed it since: its repetition must not."""
     reset_points: tuple[ResetPointInfo, ...] = ()

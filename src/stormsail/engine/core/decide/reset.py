@@ -66,9 +66,10 @@ def decide_reset(
     `history` is all of the base run's, and `followers` those of the runs that it continued as, in order. Reply: the new
     run's id; the same request asked again gets the same one.
     """
-    if current.reset_request_id and current.reset_request_id == request.request_id:
+    made = {base.reset_run_request_id: base.reset_run_id, current.reset_request_id: current.key.run_id}
+    if request.request_id and request.request_id in made:
         turn = Turn.on(current, now_ms)
-        turn.reply = current.key.run_id
+        turn.reply = made[request.request_id]
         return turn
     point = request.workflow_task_finish_event_id
     if not 1 < point < base.next_event_id:
@@ -94,7 +95,8 @@ def decide_reset(
     _ask_again(turn, base.key, copied)
     _do_after(turn, request.post_reset_operations)
     workflow_task.schedule(turn, limits)
-    turn.also += _linked(base, current, ending, notes.RunWasReset(turn.state.key.run_id, point), now_ms)
+    told = notes.RunWasReset(turn.state.key.run_id, point, request.request_id)
+    turn.also += _linked(base, current, ending, told, now_ms)
     turn.reply = turn.state.key.run_id
     return turn
 
