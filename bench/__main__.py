@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 import shutil
 import statistics
 import sys
@@ -242,6 +243,8 @@ def main() -> None:
     parser.add_argument("--backlog", type=int, default=0, help="only this: one queue beside so many tasks in another")
     parser.add_argument("--pollers", type=int, default=32, help="polls at once in --overload [32]")
     given = parser.parse_args()
+    # Without byte code a server compiles itself at each start, and the SDK's sandbox every module for every workflow.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if given.overload or given.backlog:
         _past_capacity(given)
         return
